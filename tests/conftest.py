@@ -1,0 +1,30 @@
+"""Eight simulated devices, strict rank promotion, a compilation cache, and where the real logs lie."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "drivetrain-jax-cache")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+import pytest  # noqa: E402
+
+SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data():
+  """Maps a subfolder of the shared real logs to its path, or skips the test naming what is missing."""
+
+  def find(name: str) -> pathlib.Path:
+    path = SHARED_DATA / name
+    if not path.exists():
+      pytest.skip(f"real logs absent: ../shared/data/{name}")
+    return path
+
+  return find
