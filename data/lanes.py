@@ -1,0 +1,237 @@
+"""Lane geometry: match poses to lanes, and the path an agent will follow along them.
+
+Everything is metres and radians in the scene frame. A polyline is float [P, 2] in driving direction; its arc
+length starts at 0; lateral offsets are positive to the left.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from data.schema import Lanes
+
+_AGREE = np.cos(np.deg2rad(60.0))  # direction of travel against direction of the lane
+_CELL = 25.0  # m edge of the grid that keeps the pose-segment table small
+_JUNCTION_HOPS = 3  # lanes inside one junction between two roads of a route
+_LANE_CHANGE = 30.0  # m over which a planned lane change is drawn
+_MAX_LANES = 256  # on one path: bounds circles of very short lanes
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+  """Attributes:
+  points: float32 [n, 2] m. length: m, their arc length.
+  lanes: int32 [k] lanes in driving order. starts: float64 [k] m, arc length at which each lane begins.
+  """
+
+  points: np.ndarray
+  length: float
+  lanes: np.ndarray
+  starts: np.ndarray
+
+
+def arc_lengths(points: np.ndarray) -> np.ndarray:
+  """float64 [P] m: distance travelled at each point."""
+  steps = np.diff(np.asarray(points, np.float64), axis=0)
+  return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+
+
+def at(points: np.ndarray, arcs: np.ndarray) -> np.ndarray:
+  """float64 [n, 2]: the points at arc lengths `arcs` [n], held at the ends."""
+  arc = arc_lengths(points)
+  return np.stack([np.interp(arcs, arc, points[:, 0]), np.interp(arcs, arc, points[:, 1])], -1)
+
+
+def resample(points: np.ndarray, count: int) -> np.ndarray:
+  """float32 [count, 2] at equal arc length, ends included."""
+  return at(points, np.linspace(0.0, arc_lengths(points)[-1], count)).astype(np.float32)
+
+
+def project(points: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Arc length and lateral offset [...] of the nearest place on a polyline to xy [..., 2].
+
+  The arc length is held to [0, length]; the offset is the signed distance to that place.
+  """
+  points, xy = np.asarray(points, np.float64), np.asarray(xy, np.float64)
+  start, step = points[:-1], np.diff(points, axis=0)
+  share, squared, side = _to_segments(xy.reshape(-1, 2), start, step)
+  best = squared.argmin(-1)
+  rows = np.arange(len(best))
+  lengths = np.hypot(step[:, 0], step[:, 1])
+  arc = arc_lengths(points)[best] + share[rows, best] * lengths[best]
+  lateral = np.sqrt(squared[rows, best]) * np.where(side[rows, best] < 0, -1.0, 1.0)
+  return arc.reshape(xy.shape[:-1]), lateral.reshape(xy.shape[:-1])
+
+
+def match_lanes(
+  position_Nx2: np.ndarray, heading_N: np.ndarray, lanes: Lanes, max_distance: float
+) -> np.ndarray:
+  """int32 [N]: nearest lane within `max_distance` m that points within 60 degrees of the heading, else -1.
+
+  Where lanes coincide (they fan out at a junction), the one that points most like the heading wins.
+  """
+  matched = np.full(len(position_Nx2), -1, np.int32)
+  if not len(lanes) or not len(position_Nx2):
+    return matched
+  position = np.asarray(position_Nx2, np.float64)
+  course = np.stack([np.cos(heading_N), np.sin(heading_N)], -1).astype(np.float64)
+  start, step, lane = _segments(lanes)
+  low = np.minimum(start, start + step) - max_distance
+  high = np.maximum(start, start + step) + max_distance
+  direction = step / np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)[:, None]
+
+  cells, cell_N = np.unique(np.floor(position / _CELL).astype(np.int64), axis=0, return_inverse=True)
+  order = cell_N.ravel().argsort(kind="stable")
+  edges = np.searchsorted(cell_N.ravel()[order], np.arange(len(cells) + 1))
+  for cell, first, last in zip(cells * _CELL, edges[:-1], edges[1:], strict=True):
+    near = np.flatnonzero(((low <= cell + _CELL) & (high >= cell)).all(-1))
+    if not len(near):
+      continue
+    rows = order[first:last]
+    _, squared, _ = _to_segments(position[rows], start[near], step[near])
+    agreement = course[rows] @ direction[near].T
+    allowed = (agreement >= _AGREE) & (squared <= max_distance**2)
+    cost = np.where(allowed, np.sqrt(squared) - 1e-3 * agreement, np.inf)
+    best = cost.argmin(-1)
+    found = np.isfinite(cost[np.arange(len(rows)), best])
+    matched[rows] = np.where(found, lane[near[best]], -1)
+  return matched
+
+
+def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, length_m: float) -> Path:
+  """The centreline ahead of an agent, from its projection on the lane, for `length_m` or to a dead end.
+
+  Args:
+    lanes: the map. start_lane: the lane the agent is on. start_xy: [2] m.
+    route_roads: planned roads in driving order, empty when unknown.
+    length_m: wanted length.
+
+  The path takes successors that lead to the next road of the route and changes to the nearest neighbour
+  lane when only that one does. Without a route, or beyond it, it goes straight on.
+  """
+  route = [int(road) for road in route_roads]
+  lane, place = _best_lane(lanes, int(start_lane), route, 0)
+  arc, _ = project(lanes.points(lane), start_xy)
+  pieces, visited, starts, total = [_from(lanes.points(lane), float(arc))], [lane], [0.0], 0.0
+  total = float(arc_lengths(pieces[0])[-1])
+  while total < length_m and len(visited) < _MAX_LANES:
+    following = _next_lane(lanes, lane, route, place)
+    if following is None:
+      break
+    lane, place = _best_lane(lanes, following, route, place)
+    points = lanes.points(lane).astype(np.float64)
+    if lane != following:  # cross over gradually
+      points = _from(points, min(_LANE_CHANGE, 0.5 * float(arc_lengths(points)[-1])))
+    gap = points[0] - pieces[-1][-1]
+    starts.append(total)
+    visited.append(lane)
+    pieces.append(points)
+    total += float(np.hypot(gap[0], gap[1]) + arc_lengths(points)[-1])
+  points = np.concatenate(pieces)
+  keep = np.concatenate([[True], (np.abs(np.diff(points, axis=0)) > 1e-6).any(-1)])
+  points, length = points[keep], min(total, length_m)
+  arcs = arc_lengths(points)
+  inside = points[arcs < length]
+  points = np.concatenate([inside, at(points, np.array([length]))]) if length > 0 else points[:1].repeat(2, 0)
+  return Path(points.astype(np.float32), length, np.array(visited, np.int32), np.array(starts))
+
+
+def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[int, int]:
+  """The lane itself, or the nearest neighbour if only that one can go on; and the place on the route."""
+  place = _place(lanes, lane, route, place)
+  if _next_lane(lanes, lane, route, place, strict=True) is not None or _finished(lanes, lane, route, place):
+    return lane, place
+  left, right = lane, lane
+  for _ in range(16):
+    left = int(lanes.left_L[left]) if left >= 0 else -1
+    right = int(lanes.right_L[right]) if right >= 0 else -1
+    for neighbour in (left, right):
+      if neighbour >= 0 and _next_lane(lanes, neighbour, route, place, strict=True) is not None:
+        return neighbour, place
+  return lane, place
+
+
+def _place(lanes: Lanes, lane: int, route: list[int], place: int) -> int:
+  """Index on the route of the lane's road; unchanged inside junctions and off the route."""
+  road = int(lanes.road_L[lane])
+  return route.index(road, place) if road in route[place:] else place
+
+
+def _finished(lanes: Lanes, lane: int, route: list[int], place: int) -> bool:
+  return bool(route) and place == len(route) - 1 and int(lanes.road_L[lane]) == route[place]
+
+
+def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bool = False) -> int | None:
+  """The successor to take. `strict`: only if it leads to the next road of the route, when there is one."""
+  options = _successors(lanes, lane)
+  if not len(options):
+    return None
+  if not route or _finished(lanes, lane, route, place):
+    return _straightest(lanes, lane, options)
+  on_route = int(lanes.road_L[lane]) == route[place]
+  wanted = route[place + 1 : place + 2] if on_route else route[place : place + 2]
+  beyond = route[place + 2 : place + 3]
+  rank = []
+  for option in options:
+    ends = _reach(lanes, int(option), wanted)
+    # Best: arrives on a lane from which the road after the next one can be reached too.
+    onward = not beyond or any(_reach(lanes, int(s), beyond) for end in ends for s in _successors(lanes, end))
+    rank.append(2 if ends and onward else 1 if ends else 0)
+  best = max(rank)
+  if best == 0 and strict:
+    return None
+  return _straightest(lanes, lane, [o for o, r in zip(options, rank, strict=True) if r == best])
+
+
+def _reach(lanes: Lanes, lane: int, roads: list[int]) -> list[int]:
+  """Lanes of `roads` met from `lane` onward with at most a junction in between."""
+  front, met = [lane], []
+  for _ in range(_JUNCTION_HOPS + 1):
+    met += [i for i in front if int(lanes.road_L[i]) in roads]
+    front = [int(s) for i in front if int(lanes.road_L[i]) not in roads for s in _successors(lanes, i)]
+  return met
+
+
+def _successors(lanes: Lanes, lane: int) -> np.ndarray:
+  return lanes.successor_Ex2[lanes.successor_Ex2[:, 0] == lane, 1]
+
+
+def _straightest(lanes: Lanes, lane: int, options) -> int:
+  """The option whose far end points most like the end of `lane`."""
+  if len(options) == 1:
+    return int(options[0])
+  here = lanes.points(lane)
+  ahead = here[-1] - here[-2]
+
+  def straightness(option):
+    there = lanes.points(int(option))
+    end = there[-1] - there[-2]
+    return float(ahead @ end) / max(float(np.hypot(*ahead) * np.hypot(*end)), 1e-9)
+
+  return int(max(options, key=straightness))
+
+
+def _from(points: np.ndarray, arc: float) -> np.ndarray:
+  """The rest of a polyline from an arc length on; at least its last segment's end, twice."""
+  arcs = arc_lengths(points)
+  rest = np.asarray(points, np.float64)[arcs > arc]
+  return np.concatenate([at(points, np.array([arc])), rest if len(rest) else points[-1:]])
+
+
+def _segments(lanes: Lanes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Start [S, 2], step [S, 2] and lane [S] of all centreline segments."""
+  xy = lanes.xy_Nx2.astype(np.float64)
+  inner = np.ones(max(len(xy) - 1, 0), bool)
+  inner[lanes.splits[1:-1] - 1] = False  # no segment from the end of one lane to the next
+  owner = np.repeat(np.arange(len(lanes)), np.diff(lanes.splits))[:-1]
+  return xy[:-1][inner], np.diff(xy, axis=0)[inner], owner[inner].astype(np.int32)
+
+
+def _to_segments(xy_Nx2, start_Sx2, step_Sx2):
+  """Share along each segment in [0, 1], squared distance, and side (cross product) [N, S]."""
+  dx = xy_Nx2[:, None, 0] - start_Sx2[None, :, 0]
+  dy = xy_Nx2[:, None, 1] - start_Sx2[None, :, 1]
+  sx, sy = step_Sx2[None, :, 0], step_Sx2[None, :, 1]
+  share = np.clip((dx * sx + dy * sy) / np.maximum(sx**2 + sy**2, 1e-12), 0.0, 1.0)
+  squared = (dx - share * sx) ** 2 + (dy - share * sy) ** 2
+  return share, squared, sx * dy - sy * dx
