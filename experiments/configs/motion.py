@@ -1,0 +1,73 @@
+"""The motion world model on simulated logs: one run.
+
+Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.16534) and SMART
+(arXiv:2405.15677).
+
+  python -m data.build --source=sumo --out=build/sumo
+  python -m experiments.train --config=experiments/configs/motion.py --config.data.dataset=build/sumo \
+    --workdir=build/run
+
+Variants: a width ("w32": one rule from about 2 thousand parameters, "w8", to tens of millions, "w512", and
+beyond, "w4096"), "tiny" (20 seconds).
+"""
+
+import math
+
+from ml_collections import ConfigDict
+
+
+def depth(width: int) -> int:
+  """The ladder's one rule: two more layers per doubling of the width."""
+  return 2 * round(math.log2(width / 8)) + 2
+
+
+def head_dim(width: int) -> int:
+  return 8 if width < 32 else 16 if width < 128 else 32 if width < 512 else 128
+
+
+def batch_windows(tokens: int) -> int:
+  """Batch grows with the square root of the data: 2 windows (about 450 moves) at 0.4 M moves."""
+  return max(2, 2 * round(math.sqrt(tokens / 4e5)))
+
+
+def get_config(variant: str = "w32") -> ConfigDict:
+  width = 16 if variant == "tiny" else int(variant.removeprefix("w"))
+  tokens = 100_000 if variant == "tiny" else 2_000_000
+  return ConfigDict(
+    dict(
+      family="motion",
+      objective="next_token",
+      seed=0,
+      tokens=tokens,
+      log_every=20,
+      tensorboard=False,
+      model=dict(
+        width=width, layers=depth(width), head_dim=head_dim(width), dtype="float32", scan=False, remat="none"
+      ),
+      data=dict(
+        dataset="build/sumo",
+        train_split="train",
+        eval_split="validation",
+        batch_windows=batch_windows(tokens),
+        unique_windows=0,
+        read_threads=2,
+        blind_to="",
+      ),
+      optimizer=dict(
+        learning_rate=1e-2,
+        base_width=32,
+        schedule="cosine",
+        warmup=0.05,
+        final=0.05,
+        weight_decay=0.0,
+        clip=1.0,
+        b1=0.9,
+        b2=0.98,
+        z_loss=1e-4,
+        accumulate=1,
+      ),
+      mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
+      checkpoint=dict(every_steps=500, keep=2),
+      recovery=dict(patience=3, rollbacks=2),
+    )
+  )

@@ -1,0 +1,59 @@
+"""AdamW with warm-up schedules and learning rates that transfer across width.
+
+Decoupled weight decay: I. Loshchilov, F. Hutter, arXiv:1711.05101; never on norms and embeddings.
+Width transfer (muP for Adam): G. Yang et al., "Tensor Programs V", arXiv:2203.03466: a matrix whose fan-in
+is the width w learns at rate * base_width / w, inputs and embeddings at the plain rate.
+"""
+
+import jax
+import optax
+
+from data.errors import BadInput
+from experiments.config import Optimizer
+
+_PLAIN = ("scale", "input", "move", "type")  # norms, and matrices whose fan-in does not grow with width
+_NO_DECAY = ("scale", "move", "type")
+
+
+def schedule(config: Optimizer, steps: int) -> optax.Schedule:
+  """Step to learning rate: linear warm-up, then cosine, linear, or constant with a linear last fifth."""
+  peak, end = config.learning_rate, config.learning_rate * config.final
+  warmup = max(1, round(config.warmup * steps))
+  rest = max(1, steps - warmup)
+  if config.schedule == "cosine":
+    after = optax.cosine_decay_schedule(peak, rest, alpha=config.final)
+  elif config.schedule == "linear":
+    after = optax.linear_schedule(peak, end, rest)
+  elif config.schedule == "wsd":
+    cooldown = max(1, rest // 5)
+    after = optax.linear_schedule(peak, end, cooldown, transition_begin=rest - cooldown)
+  else:
+    raise BadInput(f"schedule is {config.schedule!r}", "config.optimizer", "choose cosine, linear or wsd")
+  return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def make_optimizer(config: Optimizer, steps: int, width: int) -> optax.GradientTransformation:
+  """Clip, Adam, decoupled decay, width multipliers, schedule."""
+  ratio = config.base_width / width if config.base_width else 1.0
+
+  def widths(updates):
+    return _by_name(updates, lambda name: 1.0 if name in _PLAIN else ratio)
+
+  return optax.chain(
+    optax.clip_by_global_norm(config.clip),
+    optax.scale_by_adam(b1=config.b1, b2=config.b2),
+    optax.stateless(lambda updates, params: jax.tree.map(lambda u, m: u * m, updates, widths(updates))),
+    optax.add_decayed_weights(
+      config.weight_decay, mask=lambda params: _by_name(params, lambda name: name not in _NO_DECAY)
+    ),
+    optax.scale_by_learning_rate(schedule(config, steps)),
+  )
+
+
+def _by_name(tree, value):
+  """A tree of value(parameter name); boxed parameters have their box below the name."""
+
+  def of(path, _):
+    return value(next(k.key for k in reversed(path) if isinstance(k, jax.tree_util.DictKey)))
+
+  return jax.tree_util.tree_map_with_path(of, tree)

@@ -1,0 +1,112 @@
+"""The jitted training step: one function for one device, a pod and an ahead-of-time compile."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from experiments.mesh import RULES, state_sharding
+
+State = dict[str, Any]  # {"params", "opt", "step"}
+
+
+def abstract_state(init: Callable, tx: optax.GradientTransformation, mesh: Mesh, example: dict, key):
+  """Shapes and shardings of a fresh state, and the function that makes it; nothing is allocated."""
+
+  def fresh(key):
+    params = init(key, example)["params"]
+    return {"params": params, "opt": tx.init(params), "step": jnp.int32(0)}
+
+  with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+    boxed = jax.eval_shape(fresh, key)
+  sharding = state_sharding(boxed, mesh)
+  shapes = nn.unbox(boxed)
+  spec = jax.tree.map(
+    lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, sharding
+  )
+  # One jit for all of it: an optimiser state made outside would land whole on every device.
+  return spec, jax.jit(lambda key: nn.unbox(fresh(key)), out_shardings=sharding)
+
+
+def make_step(
+  loss_fn: Callable, tx: optax.GradientTransformation, mesh: Mesh, spec: State, accumulate: int
+) -> Callable:
+  """step(state, batch, key) -> (state, metrics), compiled once, the old state donated.
+
+  Gradients of sums over `accumulate` micro-batches are added and divided by the total count, so the result
+  does not depend on how the batch is cut. A step whose loss or gradient is not finite leaves parameters
+  and moments untouched and is reported as metrics["finite"] = 0; `step` still advances.
+
+  metrics: float32 scalars "loss", "moving" (nats), "tokens" (count), "gradient_norm", "finite".
+  """
+
+  def objective(params, batch, key):
+    metrics = loss_fn(params, batch, key)
+    return metrics["objective"][0], metrics
+
+  def step(state, batch, key):
+    key = jax.random.fold_in(key, state["step"])
+    gradient = jax.grad(objective, has_aux=True)
+    if accumulate == 1:
+      sums, metrics = gradient(state["params"], batch, key)
+    else:
+      micro = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+
+      def add(total, piece):
+        index, part = piece
+        return jax.tree.map(
+          jnp.add, total, gradient(state["params"], part, jax.random.fold_in(key, index))
+        ), None
+
+      zero = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype),
+        jax.eval_shape(gradient, state["params"], jax.tree.map(lambda x: x[0], micro), key),
+      )
+      (sums, metrics), _ = jax.lax.scan(add, zero, (jnp.arange(accumulate), micro))
+    count = jnp.maximum(metrics["objective"][1], 1.0)
+    gradients = jax.tree.map(lambda g: g / count, sums)
+    norm = optax.global_norm(gradients)
+    finite = jnp.isfinite(norm) & jnp.isfinite(metrics["objective"][0])
+    updates, opt = tx.update(gradients, state["opt"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    kept = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      {"params": params, "opt": opt},
+      {"params": state["params"], "opt": state["opt"]},
+    )
+    report = {
+      "loss": metrics["loss"][0] / count,
+      "moving": metrics["moving"][0] / jnp.maximum(metrics["moving"][1], 1.0),
+      "tokens": metrics["loss"][1],
+      "gradient_norm": norm,
+      "finite": finite.astype(jnp.float32),
+    }
+    return kept | {"step": state["step"] + 1}, report
+
+  sharding = jax.tree.map(lambda leaf: leaf.sharding, spec)
+  whole = NamedSharding(mesh, PartitionSpec())
+  return _in_mesh(jax.jit(step, donate_argnums=0, out_shardings=(sharding, whole)), mesh)
+
+
+def make_eval(loss_fn: Callable, mesh: Mesh) -> Callable:
+  """evaluate(params, batch, key) -> {name: (sum, count)}, replicated."""
+  return _in_mesh(jax.jit(loss_fn, out_shardings=NamedSharding(mesh, PartitionSpec())), mesh)
+
+
+def _in_mesh(function: Callable, mesh: Mesh) -> Callable:
+  """Runs (and lowers) `function` where the models' logical constraints can see the mesh and the rules."""
+
+  def call(*args):
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+      return function(*args)
+
+  def lower(*args):
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+      return function.lower(*args)
+
+  call.lower = lower  # type: ignore[attr-defined]
+  return call

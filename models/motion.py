@@ -1,0 +1,172 @@
+"""Motion world model: a decoder-only transformer over agents' moves.
+
+For a window of T steps and A agents (ego first in its group) it gives the exact factorisation
+
+  p(moves | first states, map) = prod_t prod_i p(m[t,i] | m[<t, :], m[t, <i]),
+
+because position (t, i) receives the context of agent i at t, which follows from moves before t, and the move
+of its predecessor i - 1 at t; attention then runs causally, alternately over time within an agent and over
+agents within a step. The ego moves first, so its token is the action that the others answer.
+
+Axial attention: J. Ho et al., arXiv:1912.12180. Joint motion tokens: A. Seff et al., arXiv:2309.16534.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.layers import MLP, Attention, RMSNorm, weight
+
+TYPES = 8  # data.schema.AgentType
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+  """Attributes:
+  width: D. layers: attention + MLP blocks, even: time and agents alternate. head_dim: K.
+  vocabulary: moves. features: F inputs per position. steps, agents: window shape, for counting FLOPs.
+  dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
+  remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
+  """
+
+  width: int
+  layers: int
+  head_dim: int
+  vocabulary: int
+  features: int
+  steps: int
+  agents: int
+  dtype: str
+  scan: bool
+  remat: str
+
+  def __post_init__(self):
+    if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
+      raise ValueError(
+        f"width {self.width} must be a multiple of head_dim {self.head_dim} (even), layers {self.layers} even"
+      )
+
+  @property
+  def heads(self) -> int:
+    return self.width // self.head_dim
+
+  @property
+  def logits(self) -> int:
+    """Vocabulary plus the "no move" symbol, rounded up so that any mesh divides it."""
+    return -(-(self.vocabulary + 1) // 64) * 64
+
+  def non_embedding_params(self) -> int:
+    """N: input projection, blocks and norms; without the move and type embeddings and the output head."""
+    block = 12 * self.width**2 + 2 * self.width
+    return self.features * self.width + self.layers * block + self.width
+
+  def param_count(self) -> int:
+    return self.non_embedding_params() + self.width * (2 * self.logits + TYPES)
+
+  def flops_per_token(self) -> int:
+    """Training FLOPs per position: 2 per multiply-add in matmuls, backward twice the forward.
+
+    Attention scores and values count all keys of the axis, as they are computed before masking.
+    """
+    d = self.width
+    attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
+    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.logits
+    return 3 * forward
+
+
+class Block(nn.Module):
+  """Attention over one axis of x [B, T, A, D], then an MLP, both pre-normalised residual."""
+
+  config: MotionConfig
+  over: str  # "time" or "agents"
+
+  @nn.compact
+  def __call__(self, x_BxTxAxD, valid_BxTxA, group_BxA):
+    b, t, a, d = x_BxTxAxD.shape
+    c = self.config
+    y = RMSNorm(name="attention_norm")(x_BxTxAxD)
+    attention = Attention(
+      c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", c.layers, name="attention"
+    )
+    if self.over == "time":
+      seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
+      y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen).reshape(b, a, t, d).swapaxes(1, 2)
+    else:
+      same = (group_BxA[:, None, :, None] == group_BxA[:, None, None, :]) & valid_BxTxA[:, :, None, :]
+      seen = (same | jnp.eye(a, dtype=bool)[None, None]).reshape(b * t, 1, a, a)
+      y = attention(y.reshape(b * t, a, d), seen).reshape(b, t, a, d)
+    x_BxTxAxD = _residual(x_BxTxAxD + y.astype(jnp.float32))
+    y = MLP(4 * d, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxAxD))
+    return _residual(x_BxTxAxD + y.astype(jnp.float32))
+
+
+class Pair(nn.Module):
+  """Time, then agents: the unit that is scanned over depth."""
+
+  config: MotionConfig
+
+  @nn.compact
+  def __call__(self, x, valid, group):
+    x = Block(self.config, "time", name="time")(x, valid, group)
+    return Block(self.config, "agents", name="agents")(x, valid, group), None
+
+
+class MotionModel(nn.Module):
+  """apply({"params": p}, batch) -> float32 logits [B, T, A, V].
+
+  batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "mask_BxTxA"
+  bool, "group_BxA" and "type_BxA" int.
+  """
+
+  config: MotionConfig
+
+  @nn.compact
+  def __call__(self, batch):
+    c = self.config
+    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    group = batch["group_BxA"].astype(jnp.int32)
+    seen = batch["features_BxTxAxF"].astype(jnp.float32)
+    x = jnp.einsum(
+      "btaf,fd->btad", seen, weight(self, "input", (c.features, c.width), ("features", "embed"), c.features)
+    )
+    # The predecessor's move, or "no move" for the first of a group.
+    before = jnp.pad(tokens, ((0, 0), (0, 0), (1, 0)))[..., :-1]
+    known = (jnp.pad(group, ((0, 0), (1, 0)))[:, :-1] == group)[:, None, :]
+    known = known & jnp.pad(valid, ((0, 0), (0, 0), (1, 0)))[..., :-1]
+    embedding = weight(self, "move", (c.logits, c.width), ("vocab", "embed"), c.width)
+    kinds = weight(self, "type", (TYPES, c.width), (None, "embed"), c.width)
+    x = (
+      x
+      + embedding[jnp.where(known, before, c.vocabulary)]
+      + kinds[batch["type_BxA"].astype(jnp.int32)][:, None]
+    )
+    x = _residual(x)
+
+    pair = Pair
+    if c.remat != "none":
+      policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if c.remat == "dots" else None
+      pair = nn.remat(Pair, policy=policy, prevent_cse=not c.scan)
+    if c.scan:
+      stack = nn.scan(
+        pair,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=(nn.broadcast, nn.broadcast),
+        length=c.layers // 2,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+      )
+      x, _ = stack(c, name="pairs")(x, valid, group)
+    else:
+      for i in range(c.layers // 2):
+        x, _ = pair(c, name=f"pair_{i}")(x, valid, group)
+    x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
+    # Variance 1 / D^2: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
+    head = weight(self, "head", (c.width, c.logits), ("embed", "vocab"), c.width**2).astype(x.dtype)
+    logits = jnp.einsum("btad,dv->btav", x, head).astype(jnp.float32)
+    return jnp.where(jnp.arange(c.logits)[None, None, None] < c.vocabulary, logits, -1e9)
+
+
+def _residual(x):
+  return nn.with_logical_constraint(x, ("batch", "time", "agents", "act_embed"))
