@@ -93,7 +93,9 @@ def _smoothed(counts: np.ndarray, unigram: np.ndarray) -> np.ndarray:
 
   def left_out(strength):
     others = counts - 1 + strength * unigram
-    return (counts * np.log(others / (rows - 1 + strength), where=seen, out=np.zeros_like(counts))).sum()
+    return (
+      counts * np.log(others / (np.maximum(rows, 1) - 1 + strength), where=seen, out=np.zeros_like(counts))
+    ).sum()
 
   strength = max(_STRENGTHS, key=left_out)
   return (counts + strength * unigram) / (rows + strength)
