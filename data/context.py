@@ -178,9 +178,8 @@ def _frenet(position, around, xp):
   [..., A] of each agent's own path where the agent is. One linear step from the nearest path point."""
   x, y = around.path[..., 0], around.path[..., 1]
   px, py = position[..., None, :, 0], position[..., None, :, 1]
-  # |p - q|^2 less |p|^2, which does not change which q is nearest.
-  cross = xp.einsum("...ipd,...jd->...ijp", around.path, position)
-  nearest = ((x**2 + y**2)[..., None, :] - 2 * cross).argmin(-1)
+  away = (x[..., None, :] - px[..., None]) ** 2 + (y[..., None, :] - py[..., None]) ** 2
+  nearest = away.argmin(-1)
   ex = xp.concatenate([x[..., 1:2] - x[..., :1], x[..., 2:] - x[..., :-2], x[..., -1:] - x[..., -2:-1]], -1)
   ey = xp.concatenate([y[..., 1:2] - y[..., :1], y[..., 2:] - y[..., :-2], y[..., -1:] - y[..., -2:-1]], -1)
   tangent = _take(xp.arctan2(ey, ex), nearest, xp)

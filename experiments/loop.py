@@ -1,215 +1,201 @@
-"""The training loop: restore, step, log one step late, save, evaluate, write the row.
+"""The training loop: restore, step, log one step late, save, evaluate, return the row.
 
-Order of a start: lock the directory, open the data, build the abstract state, restore the newest verified
-checkpoint onto the present mesh or initialise, drop metrics beyond the restored step, continue the stream at
-the saved global sample. Everything a step depends on is in (checkpoint, config, dataset), so that a killed
-run continues bit for bit.
+Order of a start: open the data, describe the state without allocating it, restore the newest verified
+checkpoint onto the present mesh or initialise, drop the metrics beyond the restored step, continue the
+stream at the saved sample. A step depends on (checkpoint, config, dataset) alone, so a killed run continues
+bit for bit.
 """
 
+import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from data.datasets import Dataset
 
 from data import reader
+from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train
+from experiments.evaluate import evaluate
 from experiments.optimizer import make_optimizer, schedule
-from experiments.preemption import Preempted, StopSignal
+from experiments.peak import matmul_peak
+from experiments.preemption import StopSignal
+from experiments.program import Preempted
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
-from experiments.task import FIELDS, Task, make_task
-from objectives import next_token
+from experiments.task import FIELDS, make_task
 
 
 class Diverged(RuntimeError):
-  """Non-finite steps persist after rolling back; the last good checkpoint is on disk."""
+  """Non-finite steps persist after rolling back; the last good state is on disk."""
+
+
+@dataclasses.dataclass
+class Position:
+  """Where a run stands besides its state; saved with every checkpoint.
+
+  samples: windows of the endless stream consumed, over all processes. tokens: supervised moves seen.
+  rollbacks: how often it went back after non-finite steps. bad: non-finite steps in a row.
+  """
+
+  samples: int = 0
+  tokens: float = 0.0
+  rollbacks: int = 0
+  bad: int = 0
 
 
 def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) -> dict[str, Any]:
-  """Trains to `config.tokens` and returns the run-table row (without writing it).
+  """Trains to `config.tokens` and returns the run-table row.
 
-  Raises Preempted after saving when `stop` is set, Diverged when recovery fails.
+  Raises Preempted after saving when `stop` was requested, Diverged when recovery fails.
   """
-  started = time.monotonic()
-  mesh = meshes.make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, config.mesh.sequence)
-  task = make_task(config, dataset.window_steps, dataset.window_agents, len(dataset.domains))
-  source = reader.WindowSource(dataset, config.data.train_split, fields=tuple(FIELDS))
-  if config.data.unique_windows:
-    source = source.first(config.data.unique_windows)
+  begun = time.monotonic()
+  mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
+  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  source = reader.WindowSource(dataset, config.data.train_split, FIELDS, limit=config.data.unique_windows)
   windows = config.data.batch_windows
   total = math.ceil(config.tokens / (windows * source.tokens_per_window))
-
   tx = make_optimizer(config.optimizer, total, config.model.width)
   key = jax.device_put(jax.random.key(config.seed), jax.NamedSharding(mesh, jax.P()))
   example = task.to_batch(source.stacked(np.zeros(windows, np.int64)))
   spec, init = steps.abstract_state(task.model.init, tx, mesh, example, key)
   step = steps.make_step(task.loss_fn, tx, mesh, spec, config.optimizer.accumulate)
+  run.write_provenance(config.seed, [str(d) for d in jax.devices()], dataset.fingerprint)
 
-  checkpoints = Checkpoints(run.path, keep=config.checkpoint.keep)
-  restored = checkpoints.restore_newest(spec)
-  if restored is None:
-    state, position, seen, rollbacks = init(key), 0, 0.0, 0
-  else:
-    _, state, meta = restored
-    position, seen, rollbacks = meta["samples_seen"], meta["tokens_seen"], meta["rollbacks"]
-  done = int(state["step"])
-  run.supersede(done)
+  checkpoints = Checkpoints(run.path, config.checkpoint.keep)
 
-  def save(at: int) -> None:
-    checkpoints.save(at, state, {"samples_seen": position, "tokens_seen": seen, "rollbacks": rollbacks})
+  def resume() -> tuple[steps.State, Position]:
+    restored = checkpoints.restore_newest(spec)
+    state, at = (init(key), Position()) if restored is None else (restored[1], Position(**restored[2]))
+    run.supersede(int(state["step"]))
+    return state, at
 
-  def stream(start: int) -> Iterator[tuple[dict[str, jax.Array], float]]:
+  def stream(start: int) -> Iterator[dict[str, jax.Array]]:
     batches = reader.batches(
-      source,
-      batch_size=windows,
-      seed=config.seed,
-      start_sample=start,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      shuffle=True,
-      epochs=None,
-      read_threads=config.data.read_threads,
+      source, windows, config.seed, start, jax.process_index(), jax.process_count(), config.data.read_threads
     )
-    for batch in batches:
-      yield meshes.put_batch(task.to_batch(batch), mesh)
+    return (meshes.put_batch(task.to_batch(batch), mesh) for batch in batches)
 
-  rate = schedule(config.optimizer, total)
-  progress = Progress(
-    total=total,
-    done=done,
-    tokens_per_step=windows * source.tokens_per_window,
-    flops_per_token=task.model.config.flops_per_token(),
-  )
-  batches = stream(position)
-  late: tuple[int, dict[str, jax.Array]] | None = None  # metrics of the step before, still on the device
-  bad, waited, last_saved = 0, 0.0, done
-
-  with progress:
+  state, at = resume()
+  batches = stream(at.samples)
+  done = saved = int(state["step"])
+  log = _Log(run, config, schedule(config.optimizer, total))
+  bar = Progress(total, run.path.name, done)
+  speed = _Speed(task.model.config.flops_per_token(), config.model.dtype)
+  waited = 0.0
+  with bar:
     while done < total:
-      begun = time.monotonic()
+      ready = time.monotonic()
       batch = next(batches)
-      waited += time.monotonic() - begun
+      waited += time.monotonic() - ready
       with jax.transfer_guard("disallow"):
         state, metrics = step(state, batch, key)
-      position += windows
       done += 1
+      at.samples += windows
       checkpoints.poll()
-      previous, late = late, (done, metrics)
-      if previous is not None:
-        bad, seen = _report(run, progress, previous, config, rate, bad, seen)
-      ending = done == total or stop.requested(done)
-      if ending or done % config.checkpoint.every_steps == 0:
-        bad, seen = _report(run, progress, late, config, rate, bad, seen)
-        late = None
-      if bad >= config.recovery.patience:
-        # The step itself refuses non-finite updates; that many in a row mean the state is at fault.
-        if rollbacks >= config.recovery.rollbacks:
-          checkpoints.wait()
+      log.later(done, metrics, at)
+      stopping = stop.requested(done)
+      if done == total or stopping or done % config.checkpoint.every_steps == 0:
+        log.flush(at)  # what is saved must count every step it contains
+        if at.bad == 0 and done > saved:
+          checkpoints.save(done, state, dataclasses.asdict(at))
+          saved = done
+      bar.update(1, loss=log.loss, **speed.shown(at.tokens))
+      if at.bad >= config.recovery.patience:
+        # A step refuses its own non-finite update; several in a row mean that the state is at fault.
+        checkpoints.wait()
+        if at.rollbacks >= config.recovery.rollbacks:
           raise Diverged(
-            f"{bad} non-finite steps in a row at step {done} after {rollbacks} roll-backs; the last good state"
-            f" is step {checkpoints.newest()}: lower the learning rate or look at the data near window {position}"
+            f"{at.bad} non-finite steps in a row at step {done}, after {at.rollbacks} roll-backs; the last"
+            f" good state is in {run.path}; lower the learning rate or look at windows near {at.samples}"
           )
-        skipped_to, rollbacks = position, rollbacks + 1
+        beyond, rollbacks = at.samples, at.rollbacks + 1
+        state, at = resume()
+        at.samples, at.rollbacks, at.bad = beyond, rollbacks, 0
+        done = saved = int(state["step"])
+        log = _Log(run, config, schedule(config.optimizer, total))
+        run.append_metrics({"event": "rollback", "step": done, "skipped_to_window": beyond})
+        batches = stream(beyond)
+      elif stopping and done < total:
         checkpoints.wait()
-        restored = checkpoints.restore_newest(spec)
-        if restored is None:
-          state, seen = init(key), 0.0
-        else:
-          _, state, meta = restored
-          seen = meta["tokens_seen"]
-        done, position, late, bad = int(state["step"]), skipped_to, None, 0
-        run.supersede(done)
-        run.append({"event": "rollback", "step": done, "skipped_to_window": position})
-        batches = stream(position)
-        continue
-      if late is None and bad == 0 and done > last_saved:
-        save(done)
-        last_saved = done
-      if stop.requested(done) and done < total:
-        checkpoints.wait()
-        raise Preempted(f"saved step {done} of {total}")
+        raise Preempted(f"saved step {done} of {total}; run the same command to continue")
   checkpoints.wait()
-  trained = time.monotonic() - started
-
-  result = evaluate(task, config, dataset, mesh, state["params"], config.data.eval_split)
-  if not math.isfinite(result["loss"]):
-    raise Diverged(f"the {config.data.eval_split} loss is not finite after step {done}")
+  seconds = time.monotonic() - begun
+  held_out = evaluate(task, dataset, mesh, state["params"], config.data.eval_split, config.data.read_threads)
   model = task.model.config
-  unique = min(seen, source.tokens)
   return {
     "family": config.family,
     "objective": config.objective,
-    "dataset": dataset.name,
+    "dataset": dataset.path.name,
     "split_fingerprint": dataset.fingerprint,
     "params": model.non_embedding_params(),
     "params_total": model.param_count(),
-    "tokens": int(seen),
-    "unique_tokens": int(unique),
-    "flops": float(seen * model.flops_per_token()),
-    "flops_6nd": float(6.0 * model.non_embedding_params() * seen),
-    "loss": result["loss"],
-    "loss_by_slice": result["by_slice"],
+    "tokens": int(at.tokens),
+    "unique_tokens": int(min(at.tokens, source.tokens)),
+    "flops": at.tokens * model.flops_per_token(),
+    "flops_6nd": 6.0 * model.non_embedding_params() * at.tokens,
+    "loss": held_out["loss"],
+    "loss_by_slice": held_out["by_slice"],
     "seed": config.seed,
     "learning_rate": config.optimizer.learning_rate,
-    "batch_tokens": int(round(windows * source.tokens_per_window)),
+    "batch_tokens": round(windows * source.tokens_per_window),
     "steps": done,
-    "seconds": trained,
-    "device": jax.devices()[0].device_kind,
-    "data_wait_share": waited / trained,
-    "corrupt_records": source.corrupt,
+    "seconds": seconds,
+    "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    "data_wait_share": waited / seconds,
+    "corrupt_records": source.skipped,
     "quarantined_checkpoints": checkpoints.quarantined,
-    "rollbacks": rollbacks,
+    "rollbacks": at.rollbacks,
   }
 
 
-def evaluate(task: Task, config: Train, dataset: Dataset, mesh, params, split: str) -> dict[str, Any]:
-  """Held-out nats per move over a whole split: "loss" and "by_slice" (moving agents and every domain)."""
-  source = reader.WindowSource(dataset, split, fields=tuple(FIELDS))
-  size = min(64, len(source)) // jax.process_count() * jax.process_count()
-  if size == 0:
-    raise BadInput(
-      f"split {split!r} has fewer windows than processes", dataset.path, "build a larger dataset"
-    )
-  run = steps.make_eval(task.loss_fn, mesh)
-  key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
-  parts = []
-  for batch in reader.batches(
-    source, batch_size=size, seed=0, start_sample=0, process_index=jax.process_index(),
-    process_count=jax.process_count(), shuffle=False, epochs=1, read_threads=config.data.read_threads,
-  ):  # fmt: skip
-    parts.append(jax.tree.map(np.asarray, run(params, meshes.put_batch(task.to_batch(batch), mesh), key)))
-  means = jax.tree.map(float, {k: v for k, v in next_token.reduce(parts).items() if np.ndim(v) == 0})
-  slices = {"moving": means["moving"]}
-  for name in ("by_domain", "moving_by_domain"):
-    values = next_token.reduce(parts)[name]
-    slices |= {
-      domain if name == "by_domain" else f"moving/{domain}": float(value)
-      for domain, value in zip(dataset.domains, values, strict=True)
-      if np.isfinite(value)
-    }
-  return {"loss": means["loss"], "by_slice": slices}
+class _Log:
+  """Metrics, one step late: those of step k are fetched after step k + 1 has been dispatched."""
 
+  def __init__(self, run: RunDirectory, config: Train, rate: Callable):
+    self._run, self._every, self._rate = run, config.log_every, rate
+    self._waiting: tuple[int, dict[str, jax.Array]] | None = None
+    self.loss = math.nan
 
-def _report(run, progress, late, config, rate, bad, seen):
-  """Fetches one step's metrics, logs them, and counts tokens and consecutive non-finite steps."""
-  step, metrics = late
-  values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-  finite = values["finite"] > 0
-  seen += values["tokens"]
-  if step % config.log_every == 0 or not finite:
-    record = {"step": step, "tokens": seen, "learning_rate": float(rate(step - 1))}
-    if finite:
-      record |= {name: values[name] for name in ("loss", "moving", "gradient_norm")}
+  def later(self, step: int, metrics: dict[str, jax.Array], at: Position) -> None:
+    self.flush(at)
+    self._waiting = step, metrics
+
+  def flush(self, at: Position) -> None:
+    """Counts and writes what is waiting."""
+    if self._waiting is None:
+      return
+    step, metrics = self._waiting
+    self._waiting = None
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    record: dict[str, Any] = {"step": step, "learning_rate": float(self._rate(step - 1))}
+    if values["finite"] > 0:
+      at.tokens, at.bad, self.loss = at.tokens + values["tokens"], 0, values["loss"]
+      record |= {"tokens": at.tokens} | {k: values[k] for k in ("loss", "moving", "gradient_norm")}
+      if step % self._every == 0:
+        self._run.append_metrics(record)
     else:
-      record["event"] = "non-finite step skipped"
-    run.append(record)
-  progress.update(step, values["loss"])
-  return (0 if finite else bad + 1), seen
+      at.bad += 1
+      self._run.append_metrics(record | {"event": "non-finite step skipped"})
+
+
+class _Speed:
+  """Tokens per second and the share of the measured matmul peak, since the loop began."""
+
+  def __init__(self, flops_per_token: int, dtype: str):
+    self._flops, self._peak = flops_per_token, matmul_peak(dtype) * jax.device_count()
+    self._begun: tuple[float, float] | None = None
+
+  def shown(self, tokens: float) -> dict[str, float]:
+    now = time.monotonic()
+    if self._begun is None:  # the first step compiles
+      self._begun = now, tokens
+      return {}
+    rate = (tokens - self._begun[1]) / max(now - self._begun[0], 1e-9)
+    return {"tokens/s": rate, "MFU": rate * self._flops / self._peak}

@@ -23,6 +23,7 @@ RULES = (
   ("head_dim", None),
   ("mlp", "tensor"),
   ("vocab", "tensor"),
+  ("table", None),  # rows are gathered: splitting their width would cost an all-to-all per lookup
   ("norm", None),
   ("layers", None),
 )
@@ -35,7 +36,7 @@ def make_mesh(data: int, fsdp: int, tensor: int, sequence: int, devices: list | 
   shape = (data, fsdp, tensor, sequence)
   if int(np.prod(shape)) != len(devices):
     raise BadInput(
-      f"mesh {dict(zip(AXES, shape, strict=True))} needs {int(np.prod(shape))} devices, {len(devices)} are here",
+      f"mesh {dict(zip(AXES, shape, strict=True))} does not cover the {len(devices)} devices here",
       "config.mesh",
       "make the product of the axes equal to the device count",
     )

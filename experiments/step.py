@@ -69,7 +69,7 @@ def make_step(
       (sums, metrics), _ = jax.lax.scan(add, zero, (jnp.arange(accumulate), micro))
     count = jnp.maximum(metrics["objective"][1], 1.0)
     gradients = jax.tree.map(lambda g: g / count, sums)
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["objective"][0])
     updates, opt = tx.update(gradients, state["opt"], state["params"])
     params = optax.apply_updates(state["params"], updates)

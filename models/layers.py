@@ -1,4 +1,4 @@
-"""What decoders are made of: RMSNorm, attention over one axis, MLP, rotary time. Shapes in models/__init__.py.
+"""What decoders are made of: RMSNorm, attention over one axis, MLP, rotary time.
 
 Weights are declared with logical axes and multiplied by einsum, so that sharding is a table elsewhere.
 Normalisation, softmax and the residual stream are float32; matmuls run in the compute dtype.
@@ -82,7 +82,5 @@ class MLP(nn.Module):
   def __call__(self, x):
     width = x.shape[-1]
     up = weight(self, "up", (width, self.hidden), ("embed", "mlp"), width).astype(self.dtype)
-    down = weight(self, "down", (self.hidden, width), ("mlp", "embed"), self.hidden * 2 * self.layers).astype(
-      self.dtype
-    )
-    return jax.nn.gelu(x.astype(self.dtype) @ up) @ down
+    down = weight(self, "down", (self.hidden, width), ("mlp", "embed"), self.hidden * 2 * self.layers)
+    return jax.nn.gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)

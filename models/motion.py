@@ -135,8 +135,8 @@ class MotionModel(nn.Module):
     before = jnp.pad(tokens, ((0, 0), (0, 0), (1, 0)))[..., :-1]
     known = (jnp.pad(group, ((0, 0), (1, 0)))[:, :-1] == group)[:, None, :]
     known = known & jnp.pad(valid, ((0, 0), (0, 0), (1, 0)))[..., :-1]
-    embedding = weight(self, "move", (c.logits, c.width), ("vocab", "embed"), c.width)
-    kinds = weight(self, "type", (TYPES, c.width), (None, "embed"), c.width)
+    embedding = weight(self, "move", (c.logits, c.width), ("vocab", "table"), c.width)
+    kinds = weight(self, "type", (TYPES, c.width), (None, "table"), c.width)
     x = (
       x
       + embedding[jnp.where(known, before, c.vocabulary)]

@@ -1,0 +1,47 @@
+"""Held-out loss of a model over a whole split, exact on any mesh."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from data import reader
+from data.datasets import Dataset
+from data.errors import BadInput
+from experiments import mesh as meshes
+from experiments import step as steps
+from experiments.task import FIELDS, Task
+from objectives import next_token
+
+_WINDOWS = 64
+
+
+def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str, threads: int) -> dict[str, Any]:
+  """{"loss": nats per move, "by_slice": {"moving", each domain, "moving/<domain>"}} of all windows of `split`.
+
+  The last batch is filled up with empty windows, which count nothing. Raises BadInput when the split is
+  empty or the loss is not finite.
+  """
+  source = reader.WindowSource(dataset, split, FIELDS)
+  run = steps.make_eval(task.loss_fn, mesh)
+  key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
+  rows = mesh.shape["data"] * mesh.shape["fsdp"]
+  size = math.ceil(min(_WINDOWS, len(source)) / rows) * rows
+  mine = slice(jax.process_index(), None, jax.process_count())
+  parts = []
+  for start in range(0, len(source), size):
+    stacked = source.stacked(np.arange(start, min(start + size, len(source))))
+    full = {k: np.concatenate([v, np.zeros((size - len(v), *v.shape[1:]), v.dtype)])[mine] for k, v in stacked.items()}
+    sums = run(params, meshes.put_batch(task.to_batch(full), mesh), key)
+    parts.append(jax.tree.map(np.asarray, sums))
+  means = next_token.reduce(parts)
+  if not np.isfinite(means["loss"]):
+    raise BadInput(f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights")
+  slices = {"moving": float(means["moving"])}
+  for prefix, name in (("", "by_domain"), ("moving/", "moving_by_domain")):
+    for domain, value in zip(dataset.domains, means[name], strict=True):
+      if np.isfinite(value):
+        slices[prefix + domain] = float(value)
+  return {"loss": float(means["loss"]), "by_slice": slices}

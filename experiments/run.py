@@ -1,0 +1,73 @@
+"""The one door to a run directory: train one, or open one that has been trained."""
+
+import dataclasses
+import pathlib
+
+import jax
+
+from data import datasets
+from data.datasets import Dataset
+from data.errors import BadInput
+from experiments import mesh as meshes
+from experiments import step as steps
+from experiments.checkpoints import Checkpoints
+from experiments.config import Train, from_dict
+from experiments.loop import train as loop
+from experiments.optimizer import make_optimizer
+from experiments.preemption import StopSignal
+from experiments.run_directory import RunDirectory, config_hash, read_config, read_result
+from experiments.task import Task, make_task
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device."""
+
+  path: pathlib.Path
+  row: dict
+  config: Train
+  dataset: Dataset
+  task: Task
+  params: dict
+
+
+def train(workdir: str, config: Train, values: dict, coordinator: str, processes: int, process: int) -> int:
+  """Trains (or resumes) and writes result.json; a finished run of the same config is left as it is.
+
+  Raises Preempted, Diverged, and BadInput for a bad config, dataset or directory.
+  """
+  with StopSignal() as stop:
+    if processes > 1:
+      # A short heartbeat: the default makes the others wait 89 s for a peer that died.
+      jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=20)
+    dataset = datasets.open_dataset(config.data.dataset)
+    with RunDirectory.open(workdir, values, writer=process == 0) as directory:
+      if directory.result() is not None:
+        return 0
+      row = loop(directory, config, dataset, stop)
+      run_id = pathlib.Path(workdir).name
+      directory.write_result({"run_id": run_id, "config_hash": config_hash(values)} | row)
+  return 0
+
+
+def open_run(workdir: str, dataset: str = "") -> Run:
+  """Opens a finished run read-only; `dataset` replaces the one it was trained on.
+
+  Raises BadInput when it is no run, is not finished, or its checkpoints are damaged.
+  """
+  path = pathlib.Path(workdir)
+  config = from_dict(read_config(path))
+  row = read_result(path)
+  if row is None:
+    raise BadInput("the run has no result.json yet", path, "let the training command finish")
+  opened = datasets.open_dataset(dataset or config.data.dataset)
+  task = make_task(config, opened.window.steps, opened.window.agents, len(opened.domains))
+  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  example = task.to_batch(opened.example())
+  tx = make_optimizer(config.optimizer, row["steps"], config.model.width)
+  key = jax.random.key(0)
+  spec, _ = steps.abstract_state(task.model.init, tx, mesh, example, key)
+  restored = Checkpoints(path, keep=1, read_only=True).restore_newest(spec)
+  if restored is None:
+    raise BadInput("the run has no checkpoint", path, "run the training command again")
+  return Run(path, row, config, opened, task, restored[1]["params"])

@@ -1,0 +1,135 @@
+"""The motion world model: exact factorisation, parameter counts, scan and remat parity."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import context, motion
+from models.motion import MotionConfig, MotionModel
+from tests.worlds import random_batch
+
+CONFIG = MotionConfig(
+  width=16, layers=4, head_dim=8, vocabulary=motion.VOCABULARY, features=context.FEATURES, steps=8, agents=8,
+  dtype="float32", scan=False, remat="none",
+)  # fmt: skip
+
+
+def _params(config, batch):
+  return jax.jit(MotionModel(config).init)(jax.random.key(0), batch)["params"]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize(("width", "layers", "head_dim"), [(8, 2, 8), (24, 4, 8), (32, 6, 16)])
+def test_param_count_is_the_number_of_parameters(width, layers, head_dim, scan):
+  config = dataclasses.replace(CONFIG, width=width, layers=layers, head_dim=head_dim, scan=scan)
+  shapes = jax.eval_shape(MotionModel(config).init, jax.random.key(0), random_batch(1))["params"]
+  leaves = {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(nn.unbox(shapes))}
+  assert sum(leaves.values()) == config.param_count()
+  outside = sum(v for k, v in leaves.items() if any(name in k for name in ("'move'", "'type'", "'head'")))
+  assert sum(leaves.values()) - outside == config.non_embedding_params()
+
+
+def test_flops_match_the_compiled_forward_pass():
+  """At a width where matmuls dominate, 2 flops per multiply-add of the unrolled model within 3 %."""
+  config = dataclasses.replace(CONFIG, width=256, layers=2, head_dim=64)
+  batch = random_batch(2)
+  model = MotionModel(config)
+  params = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
+  compiled = jax.jit(lambda p, b: model.apply({"params": p}, b)).lower(params, batch).compile()
+  counted = config.flops_per_token() / 3 * 2 * 8 * 8
+  assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.03)
+
+
+def test_no_move_sees_itself_or_a_later_one():
+  """d logits[t, i] / d (inputs that follow from later moves) = 0: the factorisation is exact.
+
+  Moves enter as tokens (read by successors within the step) and through features of later steps. Changing
+  move (t, i) and all features after t may change logits only at (t, j > i) and at later steps.
+  """
+  batch = random_batch(1)
+  batch["mask_BxTxA"][:] = True
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, batch))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  before = apply(batch)
+  t, i = 4, 2
+  changed = {k: v.copy() for k, v in batch.items()}
+  changed["tokens_BxTxA"][0, t, i] = (batch["tokens_BxTxA"][0, t, i] + 7) % motion.VOCABULARY
+  changed["features_BxTxAxF"][0, t + 1 :] += 1.0
+  different = np.asarray(jnp.abs(apply(changed) - before).max(-1) > 0)[0]
+  assert not different[:t].any()
+  assert not different[t, : i + 1].any()
+  assert different[t, i + 1] and different[t + 1].all()
+
+
+def test_groups_and_invalid_positions_are_invisible():
+  batch = random_batch(1)
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, batch))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  before = np.asarray(apply(batch))[0]
+  second = batch["group_BxA"][0] == 2
+  changed = {k: v.copy() for k, v in batch.items()}
+  changed["features_BxTxAxF"][0][:, second] *= -1
+  changed["tokens_BxTxA"][0][:, second] = 3
+  after = np.asarray(apply(changed))[0]
+  np.testing.assert_array_equal(after[:, ~second], before[:, ~second])
+  assert (after[:, second] != before[:, second]).any()
+
+  hidden = ~batch["mask_BxTxA"][0]
+  changed = {k: v.copy() for k, v in batch.items()}
+  changed["features_BxTxAxF"][0][hidden] += 5
+  after = np.asarray(apply(changed))[0]
+  np.testing.assert_array_equal(after[~hidden], before[~hidden])
+
+
+def test_ordering_within_a_step_lets_the_ego_lead():
+  """Agents of one group answer the ego's move: its token changes the logits of all who follow."""
+  batch = random_batch(1)
+  batch["mask_BxTxA"][:] = True
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, batch))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  before = np.asarray(apply(batch))[0, 0]
+  batch["tokens_BxTxA"][0, 0, 0] = (batch["tokens_BxTxA"][0, 0, 0] + 1) % motion.VOCABULARY
+  changed = (np.asarray(apply(batch))[0, 0] != before).any(-1)
+  np.testing.assert_array_equal(changed, [False] + [True] * 5 + [False] * 2)
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_scan_and_remat_do_not_change_the_gradient(remat):
+  batch = random_batch(2)
+  unrolled = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, batch))
+  scanned = dataclasses.replace(CONFIG, scan=True, remat=remat)
+  stacked = {k: v for k, v in params.items() if not k.startswith("pair_")}
+  stacked["pairs"] = jax.tree.map(lambda *v: jnp.stack(v), params["pair_0"], params["pair_1"])
+
+  def loss(model, p):
+    return (jax.nn.log_softmax(model.apply({"params": p}, batch)[..., :255]) ** 2).mean()
+
+  one, g1 = jax.jit(jax.value_and_grad(lambda p: loss(unrolled, p)))(params)
+  two, g2 = jax.jit(jax.value_and_grad(lambda p: loss(MotionModel(scanned), p)))(stacked)
+  assert float(one) == pytest.approx(float(two), rel=1e-6)
+  np.testing.assert_allclose(g1["input"], g2["input"], rtol=1e-4, atol=1e-7)
+  np.testing.assert_allclose(
+    g1["pair_1"]["time"]["mlp"]["up"], g2["pairs"]["time"]["mlp"]["up"][1], rtol=1e-4, atol=1e-7
+  )
+
+
+def test_bfloat16_agrees_to_its_precision():
+  batch = random_batch(2)
+  params = nn.unbox(_params(CONFIG, batch))
+  low = MotionModel(dataclasses.replace(CONFIG, dtype="bfloat16"))
+  a = jax.nn.softmax(MotionModel(CONFIG).apply({"params": params}, batch))
+  b = jax.nn.softmax(low.apply({"params": params}, batch))
+  assert float(jnp.abs(a - b).sum(-1).max()) < 0.02
+
+
+def test_a_width_the_heads_do_not_divide_is_refused():
+  with pytest.raises(ValueError, match="width 20"):
+    dataclasses.replace(CONFIG, width=20)
