@@ -110,7 +110,7 @@ def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, len
   lane when only that one does. Without a route, or beyond it, it goes straight on.
   """
   route = [int(road) for road in route_roads]
-  lane, place = _best_lane(lanes, int(start_lane), route, 0)
+  lane, place = _best_lane(lanes, int(start_lane), route, -1)
   arc, _ = project(lanes.points(lane), start_xy)
   pieces, visited, starts, total = [_from(lanes.points(lane), float(arc))], [lane], [0.0], 0.0
   total = float(arc_lengths(pieces[0])[-1])
@@ -139,7 +139,7 @@ def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, len
 def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[int, int]:
   """The lane itself, or the nearest neighbour if only that one can go on; and the place on the route."""
   place = _place(lanes, lane, route, place)
-  if _next_lane(lanes, lane, route, place, strict=True) is not None or _finished(lanes, lane, route, place):
+  if _next_lane(lanes, lane, route, place, strict=True) is not None:
     return lane, place
   left, right = lane, lane
   for _ in range(16):
@@ -152,13 +152,9 @@ def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[i
 
 
 def _place(lanes: Lanes, lane: int, route: list[int], place: int) -> int:
-  """Index on the route of the lane's road; unchanged inside junctions and off the route."""
-  road = int(lanes.road_L[lane])
-  return route.index(road, place) if road in route[place:] else place
-
-
-def _finished(lanes: Lanes, lane: int, route: list[int], place: int) -> bool:
-  return bool(route) and place == len(route) - 1 and int(lanes.road_L[lane]) == route[place]
+  """Index on the route of the last road met, -1 before any; unchanged inside junctions and off the route."""
+  road, first = int(lanes.road_L[lane]), max(place, 0)
+  return route.index(road, first) if road in route[first:] else place
 
 
 def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bool = False) -> int | None:
@@ -166,11 +162,10 @@ def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bo
   options = _successors(lanes, lane)
   if not len(options):
     return None
-  if not route or _finished(lanes, lane, route, place):
+  if not route:
     return _straightest(lanes, lane, options)
-  on_route = int(lanes.road_L[lane]) == route[place]
-  wanted = route[place + 1 : place + 2] if on_route else route[place : place + 2]
-  beyond = route[place + 2 : place + 3]
+  wanted = route if place < 0 else route[place + 1 : place + 2]
+  beyond = [] if place < 0 else route[place + 2 : place + 3]
   rank = []
   for option in options:
     ends = _reach(lanes, int(option), wanted)

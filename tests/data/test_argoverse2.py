@@ -107,6 +107,7 @@ def change(tracks, **values):
   [
     (change(TRACKS, position_x=float("nan")), "position_x holds nulls, NaN"),
     (change(TRACKS, heading=None), "heading holds nulls"),
+    (change(TRACKS, object_type=None), "object_type holds nulls"),
     (change(TRACKS, timestep=1), "two rows for one timestep"),
     (change(TRACKS, timestep=10**9), "timestep spans"),
     (change(TRACKS, city="elsewhere"), "city changes"),

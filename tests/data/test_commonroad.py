@@ -109,9 +109,10 @@ def test_headings_turn_velocities_and_absent_speeds_come_from_positions(read):
 
 
 def test_2020a_brings_signs_lights_types_and_weather(read):
+  beside = '<adjacentRight ref="11" drivingDir="same"/>'  # said on one side only
   road = (
-    lanelet(11, 0, '<laneletType>urban</laneletType><trafficSignRef ref="7"/><trafficLightRef ref="8"/>')
-    + lanelet(12, 3.5, "<laneletType>urban</laneletType>")
+    lanelet(11, 0, '<laneletType>urban</laneletType><trafficSignRef ref="7"/>')
+    + lanelet(12, 3.5, f'<laneletType>urban</laneletType>{beside}<trafficLightRef ref="8"/>')
     + lanelet(13, 7)
     + lanelet(14, 11, "<laneletType>sidewalk</laneletType>")
   )
@@ -162,8 +163,8 @@ def test_2020a_brings_signs_lights_types_and_weather(read):
     "left",
   )
   y, r, g = Signal.YELLOW, Signal.RED, Signal.GREEN
-  assert scene.signal_TxL[:, 0].tolist() == [y, r, r, r, r, g, g, y, r]  # the cycle starts one step late
-  assert not scene.signal_TxL[:, 1:].any()
+  assert scene.signal_TxL[:, 1].tolist() == [y, r, r, r, r, g, g, y, r]  # the cycle starts one step late
+  assert not scene.signal_TxL[:, [0, 2, 3]].any() and scene.lanes.road_L.tolist() == [0, 0, 2, 3]
 
 
 def test_far_coordinates_get_a_local_origin_and_keep_centimetres(read):

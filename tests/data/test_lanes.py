@@ -129,6 +129,24 @@ def test_follow_takes_the_route_and_without_one_goes_straight():
   assert driven((7, 0, 3)) == [0, 3, 6]
   assert driven((0, 9)) == [0, 1, 4]  # an unreachable road: straight on
   assert driven((0, 3), lane=3, xy=(52, -1)) == [3, 6]  # already inside the junction
+  elsewhere = make_lanes(
+    CROSSING, TURNS, roads=[99, 10, 11, 12, 1, 2, 3]
+  )  # starts off the route, joins it later
+  assert lanes.follow(elsewhere, 0, np.array([10, 0]), (7, 2), 90.0).lanes.tolist() == [0, 2, 5]
+
+
+def test_follow_keeps_to_the_route_at_every_junction_and_on_every_round():
+  # Road 0 leads straight to 1 and left to 2; road 1 comes back to 0.
+  loop = make_lanes(
+    [[[0, 0], [10, 0]], [[10, 0], [20, 0], [20, -9], [0, -9], [0, 0]], [[10, 0], [11, 9]]],
+    [(0, 1), (0, 2), (1, 0)],
+  )  # fmt: skip
+  for route, driven in (
+    ((0, 1, 0, 2), [0, 1, 0, 2]),
+    ((0, 1, 0, 1, 0, 2), [0, 1, 0, 1, 0, 2]),
+    ((0, 2), [0, 2]),
+  ):
+    assert lanes.follow(loop, 0, np.array([0, 0]), route, 500.0).lanes.tolist() == driven
 
 
 def test_follow_changes_lane_when_only_the_neighbour_leads_on():
@@ -151,7 +169,8 @@ def test_follow_prefers_the_lane_that_serves_the_road_after_next():
     [[[0, 0], [50, 0]], [[50, 0], [100, 0]], [[50, 0], [60, 4], [100, 4]], [[100, 4], [200, 4]]],
     [(0, 1), (0, 2), (2, 3)], roads=[0, 1, 1, 2], left=[-1, 2, -1, -1], right=[-1, -1, 1, -1],
   )  # fmt: skip
-  assert lanes.follow(fork, 0, np.array([0, 0]), (0, 1, 2), 150.0).lanes.tolist() == [0, 2, 3]
+  path = lanes.follow(fork, 0, np.array([0, 0]), (0, 1, 2), 150.0)
+  assert path.lanes.tolist() == [0, 2, 3] and [60, 4] in path.points.tolist()
   # When the left lane cannot be entered directly, the path crosses over on road 1.
   merge = make_lanes(
     [[[0, 0], [50, 0]], [[50, 0], [110, 0]], [[50, 4], [110, 4]], [[110, 4], [200, 4]]],

@@ -110,6 +110,7 @@ def test_slices_count_masked_moving_and_domains():
   assert result["all"][1].tolist() == [7, 0, 8] and result["moving"][1].tolist() == [4, 0, 8]
   keep, seven = -tables["unigram"][0, motion.KEEP], -tables["unigram"][0, 7]
   np.testing.assert_allclose(result["all"][0], [7 * keep, 0, 8 * seven])
+  np.testing.assert_allclose(result["moving"][0], [4 * keep, 0, 8 * seven])
   np.testing.assert_allclose(keep, -np.log(7.5 / (15 + V / 2)))
   stacked = {name: np.stack([first[name], second[name]]) for name in first}
   again = baselines.evaluate(baselines.fit([stacked]), [stacked], 3)["unigram"]
