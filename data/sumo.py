@@ -24,8 +24,8 @@ MIN_FRAMES = 4  # agents seen for less are left out
 _WARM_UP = 20.0  # s
 _MAX_STEP = 0.5  # s of one simulation step
 _DENSITY = {  # vehicles per kilometre of lane
-  "urban_grid": (7, 13), "suburb": (5, 10), "ring_radial": (6, 11), "rural": (3, 7), "highway": (6, 12),
-  "roundabout": (14, 24), "apron": (10, 18),
+  "urban_grid": (7, 13), "suburb": (5, 9), "ring_radial": (6, 11), "rural": (3, 7), "highway": (6, 12),
+  "roundabout": (14, 24), "apron": (9, 15),
 }  # fmt: skip
 _VEHICLES = (40, 120)
 _WEATHER = {
@@ -104,7 +104,7 @@ def simulate(job: SumoJob) -> Scene:
     additional = folder / "types.xml"
     additional.write_text("<additional>" + "".join(t.xml for t in types) + "</additional>", encoding="utf-8")
     vehicles = int(np.clip(round(job.density * world.lane_km), *_VEHICLES))
-    sim.start(_options(net, additional, step, job.seed))
+    sim.start(_options(net, additional, step, job))
     try:
       demand = sumo_demand.Demand(sim, world, job.domain, types, demand_rng, vehicles)
       log = _record(sim, demand, world, job, demand_rng, step, stride)
@@ -134,12 +134,12 @@ def _steps(dt: float) -> tuple[float, int]:
   return step, stride
 
 
-def _options(net: pathlib.Path, additional: pathlib.Path, step: float, seed: int) -> list[str]:
+def _options(net: pathlib.Path, additional: pathlib.Path, step: float, job: SumoJob) -> list[str]:
   options = {
-    "net-file": net, "additional-files": additional, "seed": seed % 2**31, "step-length": f"{step:.3f}",
-    "default.action-step-length": f"{max(step, 0.2 // step * step):.3f}", "time-to-teleport": -1,
-    "collision.action": "none", "max-depart-delay": 20, "lanechange.duration": 2.5,
-    "device.friction.stdDev": 0, "xml-validation": "never",
+    "net-file": net, "additional-files": additional, "seed": job.seed % 2**31, "step-length": f"{step:.3f}",
+    "default.action-step-length": f"{max(step, 0.2 // step * step):.3f}", "collision.action": "none",
+    "time-to-teleport": -1, "time-to-impatience": 60, "max-depart-delay": 20, "device.friction.stdDev": 0,
+    "pedestrian.striping.dawdling": 0.2 * job.driver_noise, "xml-validation": "never",
   }  # fmt: skip
   flags = ["--step-method.ballistic", "--no-step-log", "--no-warnings", "--duration-log.disable"]
   return ["sumo", *(text for k, v in options.items() for text in (f"--{k}", str(v))), *flags]
@@ -147,11 +147,11 @@ def _options(net: pathlib.Path, additional: pathlib.Path, step: float, seed: int
 
 @dataclasses.dataclass
 class _Log:
-  """Rows (frame, agent, x, y, speed, arc, lane) and what is known per agent, in order of appearance."""
+  """Rows (frame, agent, x, y, speed, angle, arc, lane), angle in degrees clockwise from north; the agents'
+  names in order of appearance; the state string of every light in every frame."""
 
   rows: list[tuple]
   names: list[str]
-  first_heading: list[float]
   lights: list[list[str]]
 
 
@@ -162,9 +162,9 @@ def _record(sim, demand, world, job, rng, step: float, stride: int) -> _Log:
   for light in lights:  # neighbouring lights do not switch as one
     sim.trafficlight.setPhase(light, 0)
     sim.trafficlight.setPhaseDuration(light, float(rng.uniform(1, 15)))
-  variables = [c.VAR_POSITION, c.VAR_SPEED, c.VAR_LANE_ID, c.VAR_LANEPOSITION]
-  position, speed, lane, arc = variables
-  log = _Log([], [], [], [])
+  variables = [c.VAR_POSITION, c.VAR_SPEED, c.VAR_ANGLE, c.VAR_LANE_ID, c.VAR_LANEPOSITION]
+  position, speed, angle, lane, arc = variables
+  log = _Log([], [], [])
   number: dict[str, int] = {}
   lane_of = world.lane_of
   demand.begin()
@@ -187,9 +187,9 @@ def _record(sim, demand, world, job, rng, step: float, stride: int) -> _Log:
         if agent is None:
           agent = number[name] = len(log.names)
           log.names.append(name)
-          log.first_heading.append(math.radians(90.0 - domain.getAngle(name)))
         x, y = values[position]
-        log.rows.append((frame, agent, x, y, values[speed], values[arc], lane_of.get(values[lane], -1)))
+        place = lane_of.get(values[lane], -1)
+        log.rows.append((frame, agent, x, y, values[speed], values[angle], values[arc], place))
     log.lights.append([sim.trafficlight.getRedYellowGreenState(light) for light in lights])
   return log
 
@@ -199,15 +199,32 @@ def _scene(job, world, demand, log: _Log, vehicles: int, version: str) -> Scene:
   frame, agent = rows[:, 0].astype(int), rows[:, 1].astype(int)
   shape = (job.steps, len(log.names))
   front, valid = np.zeros((*shape, 2)), np.zeros(shape, bool)
-  speed, arc, lane = np.zeros(shape), np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
-  front[frame, agent], valid[frame, agent], speed[frame, agent] = rows[:, 2:4], True, rows[:, 4]
-  arc[frame, agent], lane[frame, agent] = rows[:, 5], rows[:, 6]
+  speed, course, arc, lane = (np.zeros(shape) for _ in range(4))
+  front[frame, agent], valid[frame, agent] = rows[:, 2:4], True
+  speed[frame, agent], course[frame, agent], arc[frame, agent] = (
+    rows[:, 4],
+    np.radians(90 - rows[:, 5]),
+    rows[:, 6],
+  )
+  lane[frame, agent] = rows[:, 7] + 1
+  lane = lane.astype(np.int32) - 1
 
   types = [demand.type_of[name] for name in log.names]
   size = np.array([(t.length, t.width) for t in types], np.float32)
   kind = np.array([sumo_demand.AGENT_TYPE[t.kind] for t in types], np.uint8)
-  # The first heading belongs to the first valid frame.
-  heading = sumo_tracks.headings(front, valid, np.array(log.first_heading), size[:, 0])
+  driving = valid & (lane >= 0) & (kind != schema.AgentType.PEDESTRIAN)
+  course[driving] = sumo_tracks.lane_courses(world.lanes, lane[driving], arc[driving])
+  front, driven = sumo_tracks.smooth_lane_changes(
+    front,
+    course,
+    np.where(driving, lane, -1),
+    np.where(driving, world.lanes.road_L[lane], -1),
+    world.lanes,
+    job.dt,
+  )
+  lane = np.where(driving, driven, lane)
+  first = course[valid.argmax(0), np.arange(shape[1])]
+  heading = sumo_tracks.headings(front, valid, first, size[:, 0])
   ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
   centre = front - 0.5 * size[None, :, :1] * ahead
   order = _ego_first(valid, speed, kind)

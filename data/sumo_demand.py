@@ -14,7 +14,7 @@ import numpy as np
 from data.schema import AgentType
 from data.sumo_map import SumoMap
 
-MIX = {  # share of each type among the vehicles of a domain
+MIX: dict[str, dict[str, float]] = {  # share of each type among the vehicles of a domain
   "urban_grid": {"car": 0.76, "truck": 0.05, "bus": 0.04, "motorcycle": 0.05, "bicycle": 0.10},
   "suburb": {"car": 0.80, "truck": 0.03, "bus": 0.03, "motorcycle": 0.04, "bicycle": 0.10},
   "ring_radial": {"car": 0.82, "truck": 0.07, "bus": 0.05, "motorcycle": 0.06},
@@ -23,6 +23,7 @@ MIX = {  # share of each type among the vehicles of a domain
   "roundabout": {"car": 0.83, "truck": 0.08, "bus": 0.04, "motorcycle": 0.05},
   "apron": {"service": 0.75, "bus": 0.10, "car": 0.15},
 }
+_STAND_TIME = 8.0, 40.0  # s a vehicle stays at an apron stand
 PEDESTRIANS = {"urban_grid": 0.20, "suburb": 0.15}  # per vehicle
 
 AGENT_TYPE = {
@@ -140,10 +141,13 @@ class Demand:
     self._walkers = [t for t in types if t.kind == "pedestrian"]
     self._routes: dict[tuple[str, str, str], tuple[str, ...]] = {}
     self._known: dict[tuple[str, ...], str] = {}
+    self._at_stand: dict[str, str] = {}
     self._count = 0
 
   def begin(self) -> None:
     """Spreads the first vehicles over the whole network."""
+    for stand in self.world.stands:  # the router shall not use stands as short cuts
+      self.sim.edge.adaptTraveltime(stand, 600.0)
     for _ in range(self.vehicles):
       self._vehicle(inside=True)
     for _ in range(self.pedestrians):
@@ -152,7 +156,11 @@ class Demand:
   def top_up(self) -> None:
     """Replaces those who have left; newcomers enter at the rim."""
     sim = self.sim
-    missing = self.vehicles - sim.vehicle.getIDCount() - len(sim.simulation.getPendingVehicles())
+    pending = sim.simulation.getPendingVehicles()
+    if self._at_stand:
+      present = {*sim.vehicle.getIDList(), *pending}
+      self._at_stand = {stand: name for stand, name in self._at_stand.items() if name in present}
+    missing = self.vehicles - sim.vehicle.getIDCount() - len(pending)
     for _ in range(missing):
       self._vehicle(inside=False)
     for _ in range(self.pedestrians - sim.person.getIDCount()):
@@ -161,7 +169,8 @@ class Demand:
   def _vehicle(self, inside: bool) -> None:
     kind = self._kinds[min(int(np.searchsorted(self._shares, self.rng.random())), len(self._kinds) - 1)]
     driver = self._variants[kind][self.rng.integers(len(self._variants[kind]))]
-    route = self._route(driver)
+    stand = self._free_stand()
+    route = self._by_way_of(stand, driver) if stand else self._route(driver)
     if inside:
       lengths = np.cumsum([self.world.length_of.get(edge, 0.0) for edge in route])
       route = route[int(np.searchsorted(lengths, self.rng.random() * lengths[-1])) :]
@@ -169,33 +178,57 @@ class Demand:
       self._known[route] = f"r{len(self._known)}"
       self.sim.route.add(self._known[route], route)
     name = self._named(driver, route)
-    place = "random_free" if inside else "base"
-    lane, speed = "best", "max"
+    place, speed = ("random_free", "max") if inside else ("base", "desired")
     self.sim.vehicle.add(
-      name, self._known[route], driver.name, departLane=lane, departPos=place, departSpeed=speed
+      name, self._known[route], driver.name, departLane="best", departPos=place, departSpeed=speed
     )
+    if stand in route[1:]:
+      self._at_stand[stand] = name
+      halfway = 0.5 * self.world.length_of[stand] + 0.5 * driver.length
+      self.sim.vehicle.setStop(name, stand, halfway, 0, self.rng.uniform(*_STAND_TIME))
+
+  def _free_stand(self) -> str:
+    """A stand nobody is at or on the way to, most of the time; else, and where there are none, ""."""
+    if not self.world.stands:
+      return ""
+    stand = self.world.stands[self.rng.integers(len(self.world.stands))]
+    return "" if stand in self._at_stand else stand
+
+  def _by_way_of(self, stand: str, driver: DriverType) -> tuple[str, ...]:
+    """A random route over a stand; the rim edges are drawn until both halves exist."""
+    for _ in range(200):
+      start = self.world.entries[self.rng.integers(len(self.world.entries))]
+      end = self.world.exits[self.rng.integers(len(self.world.exits))]
+      there, onward = self._found(start, stand, driver), self._found(stand, end, driver)
+      if there and onward:
+        return there + onward[1:]
+    raise RuntimeError(f"no route over {stand}")
 
   def _route(self, driver: DriverType) -> tuple[str, ...]:
     """A random route from rim to rim that this driver can drive."""
     entries, exits = self.world.entries, self.world.exits
-    kind = "bicycle" if driver.kind == "bicycle" else "motor"
     for _ in range(200):
       start = entries[self.rng.integers(len(entries))]
       end = exits[self.rng.integers(len(exits))]
-      key = (start, end, kind)
-      if key not in self._routes:
-        self._routes[key] = tuple(self.sim.simulation.findRoute(start, end, driver.name).edges)
-      if self._routes[key]:
-        return self._routes[key]
+      route = self._found(start, end, driver)
+      if route:
+        return route
     raise RuntimeError(f"no route for {driver.name} through {len(entries)} entries, {len(exits)} exits")
+
+  def _found(self, start: str, end: str, driver: DriverType) -> tuple[str, ...]:
+    """The quickest route, empty if there is none."""
+    key = (start, end, "bicycle" if driver.kind == "bicycle" else "motor")
+    if key not in self._routes:
+      self._routes[key] = tuple(self.sim.simulation.findRoute(start, end, driver.name).edges)
+    return self._routes[key]
 
   def _pedestrian(self) -> None:
     walker, walks = self._walkers[self.rng.integers(len(self._walkers))], self.world.walks
     for _ in range(200):
-      start, end = (walks[self.rng.integers(len(walks))] for _ in range(2))
+      start, end = walks[self.rng.integers(len(walks))], walks[self.rng.integers(len(walks))]
       key = (start, end, "walk")
       if key not in self._routes:
-        stages = self.sim.simulation.findIntermodalRoute(start, end, "") if start != end else ()
+        stages = self.sim.simulation.findIntermodalRoute(start, end, "") if start != end else []
         self._routes[key] = tuple(stages[0].edges) if len(stages) == 1 else ()
       route = self._routes[key]
       if route:

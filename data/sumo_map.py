@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from data.schema import Lanes, LaneType, Signal
+from data.sumo_apron import STAND
 
 _MIN_STEP = 1e-3  # m between successive points of a centreline
 
@@ -32,6 +33,7 @@ class SumoMap:
   """Attributes:
   lanes: the map. lane_of, road_of: SUMO lane and edge names to indices.
   links: controlled connections. entries, exits: edges at the rim of the world. walks: edges with a sidewalk.
+  stands: edges where apron vehicles stop.
   lane_km: kilometres of lanes that cars may use, turning paths left out. map_id: digest of the net.
   length_of: m, edges that cars may use, turning paths left out.
   """
@@ -43,6 +45,7 @@ class SumoMap:
   entries: tuple[str, ...]
   exits: tuple[str, ...]
   walks: tuple[str, ...]
+  stands: tuple[str, ...]
   length_of: dict[str, float]
   lane_km: float
   map_id: str
@@ -55,8 +58,12 @@ def read(path: pathlib.Path, left_hand: bool) -> SumoMap:
   content = re.sub(rb"<!--.*?-->", b"", content, flags=re.DOTALL)
   root = ElementTree.fromstring(content)
   rim = {node.attrib["id"] for node in root.iter("junction") if node.attrib["type"] == "dead_end"}
-  points, rows, lane_of, road_of = [], [], {}, {}
-  entries, exits, walks, length_of, lane_km = [], [], [], {}, 0.0
+  points: list[np.ndarray] = []
+  rows: list[tuple[float, float, int, int]] = []
+  lane_of: dict[str, int] = {}
+  road_of: dict[str, int] = {}
+  length_of: dict[str, float] = {}
+  entries, exits, walks, stands, lane_km = [], [], [], [], 0.0
   for edge in root.iter("edge"):
     function = edge.get("function", "normal")
     if function == "walkingarea":  # a polygon without direction, not a lane
@@ -75,22 +82,23 @@ def read(path: pathlib.Path, left_hand: bool) -> SumoMap:
     if function == "normal":
       entries += [edge.attrib["id"]] * (edge.attrib["from"] in rim)
       exits += [edge.attrib["id"]] * (edge.attrib["to"] in rim)
+      stands += [edge.attrib["id"]] * (edge.get("type") == STAND)
   successors, links = _connections(root, lane_of)
   left, right = _neighbours(rows, left_hand)
-  width, speed, kind, road = zip(*rows, strict=True)
+  width, speed, types, roads = zip(*rows, strict=True)
   lanes = Lanes(
     xy_Nx2=np.concatenate(points).astype(np.float32),
     splits=np.cumsum([0, *map(len, points)]).astype(np.int32),
     width_L=np.array(width, np.float32),
     speed_limit_L=np.array(speed, np.float32),
-    type_L=np.array(kind, np.uint8),
-    road_L=np.array(road, np.int32),
+    type_L=np.array(types, np.uint8),
+    road_L=np.array(roads, np.int32),
     successor_Ex2=np.array(successors, np.int32).reshape(-1, 2),
     left_L=left,
     right_L=right,
   )
   digest = hashlib.sha256(content).hexdigest()[:16]
-  rims = tuple(entries), tuple(exits), tuple(walks)
+  rims = tuple(entries), tuple(exits), tuple(walks), tuple(stands)
   return SumoMap(lanes, lane_of, road_of, links, *rims, length_of, lane_km, digest)
 
 
@@ -118,7 +126,9 @@ def _connections(root: ElementTree.Element, lane_of: dict[str, int]):
 
   A lane shows its straightest link; each turning path shows its own, so both are attributed.
   """
-  successors, controlled, main = [], [], {}
+  successors: list[tuple[int, int]] = []
+  controlled: list[tuple[str, int, int]] = []
+  main: dict[int, tuple[int, int]] = {}
   straightness = {"s": 0, "l": 1, "r": 1, "L": 1, "R": 1}
   for connection in root.iter("connection"):
     get = connection.get

@@ -1,14 +1,80 @@
-"""From what the simulation reports (front bumpers, lane names) to what a scene holds (boxes, headings).
+"""From what the simulation reports (front bumpers on centrelines) to what a scene holds (boxes, headings).
 
-A vehicle's rear axle follows its front like a trailer, so heading is a tractrix of the front point. SUMO's own
-angle is the direction of the lane polyline and jumps at its corners.
+SUMO changes lanes in one step, and its angle jumps then and at the corners of the lane polyline. Here a lane
+change is drawn out over seconds, and a vehicle's rear follows its front like a trailer, so that heading is a
+tractrix of the front point.
 """
 
 import numpy as np
 
-from data.schema import AgentType, Signal
+from data.schema import AgentType, Lanes, Signal
 
-_WHEELBASE = 0.8  # of the length, front bumper to the pulled point
+_WHEELBASE = 0.75  # of the length, front bumper to the pulled point
+_CHANGE_TIME = 3.0  # s a lane change takes at least
+_CHANGE_SLOPE = 1.5  # m driven per metre of lateral shift, at least: nobody slides sideways in a queue
+
+
+def lane_courses(lanes: Lanes, lane_N: np.ndarray, arc_N: np.ndarray) -> np.ndarray:
+  """float64 [N] rad: direction of lane `lane_N` at `arc_N` m from its start."""
+  xy = lanes.xy_Nx2.astype(np.float64)
+  step = np.diff(xy, axis=0)
+  arcs = np.concatenate([[0.0], np.hypot(*step.T).cumsum()])
+  first = lanes.splits[:-1]
+  place = np.searchsorted(arcs, arcs[first[lane_N]] + arc_N, side="right") - 1
+  place = np.clip(place, first[lane_N], lanes.splits[1:][lane_N] - 2)
+  return np.arctan2(step[place, 1], step[place, 0])
+
+
+def smooth_lane_changes(
+  front_TxAx2: np.ndarray,
+  course_TxA: np.ndarray,
+  lane_TxA: np.ndarray,
+  road_TxA: np.ndarray,
+  lanes: Lanes,
+  dt: float,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Fronts [T, A, 2] m and occupied lanes int32 [T, A] with lane changes drawn out, starting when SUMO's do.
+
+  The lateral jump d decays as d (1 - m(u)), m(u) = 10 u^3 - 15 u^4 + 6 u^5 (least jerk), u the lesser of the
+  shares of time and of distance. The old lane counts as occupied up to half way, while on the same road.
+
+  Args:
+    front_TxAx2: m. course_TxA: rad, direction of the lane. lane_TxA: -1 where unknown or not a vehicle.
+    road_TxA: of that lane.
+  """
+  front, lane = front_TxAx2.astype(np.float64), lane_TxA.copy()
+  normal = np.stack([-np.sin(course_TxA), np.cos(course_TxA)], -1)
+  onward = _onward(lanes)
+  before, after = lane_TxA[:-1], lane_TxA[1:]
+  for t, a in np.argwhere((before != after) & (before >= 0) & (after >= 0)):
+    old, t = int(lane_TxA[t, a]), t + 1
+    if int(lane_TxA[t, a]) in onward[old]:
+      continue
+    # The chord of a steady bend points along the mean course; what is left over is the change of lane.
+    mean = normal[t - 1, a] + normal[t, a]
+    jump = float((front_TxAx2[t, a] - front_TxAx2[t - 1, a]) @ mean / np.hypot(*mean))
+    gone = np.flatnonzero(lane_TxA[t:, a] < 0)
+    until = t + int(gone[0]) if len(gone) else len(front)
+    step = np.hypot(*np.diff(front_TxAx2[t - 1 : until, a], axis=0).T)
+    step[0] = np.sqrt(max(step[0] ** 2 - jump**2, 0.0))
+    share = np.arange(1, until - t + 1) * dt / _CHANGE_TIME
+    share = np.clip(np.minimum(share, step.cumsum() / (_CHANGE_SLOPE * max(abs(jump), 0.1))), 0, 1)
+    done = share**3 * (10 - 15 * share + 6 * share**2)
+    front[t:until, a] -= (jump * (1 - done))[:, None] * normal[t:until, a]
+    early = (done < 0.5) & (road_TxA[t:until, a] == road_TxA[t - 1, a])
+    lane[t:until, a] = np.where(np.logical_and.accumulate(early), lane[t - 1, a], lane[t:until, a])
+  return front, lane
+
+
+def _onward(lanes: Lanes, hops: int = 6) -> list[set[int]]:
+  """For every lane, those that are reached from it without changing lanes."""
+  following: list[set[int]] = [set() for _ in range(len(lanes))]
+  for start, end in lanes.successor_Ex2.tolist():
+    following[start].add(end)
+  reached = [set(f) for f in following]
+  for _ in range(hops - 1):
+    reached = [set(f).union(*(reached[n] for n in f)) for f in following]
+  return reached
 
 
 def headings(front_TxAx2: np.ndarray, valid_TxA: np.ndarray, first_A: np.ndarray, length_A: np.ndarray):
@@ -41,8 +107,8 @@ def headings(front_TxAx2: np.ndarray, valid_TxA: np.ndarray, first_A: np.ndarray
 def rare_events(scene_arrays: dict[str, np.ndarray], dt: float) -> tuple[str, ...]:
   """Tags computed from the tracks, in a fixed order.
 
-  hard_brake: a vehicle brakes by more than 4.5 m/s^2 over one frame. red_light_stop: a vehicle stands on a lane
-  whose light is red. near_miss: less than 1 s to collision with the vehicle ahead on the same lane.
+  hard_brake: a vehicle brakes by more than 4.5 m/s^2 over one frame. red_light_stop: a vehicle stands on a
+  lane whose light is red. near_miss: less than 1 s to collision with the vehicle ahead on the same lane.
   """
   valid, lane = scene_arrays["valid_TxA"], scene_arrays["lane_TxA"]
   driving = valid & (scene_arrays["type_A"] != AgentType.PEDESTRIAN)
