@@ -106,7 +106,7 @@ def read(path: os.PathLike | str) -> Scene:
   light = word(root, "location/environment/timeOfDay", "")
   metadata = Metadata(
     scene_id=benchmark, source="commonroad", domain=location.lower(), geography=country, route=place,
-    map_id=f"{place}-{map_number}", recording=place, start_s=0.0, dt=dt, map_version=version,
+    map_id=f"{place}-{map_number}", recording=place, start_s=-1.0, dt=dt, map_version=version,
     weather="rain" if weather.endswith("rain") else _WEATHER.get(weather, ""),
     light=light if light in ("day", "night") else "",
     speed_regime=speed_regime(np.hypot(velocity[..., 0], velocity[..., 1])[valid]),

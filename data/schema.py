@@ -58,7 +58,7 @@ class Metadata:
     route: road, corridor or route driven; scenes that share it show the same asphalt.
     map_id, map_version, map_date: the map used; `map_date` ISO 8601.
     recording: the continuous recording (or simulation) the scene is cut from.
-    start_s: seconds from the start of the recording to the first frame.
+    start_s: seconds from the start of the recording to the first frame; negative: unknown.
     date: ISO 8601 day of the recording.
     sensor_rig, weather ("clear", "rain", "snow", "fog"), light ("day", "dusk", "night"),
     speed_regime ("low" < 8 m/s, "medium" < 18 m/s, "high"), operation ("road", "airport", ...).
