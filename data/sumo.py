@@ -17,6 +17,9 @@ import numpy as np
 from data import schema, sumo_demand, sumo_map, sumo_networks, sumo_tracks
 from data.errors import BadInput
 from data.schema import Scene
+from data.sumo_demand import Demand
+from data.sumo_map import SumoMap
+from data.sumo_recording import Recording, record
 
 DOMAINS = ("urban_grid", "suburb", "ring_radial", "rural", "highway", "roundabout", "apron")
 MIN_FRAMES = 4  # agents seen for less are left out
@@ -106,8 +109,8 @@ def simulate(job: SumoJob) -> Scene:
     vehicles = int(np.clip(round(job.density * world.lane_km), *_VEHICLES))
     sim.start(_options(net, additional, step, job))
     try:
-      demand = sumo_demand.Demand(sim, world, job.domain, types, demand_rng, vehicles)
-      log = _record(sim, demand, world, job, demand_rng, step, stride)
+      demand = Demand(sim, world, job.domain, types, demand_rng, vehicles)
+      log = record(sim, demand, world, demand_rng, job.steps, step, stride, _WARM_UP)
     finally:
       sim.close()
   return schema.validate(_scene(job, world, demand, log, vehicles, sim.getVersion()[1]), _identity(job))
@@ -145,106 +148,41 @@ def _options(net: pathlib.Path, additional: pathlib.Path, step: float, job: Sumo
   return ["sumo", *(text for k, v in options.items() for text in (f"--{k}", str(v))), *flags]
 
 
-@dataclasses.dataclass
-class _Log:
-  """Rows (frame, agent, x, y, speed, angle, arc, lane), angle in degrees clockwise from north; the agents'
-  names in order of appearance; the state string of every light in every frame."""
-
-  rows: list[tuple]
-  names: list[str]
-  lights: list[list[str]]
-
-
-def _record(sim, demand, world, job, rng, step: float, stride: int) -> _Log:
-  from libsumo import constants as c
-
-  lights = sorted({link.tl for link in world.links})
-  for light in lights:  # neighbouring lights do not switch as one
-    sim.trafficlight.setPhase(light, 0)
-    sim.trafficlight.setPhaseDuration(light, float(rng.uniform(1, 15)))
-  variables = [c.VAR_POSITION, c.VAR_SPEED, c.VAR_ANGLE, c.VAR_LANE_ID, c.VAR_LANEPOSITION]
-  position, speed, angle, lane, arc = variables
-  log = _Log([], [], [])
-  number: dict[str, int] = {}
-  lane_of = world.lane_of
-  demand.begin()
-  warm = math.ceil(_WARM_UP / step)
-  every = max(round(1.0 / step), 1)
-  for count in range(warm + job.steps * stride):
-    sim.simulationStep()
-    for name in sim.simulation.getDepartedIDList():
-      sim.vehicle.subscribe(name, variables)
-    for name in sim.simulation.getDepartedPersonIDList():
-      sim.person.subscribe(name, variables)
-    if count % every == 0:
-      demand.top_up()
-    if count < warm or (count - warm) % stride:
-      continue
-    frame = (count - warm) // stride
-    for domain in (sim.vehicle, sim.person):
-      for name, values in domain.getAllSubscriptionResults().items():
-        agent = number.get(name)
-        if agent is None:
-          agent = number[name] = len(log.names)
-          log.names.append(name)
-        x, y = values[position]
-        place = lane_of.get(values[lane], -1)
-        log.rows.append((frame, agent, x, y, values[speed], values[angle], values[arc], place))
-    log.lights.append([sim.trafficlight.getRedYellowGreenState(light) for light in lights])
-  return log
-
-
-def _scene(job, world, demand, log: _Log, vehicles: int, version: str) -> Scene:
-  rows = np.array(log.rows, np.float64)
-  frame, agent = rows[:, 0].astype(int), rows[:, 1].astype(int)
-  shape = (job.steps, len(log.names))
-  front, valid = np.zeros((*shape, 2)), np.zeros(shape, bool)
-  speed, course, arc, lane = (np.zeros(shape) for _ in range(4))
-  front[frame, agent], valid[frame, agent] = rows[:, 2:4], True
-  speed[frame, agent], course[frame, agent], arc[frame, agent] = (
-    rows[:, 4],
-    np.radians(90 - rows[:, 5]),
-    rows[:, 6],
+def _scene(
+  job: SumoJob, world: SumoMap, demand: Demand, log: Recording, vehicles: int, version: str
+) -> Scene:
+  driving = log.driving_TxA
+  course = log.course_TxA.copy()
+  course[driving] = sumo_tracks.lane_courses(world.lanes, log.lane_TxA[driving], log.arc_TxA[driving])
+  front, lane = sumo_tracks.smooth_lane_changes(
+    log.front_TxAx2, course, np.where(driving, log.lane_TxA, -1), world.lanes, job.dt
   )
-  lane[frame, agent] = rows[:, 7] + 1
-  lane = lane.astype(np.int32) - 1
-
-  types = [demand.type_of[name] for name in log.names]
-  size = np.array([(t.length, t.width) for t in types], np.float32)
-  kind = np.array([sumo_demand.AGENT_TYPE[t.kind] for t in types], np.uint8)
-  driving = valid & (lane >= 0) & (kind != schema.AgentType.PEDESTRIAN)
-  course[driving] = sumo_tracks.lane_courses(world.lanes, lane[driving], arc[driving])
-  front, driven = sumo_tracks.smooth_lane_changes(
-    front,
-    course,
-    np.where(driving, lane, -1),
-    np.where(driving, world.lanes.road_L[lane], -1),
-    world.lanes,
-    job.dt,
-  )
-  lane = np.where(driving, driven, lane)
-  first = course[valid.argmax(0), np.arange(shape[1])]
-  heading = sumo_tracks.headings(front, valid, first, size[:, 0])
+  first = course[log.valid_TxA.argmax(0), np.arange(len(log.names))]
+  heading = sumo_tracks.headings(front, log.valid_TxA, first, log.size_Ax2[:, 0])
   ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
-  centre = front - 0.5 * size[None, :, :1] * ahead
-  order = _ego_first(valid, speed, kind)
-  order = order[valid[:, order].sum(0) >= MIN_FRAMES]
-  mask = valid[:, order, None]
-  routes = [demand.route_of[log.names[a]] for a in order]
+  order = _ego_first(log)
+  valid = log.valid_TxA[:, order]
+
+  def of(values_TxA, dtype):
+    """Chosen agents' values, zero where not valid."""
+    chosen = values_TxA[:, order]
+    return np.where(valid.reshape(*valid.shape, *[1] * (chosen.ndim - 2)), chosen, 0).astype(dtype)
+
   tracks = {
-    "position_TxAx2": np.where(mask, centre[:, order], 0).astype(np.float32),
-    "heading_TxA": np.where(mask[..., 0], heading[:, order], 0).astype(np.float32),
-    "velocity_TxAx2": np.where(mask, (speed[..., None] * ahead)[:, order], 0).astype(np.float32),
-    "valid_TxA": valid[:, order],
-    "lane_TxA": lane[:, order],
-    "size_Ax2": size[order],
-    "type_A": kind[order],
-    "signal_TxL": _signals(log.lights, world),
+    "position_TxAx2": of(front - 0.5 * log.size_Ax2[None, :, :1] * ahead, np.float32),
+    "heading_TxA": of(heading, np.float32),
+    "velocity_TxAx2": of(log.speed_TxA[..., None] * ahead, np.float32),
+    "valid_TxA": valid,
+    "lane_TxA": np.where(driving, lane, log.lane_TxA)[:, order],
+    "size_Ax2": log.size_Ax2[order],
+    "type_A": log.type_A[order],
+    "signal_TxL": log.signal_TxL,
   }
-  moving = np.hypot(*np.moveaxis(tracks["velocity_TxAx2"], -1, 0))[tracks["valid_TxA"]]
-  events = sumo_tracks.rare_events(tracks | {"arc_TxA": arc[:, order]}, job.dt)
+  regime = schema.speed_regime(log.speed_TxA[:, order][valid])
+  events = sumo_tracks.rare_events(tracks, log.arc_TxA[:, order], job.dt)
+  routes = [demand.route_of[log.names[a]] for a in order]
   return Scene(
-    metadata=_metadata(job, world, vehicles, version, schema.speed_regime(moving), events),
+    metadata=_metadata(job, world, vehicles, version, regime, events),
     lanes=world.lanes,
     track_A=order.astype(np.int64),
     route=np.array([road for route in routes for road in route], np.int32),
@@ -253,27 +191,12 @@ def _scene(job, world, demand, log: _Log, vehicles: int, version: str) -> Scene:
   )
 
 
-def _ego_first(valid_TxA: np.ndarray, speed_TxA: np.ndarray, type_A: np.ndarray) -> np.ndarray:
+def _ego_first(log: Recording) -> np.ndarray:
   """Agents in order of appearance, after the car seen longest (of those, the one driven furthest)."""
-  frames, travelled = valid_TxA.sum(0), speed_TxA.sum(0)
-  ego = int(np.lexsort((travelled, frames, type_A == schema.AgentType.CAR))[-1])
-  rest = np.arange(len(frames))
+  frames, travelled = log.valid_TxA.sum(0), log.speed_TxA.sum(0)
+  ego = int(np.lexsort((travelled, frames, log.type_A == schema.AgentType.CAR))[-1])
+  rest = np.flatnonzero(frames >= MIN_FRAMES)
   return np.concatenate([[ego], rest[rest != ego]])
-
-
-def _signals(states: list[list[str]], world: sumo_map.SumoMap) -> np.ndarray:
-  """uint8 [T, L] from the state string of every light in every frame."""
-  signal = np.zeros((len(states), len(world.lanes)), np.uint8)
-  lights = sorted({link.tl for link in world.links})
-  for column, light in enumerate(lights):
-    text = np.array([list(row[column]) for row in states])
-    codes = np.zeros(text.shape, np.uint8)
-    for character, value in sumo_map.SIGNAL_OF_CHARACTER.items():
-      codes[text == character] = value
-    for link in world.links:
-      if link.tl == light:
-        signal[:, list(link.lanes)] = codes[:, link.index, None]
-  return signal
 
 
 def _identity(job: SumoJob) -> str:

@@ -29,7 +29,6 @@ def smooth_lane_changes(
   front_TxAx2: np.ndarray,
   course_TxA: np.ndarray,
   lane_TxA: np.ndarray,
-  road_TxA: np.ndarray,
   lanes: Lanes,
   dt: float,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -40,9 +39,9 @@ def smooth_lane_changes(
 
   Args:
     front_TxAx2: m. course_TxA: rad, direction of the lane. lane_TxA: -1 where unknown or not a vehicle.
-    road_TxA: of that lane.
   """
   front, lane = front_TxAx2.astype(np.float64), lane_TxA.copy()
+  road_TxA = np.where(lane_TxA >= 0, lanes.road_L[lane_TxA], -1)
   normal = np.stack([-np.sin(course_TxA), np.cos(course_TxA)], -1)
   onward = _onward(lanes)
   before, after = lane_TxA[:-1], lane_TxA[1:]
@@ -104,35 +103,37 @@ def headings(front_TxAx2: np.ndarray, valid_TxA: np.ndarray, first_A: np.ndarray
   return (heading + np.pi) % (2 * np.pi) - np.pi
 
 
-def rare_events(scene_arrays: dict[str, np.ndarray], dt: float) -> tuple[str, ...]:
+def rare_events(tracks: dict[str, np.ndarray], arc_TxA: np.ndarray, dt: float) -> tuple[str, ...]:
   """Tags computed from the tracks, in a fixed order.
 
   hard_brake: a vehicle brakes by more than 4.5 m/s^2 over one frame. red_light_stop: a vehicle stands on a
   lane whose light is red. near_miss: less than 1 s to collision with the vehicle ahead on the same lane.
   """
-  valid, lane = scene_arrays["valid_TxA"], scene_arrays["lane_TxA"]
-  driving = valid & (scene_arrays["type_A"] != AgentType.PEDESTRIAN)
-  speed = np.hypot(*np.moveaxis(scene_arrays["velocity_TxAx2"], -1, 0))
+  valid, lane = tracks["valid_TxA"], tracks["lane_TxA"]
+  driving = valid & (tracks["type_A"] != AgentType.PEDESTRIAN)
+  speed = np.hypot(*np.moveaxis(tracks["velocity_TxAx2"], -1, 0))
   tags = []
   pair = driving[1:] & driving[:-1]
   if (np.diff(speed, axis=0)[pair] < -4.5 * dt).any():
     tags.append("hard_brake")
-  colour = np.take_along_axis(scene_arrays["signal_TxL"], np.maximum(lane, 0), axis=1)
+  colour = np.take_along_axis(tracks["signal_TxL"], np.maximum(lane, 0), axis=1)
   if (driving & (lane >= 0) & (speed < 0.3) & (colour == Signal.RED)).any():
     tags.append("red_light_stop")
-  if _closest_time(scene_arrays, driving & (lane >= 0), speed) < 1.0:
+  if _closest_time(tracks, arc_TxA, driving & (lane >= 0), speed) < 1.0:
     tags.append("near_miss")
   return tuple(tags)
 
 
-def _closest_time(values: dict[str, np.ndarray], on_lane_TxA: np.ndarray, speed_TxA: np.ndarray) -> float:
+def _closest_time(
+  tracks: dict[str, np.ndarray], arc_TxA, on_lane_TxA: np.ndarray, speed_TxA: np.ndarray
+) -> float:
   """s: least time to collision between successive vehicles of a lane at constant speeds."""
   frame, agent = np.nonzero(on_lane_TxA)
-  lane, arc = values["lane_TxA"][frame, agent], values["arc_TxA"][frame, agent]
+  lane, arc = tracks["lane_TxA"][frame, agent], arc_TxA[frame, agent]
   order = np.lexsort((arc, lane, frame))
   frame, agent, lane, arc = frame[order], agent[order], lane[order], arc[order]
   follows = (frame[1:] == frame[:-1]) & (lane[1:] == lane[:-1])
-  gap = arc[1:] - values["size_Ax2"][agent[1:], 0] - arc[:-1]  # fronts are reported
+  gap = arc[1:] - tracks["size_Ax2"][agent[1:], 0] - arc[:-1]  # fronts are reported
   closing = speed_TxA[frame[:-1], agent[:-1]] - speed_TxA[frame[1:], agent[1:]]
   meeting = follows & (closing > 1.0)
   return float((np.maximum(gap, 0.0)[meeting] / closing[meeting]).min()) if meeting.any() else np.inf
