@@ -63,11 +63,24 @@ class Dataset:
 
     return tfds.builder_from_directory(str(self.path / kind / "1.0.0")).as_data_source(split)
 
+  def example(self) -> dict[str, np.ndarray]:
+    """An empty window, stacked: for shapes."""
+    return {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.window.spec.items()}
+
   def scenes(self, split: str) -> Iterator[Scene]:
     """All scenes of a split, in the order they were written."""
     source = self.source("scenes", split)
     for index in range(len(source)):
       yield records.decode_scene(source[index]["record"], f"{self.path}/scenes {split} {index}")
+
+
+def require_new(out: pathlib.Path | str) -> pathlib.Path:
+  """The absolute path, when nothing is there yet and the disk has room; else BadInput."""
+  out = pathlib.Path(out).absolute()
+  if out.exists():
+    raise BadInput("exists already", out, "choose another --out or remove it")
+  require_free_space(out, _FREE_BYTES)
+  return out
 
 
 def write_dataset(
@@ -83,10 +96,7 @@ def write_dataset(
   Everything goes to a sibling directory that is renamed at the end; on any error it is removed.
   Raises BadInput when `out` exists, the disk is full, or a split stays empty.
   """
-  out = pathlib.Path(out).absolute()
-  if out.exists():
-    raise BadInput("exists already", out, "choose another --out or remove it")
-  require_free_space(out, _FREE_BYTES)
+  out = require_new(out)
   partial = out.with_name(f".{out.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir(parents=True)
@@ -172,7 +182,10 @@ def _writer(partial: pathlib.Path, kind: str, splits: tuple[str, ...]):
   import tensorflow_datasets as tfds
 
   identity = tfds.core.dataset_info.DatasetIdentity(
-    name=kind, version=tfds.core.Version("1.0.0"), data_dir=str(partial / kind / "1.0.0"), module_name=__name__
+    name=kind,
+    version=tfds.core.Version("1.0.0"),
+    data_dir=str(partial / kind / "1.0.0"),
+    module_name=__name__,
   )
   info = tfds.core.DatasetInfo(
     builder=identity,

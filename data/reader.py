@@ -35,7 +35,9 @@ class WindowSource:
     self._records = dataset.source("windows", split)
     counts = dataset.manifest["splits"][split]
     if limit > counts["windows"]:
-      raise BadInput(f"{limit} windows wanted, {counts['windows']} exist", dataset.path, "lower unique_windows")
+      raise BadInput(
+        f"{limit} windows wanted, {counts['windows']} exist", dataset.path, "lower unique_windows"
+      )
     self._length = limit or counts["windows"]
     self.tokens_per_window = counts["tokens"] / counts["windows"]
     self.tokens = self._length * self.tokens_per_window
@@ -54,7 +56,9 @@ class WindowSource:
 
   def stacked(self, indices: np.ndarray) -> dict[str, np.ndarray]:
     """The windows at `indices`, stacked by field: [len(indices), ...]."""
-    out = {name: np.empty((len(indices), *shape), dtype) for name, (_, _, shape, dtype) in self._places.items()}
+    out = {
+      name: np.empty((len(indices), *shape), dtype) for name, (_, _, shape, dtype) in self._places.items()
+    }
     for row, index in enumerate(indices):
       record = self._read(int(index))
       for name, (offset, size, shape, dtype) in self._places.items():
@@ -90,9 +94,13 @@ def batches(
 ) -> Iterator[dict[str, Any]]:
   """Endless batches of this process's share, [batch_size / processes, ...], from global sample `start` on."""
   if batch_size % processes:
-    raise BadInput(f"batch {batch_size} is not a multiple of {processes} processes", "config", "change one of them")
+    raise BadInput(
+      f"batch {batch_size} is not a multiple of {processes} processes", "config", "change one of them"
+    )
   if start % batch_size:
-    raise BadInput(f"position {start} is not a multiple of the batch {batch_size}", "checkpoint", "keep the batch size")
+    raise BadInput(
+      f"position {start} is not a multiple of the batch {batch_size}", "checkpoint", "keep the batch size"
+    )
   order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
   mine = order[process::processes].batch(batch_size // processes)[start // batch_size :].map(source.stacked)
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD if threads else 0)
