@@ -1,0 +1,155 @@
+"""Forecast errors of a trained run: python -m evaluation.forecast --run=W [--dataset=DIR] --out=DIR.
+
+Rolls the motion model out on held-out scenes, agents answering one another, and compares its forecasts with
+constant velocity on the same agents. Writes OUT/forecast.json.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_DATASET = flags.DEFINE_string("dataset", "", "Dataset to forecast on; empty: the one trained on.")
+_SPLIT = flags.DEFINE_string("split", "", "Its split; empty: the run's evaluation split.")
+_OUT = flags.DEFINE_string("out", None, "Directory for forecast.json.", required=True)
+_OBSERVED = flags.DEFINE_float("observed_s", 3.0, "Seconds seen before the forecast.", lower_bound=0.1)
+_HORIZON = flags.DEFINE_float("horizon_s", 3.0, "Seconds to forecast.", lower_bound=0.1)
+_PIECES = flags.DEFINE_integer(
+  "pieces", 0, "Pieces per scene, from its first frame on; 0: all.", lower_bound=0
+)
+_SAMPLES = flags.DEFINE_integer("samples", 6, "K: sampled futures.", lower_bound=2)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
+
+_CHUNK = 16  # windows rolled out at once: one compiled shape
+_LOOKBACK_S = 0.5  # over which the constant velocity is measured
+
+
+def main() -> int:
+  from data.files import write_json_atomic
+  from evaluation.cases import make_cases
+  from experiments import run as runs
+
+  run = runs.open_run(_RUN.value, _DATASET.value)
+  split = _SPLIT.value or run.config.data.eval_split
+  cases = make_cases(
+    run.dataset.scenes(split), run.dataset.window, _OBSERVED.value, _HORIZON.value, _PIECES.value
+  )
+  likeliest, samples = predict(
+    run.task.model.apply,
+    run.params,
+    run.task.to_batch,
+    cases,
+    run.dataset.window.dt,
+    _SAMPLES.value,
+    _SEED.value,
+  )
+  result = report(cases, likeliest, samples) | {
+    "horizon_s": _HORIZON.value,
+    "observed_s": _OBSERVED.value,
+    "run": run.row["run_id"],
+    "dataset": str(run.dataset.manifest["notes"].get("source", "")),
+    "dataset_fingerprint": run.dataset.fingerprint,
+    "split": split,
+    "seed": _SEED.value,
+  }
+  out = pathlib.Path(_OUT.value) / "forecast.json"
+  write_json_atomic(out, result)
+  print(table(result))
+  print(out)
+  return 0
+
+
+def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) -> tuple[Any, Any]:
+  """Forecasts in the scene's frame at the log's rate, float32 m: likeliest [1, B, A, N, 2], samples [K, ...].
+
+  They are shifted to start at the last logged position, which the tokens only approximate.
+  """
+  import jax
+  import numpy as np
+  import tqdm
+
+  from evaluation.rollout import make_roll_out, prepare
+
+  greedy, sampled = (make_roll_out(apply, cases.observed, cases.steps, dt, kind) for kind in (True, False))
+  count = len(cases.scored_BxA)
+  made: list[list] = [[] for _ in range(samples + 1)]
+  for start in tqdm.tqdm(range(0, count, _CHUNK), "roll-outs", disable=None):
+    rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last window
+    windows = {name: value[rows] for name, value in cases.windows.items()}
+    inputs = prepare(windows, to_batch, cases.observed, dt)
+    key = jax.random.fold_in(jax.random.key(seed), start)
+    for k, futures in enumerate(made):
+      roll_out = sampled if k else greedy
+      futures.append(roll_out(params, inputs, jax.random.fold_in(key, k)))
+  position = np.stack([np.concatenate(futures)[:count] for futures in made])  # [K + 1, B, A, steps + 1, 2]
+  position = np.stack([cases.to_scene(one) for one in _to_log_rate(position, cases.stride)])
+  shift = cases.history_BxHxAx2[:, -1, :, None] - position[..., :1, :]
+  position = (position + shift)[..., 1:, :].astype(np.float32)
+  return position[:1], position[1:]
+
+
+def _to_log_rate(position, stride: int):
+  """Linear interpolation along the second to last axis: [..., n + 1, 2] to [..., n * stride + 1, 2]."""
+  import numpy as np
+
+  place = np.arange((position.shape[-2] - 1) * stride + 1) / stride
+  before = np.minimum(place.astype(int), position.shape[-2] - 2)
+  share = (place - before)[:, None]
+  return (1 - share) * position[..., before, :] + share * position[..., before + 1, :]
+
+
+def report(cases, likeliest, samples) -> dict[str, Any]:
+  """forecast.json but for its provenance: errors of the model and of constant velocity over all and moving agents.
+
+  Args: cases: evaluation.cases.Cases. likeliest, samples: [K, B, A, N, 2] m in the scene's frame.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  from evaluation import baselines, metrics
+
+  truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
+  valid = jnp.broadcast_to(jnp.asarray(cases.scored_BxA)[..., None], truth.shape[:3])
+  lookback = max(1, round(_LOOKBACK_S / cases.frame_s))
+  straight = jax.vmap(lambda h: baselines.constant_velocity(h, lookback, truth.shape[2]))(history)[None]
+  moving = jax.vmap(metrics.moving)(history[:, -1], truth, valid)
+  errors = jax.jit(jax.vmap(metrics.forecast_errors, (1, 0, 0, 0)))
+  result: dict[str, Any] = {"left_out": cases.left_out, "moving_means": f"> {metrics.MOVING_DISTANCE} m"}
+  for part, keep in (("all", jnp.asarray(cases.scored_BxA)), ("moving", moving)):
+    pairs = {}
+    for k, forecast in ((1, likeliest), (len(samples), samples)):
+      for name, pair in errors(jnp.asarray(forecast), truth, valid, keep).items():
+        pairs[f"{name}_{k}"] = pair
+    constant = {f"{name}_1": pair for name, pair in errors(straight, truth, valid, keep).items()}
+    result[part] = {"n_agents": int(keep.sum())} | _means(pairs) | {"constant_velocity": _means(constant)}
+  return result
+
+
+def _means(pairs) -> dict[str, float | None]:
+  """Name to sum over count; None where nothing counts."""
+  return {
+    name: float(total.sum() / count.sum()) if int(count.sum()) else None
+    for name, (total, count) in pairs.items()
+  }
+
+
+def table(result: dict[str, Any]) -> str:
+  """What the program prints."""
+  lines = [f"{'':<28}{'agents':>8}{'minADE':>9}{'minFDE':>9}{'miss':>8}"]
+  for part in ("all", "moving"):
+    own = result[part]
+    count = max(int(name.rpartition("_")[2]) for name in own if name.startswith("minADE_"))
+    rows = [("likeliest future", own, 1), (f"best of {count} samples", own, count)]
+    rows.append(("constant velocity", own["constant_velocity"], 1))
+    for name, values, k in rows:
+      numbers = [values[f"{metric}_{k}"] for metric in ("minADE", "minFDE", "miss_rate")]
+      shown = "".join(f"{'-' if n is None else f'{n:.2f}':>9}" for n in numbers)
+      lines.append(f"{part + ': ' + name:<28}{own['n_agents']:>8}{shown}")
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  program.run(main)

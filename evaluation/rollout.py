@@ -1,0 +1,77 @@
+"""Roll-out: the motion model drives all agents of a window into the future.
+
+Each step computes every agent's context from the simulated states, then draws the agents' moves one after the
+other, ego first, each given the moves before it: exactly the factorisation that is trained (models/motion.py).
+Signals stay as last observed and nobody enters, because a forecast does not know better.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data import context, motion
+from data.windows import Window, surroundings
+
+
+def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy: bool) -> Callable:
+  """Returns roll_out(params, inputs, key) -> positions float32 [B, A, steps + 1, 2], window's frame.
+
+  The first position is the last observed one. `apply({"params": params}, batch)` gives logits [B, T, A, V];
+  `inputs` comes from `prepare`. `greedy` takes the likeliest move of every agent instead of a sample.
+  """
+
+  def roll_out(params, inputs, key):
+    around, keep, alive = inputs["around"], inputs["keep"], inputs["alive"]
+
+    def advance(carry, at):
+      batch, state = carry
+      t, step_key = at
+      seen = context.features(state[:, None], alive[:, None], around, jnp)[:, 0]
+      seen = seen.astype(jnp.float16).astype(jnp.float32) * keep  # as stored for training
+      features = batch["features_BxTxAxF"].at[:, t].set(seen)
+
+      def draw(slot, tokens):
+        logits = apply({"params": params}, batch | {"features_BxTxAxF": features, "tokens_BxTxA": tokens})
+        here = logits[:, t, slot]
+        move = here.argmax(-1) if greedy else jax.random.categorical(jax.random.fold_in(step_key, slot), here)
+        return tokens.at[:, t, slot].set(move.astype(tokens.dtype))
+
+      tokens = jax.lax.fori_loop(0, alive.shape[-1], draw, batch["tokens_BxTxA"])
+      state = motion.step(state, tokens[:, t].astype(jnp.int32), dt, jnp)
+      return (batch | {"features_BxTxAxF": features, "tokens_BxTxA": tokens}, state), state
+
+    times = (jnp.arange(observed, observed + steps), jax.random.split(key, steps))
+    _, states = jax.lax.scan(advance, (inputs["batch"], inputs["state"]), times)
+    positions = jnp.concatenate([inputs["state"][None], states])[..., :2]
+    return jnp.moveaxis(positions, 0, 2)
+
+  return jax.jit(roll_out)
+
+
+def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> dict:
+  """What `roll_out` needs of stacked windows [B, ...]; nothing in it depends on later frames.
+
+  `to_batch` makes the model's batch of stacked windows; what it blanks in the features stays blank.
+  """
+  mask, state = windows["mask_TxA"], windows["state_TxAxS"]
+  known = mask[:, observed - 1]
+  alive = known | mask[:, observed]
+  reached = motion.step(state[:, observed - 1], windows["tokens_TxA"][:, observed - 1], dt)
+  past = np.arange(mask.shape[1])[None, :, None] < observed
+  causal = windows | {
+    "tokens_TxA": np.where(past, windows["tokens_TxA"], 0),
+    "mask_TxA": np.where(past, mask, alive[:, None]),
+    "features_TxAxF": np.where(past[..., None], windows["features_TxAxF"], 0),
+    "signal_TxAxQ": windows["signal_TxAxQ"][:, observed, None],
+  }
+  kept = to_batch(causal | {"features_TxAxF": np.ones_like(windows["features_TxAxF"])})["features_BxTxAxF"]
+  batch = to_batch(causal)
+  return {
+    "batch": batch | {"features_BxTxAxF": batch["features_BxTxAxF"].astype(np.float32)},
+    "around": surroundings(causal),
+    "state": np.where(known[..., None], reached, state[:, observed]).astype(np.float32),
+    "alive": alive,
+    "keep": kept[:, 0].astype(np.float32),
+  }
