@@ -41,7 +41,7 @@ LAZY_IN_EXPORT = {
   "qwix",
 }
 DOORS = {"data.errors", "data.files"}
-PROGRAM_DOORS = {"experiments.run", "experiments.program"}
+PROGRAM_DOORS = {"experiments.run", "experiments.program", "experiments.progress"}
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 
 
