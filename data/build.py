@@ -39,7 +39,7 @@ _MAX_BAD_SHARE = 0.1  # of scenes that may be unusable before the build is refus
 
 
 def main() -> int:
-  from data import datasets
+  from data import dataset_writer
   from data.errors import BadInput
   from data.windows import WindowConfig
   from experiments.progress import Progress
@@ -48,7 +48,7 @@ def main() -> int:
     fractions = dict(zip(SPLITS, map(float, _FRACTIONS.value), strict=True))
   except ValueError:
     raise BadInput(f"not three numbers: {_FRACTIONS.value}", "--fractions", "write 0.8,0.06,0.14") from None
-  datasets.require_new(_OUT.value)
+  dataset_writer.require_new(_OUT.value)
   window = WindowConfig(
     dt=_DT.value,
     steps=_WINDOW_STEPS.value,
@@ -80,7 +80,7 @@ def main() -> int:
     concurrent.futures.ProcessPoolExecutor(_WORKERS.value, spawn) as pool,
     Progress(len(jobs), f"{_SOURCE.value} scenes", unit="scene") as bar,
   ):
-    manifest = datasets.write_dataset(_OUT.value, examples(pool, bar), window, domains, SPLITS, notes)
+    manifest = dataset_writer.write_dataset(_OUT.value, examples(pool, bar), window, domains, SPLITS, notes)
   for name, counts in manifest["splits"].items():
     print(
       f"{name:<11}{counts['scenes']:>6} scenes {counts['windows']:>8} windows {counts['tokens']:>10} moves"

@@ -5,38 +5,32 @@
   OUT/windows/1.0.0/    TFDS, one record per window     (data.records.encode_window)
 
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
+
+dataset.json: schema_version, format_version, tokens_fingerprint, window (data.windows.WindowConfig), domains
+(in the order of the windows' index), splits ({name: {scenes, windows, tokens}}; tokens are supervised moves),
+files ({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
 """
 
 import dataclasses
-import errno
 import functools
 import hashlib
-import json
+import logging
 import pathlib
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_record.python import array_record_module
 
 from data import context, motion, records
 from data.errors import BadInput
-from data.files import canonical_json, read_json, require_free_space, sha256, write_json_atomic
+from data.files import canonical_json, read_json, sha256
 from data.schema import SCHEMA_VERSION, Scene
-from data.windows import Window, WindowConfig
+from data.windows import WindowConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KINDS = ("scenes", "windows")
-_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384}
-_FREE_BYTES = 256 * 2**20
-_REBUILD = "build the dataset again with data.build"
-
-
-def tokens_fingerprint() -> str:
-  """Changes whenever the meaning of a token or a feature does."""
-  meaning = [motion.ACCELERATIONS, motion.YAW_RATES, context.FEATURES, context.LOOKAHEADS, FORMAT_VERSION]
-  return hashlib.sha256(canonical_json(meaning).encode()).hexdigest()[:12]
+VERSION = "1.0.0"  # of the two TFDS datasets, which name their folder by it
+REBUILD = "build the dataset again with data.build"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +39,9 @@ class Dataset:
 
   Attributes:
     path: its directory. manifest: dataset.json. window: shapes of its windows.
-    domains: names in the order of the windows' domain index. fingerprint: SHA-256 over the shards.
+    domains: names in the order of the windows' domain index.
+    fingerprint: SHA-256 over the manifest, and so over every byte.
+    damaged: shards whose bytes have changed; their bad records fail one by one when read.
   """
 
   path: pathlib.Path
@@ -53,84 +49,70 @@ class Dataset:
   window: WindowConfig
   domains: tuple[str, ...]
   fingerprint: str
+  damaged: tuple[str, ...]
 
-  def source(self, kind: str, split: str) -> Any:
-    """Random access to the raw records (bytes) of "scenes" or "windows"."""
-    if not self.manifest["splits"].get(split, {}).get(kind):
-      known = [name for name, counts in self.manifest["splits"].items() if counts[kind]]
+  def records(self, kind: str, split: str) -> "Records":
+    """Random access to the encoded "scenes" or "windows" of a split."""
+    counts = self.manifest["splits"]
+    if not counts.get(split, {}).get(kind):
+      known = ", ".join(name for name in counts if counts[name][kind])
       raise BadInput(f"split {split!r} holds no {kind}", self.path, f"choose one of {known}")
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(str(self.path / kind / "1.0.0")).as_data_source(split)
+    return Records(self.path / kind / VERSION, split)
 
   def example(self) -> dict[str, np.ndarray]:
     """An empty window, stacked: for shapes."""
     return {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.window.spec.items()}
 
   def scenes(self, split: str) -> Iterator[Scene]:
-    """All scenes of a split, in the order they were written."""
-    source = self.source("scenes", split)
-    for index in range(len(source)):
-      yield records.decode_scene(source[index]["record"], f"{self.path}/scenes {split} {index}")
+    """All scenes of a split, in the order they were written; an unreadable one raises BadInput."""
+    encoded = self.records("scenes", split)
+    for index in range(len(encoded)):
+      where = f"{self.path}/scenes, {split}, record {index}"
+      try:
+        record = encoded[index]
+      except RuntimeError as error:
+        raise BadInput(f"the record is damaged ({error})", where, REBUILD) from None
+      yield records.decode_scene(record, where)
 
 
-def require_new(out: pathlib.Path | str) -> pathlib.Path:
-  """The absolute path, when nothing is there yet and the disk has room; else BadInput."""
-  out = pathlib.Path(out).absolute()
-  if out.exists():
-    raise BadInput("exists already", out, "choose another --out or remove it")
-  require_free_space(out, _FREE_BYTES)
-  return out
+class Records:
+  """The byte strings of one split of a TFDS dataset. A damaged record raises RuntimeError when read.
 
-
-def write_dataset(
-  out: pathlib.Path | str,
-  examples: Iterable[tuple[str, Scene, list[Window]]],
-  window: WindowConfig,
-  domains: tuple[str, ...],
-  splits: tuple[str, ...],
-  notes: dict[str, Any],
-) -> dict[str, Any]:
-  """Writes (split, scene, windows) triples to `out` and returns the manifest.
-
-  Everything goes to a sibling directory that is renamed at the end; on any error it is removed.
-  Raises BadInput when `out` exists, the disk is full, or a split stays empty.
+  TFDS finds and orders the shards; its record parser, which takes longer than reading, is stepped over.
   """
-  out = require_new(out)
-  partial = out.with_name(f".{out.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
-  try:
-    counts = _write_records(partial, examples, window, splits)
-    for name, count in counts.items():
-      if not count["windows"]:
-        raise BadInput(f"split {name!r} has no windows", out, "give more scenes or other split fractions")
-    manifest = {
-      "schema_version": SCHEMA_VERSION,
-      "format_version": FORMAT_VERSION,
-      "tokens_fingerprint": tokens_fingerprint(),
-      "window": dataclasses.asdict(window),
-      "domains": list(domains),
-      "splits": counts,
-      "shards": _shards(partial),
-      "notes": notes,
-    }
-    manifest["fingerprint"] = _fingerprint(manifest)
-    write_json_atomic(partial / "dataset.json", manifest)
-    partial.rename(out)
-  except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      raise BadInput("no space left while writing", out, "free some space and run again") from None
-    raise
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
-  return manifest
+
+  def __init__(self, directory: pathlib.Path, split: str):
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    self._source = tfds.builder_from_directory(str(directory)).as_data_source(split).data_source
+    self._parse = tf_example_pb2.Example.FromString
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> bytes:
+    return self._parse(self._source[index]).features.feature["record"].bytes_list.value[0]
+
+
+def tokens_fingerprint() -> str:
+  """Changes whenever the meaning of a token or a feature does."""
+  meaning = [motion.ACCELERATIONS, motion.YAW_RATES, context.FEATURES, context.LOOKAHEADS]
+  return hashlib.sha256(canonical_json(meaning).encode()).hexdigest()[:12]
+
+
+def fingerprint(manifest: dict[str, Any]) -> str:
+  """Of everything in a manifest but the fingerprint itself."""
+  rest = {key: value for key, value in manifest.items() if key != "fingerprint"}
+  return hashlib.sha256(canonical_json(rest).encode()).hexdigest()[:16]
 
 
 def open_dataset(directory: pathlib.Path | str, verify: bool = True) -> Dataset:
-  """Opens and checks a dataset; `verify` compares every shard with its SHA-256.
+  """Opens and checks a dataset; `verify` also compares every file with its SHA-256.
 
-  Raises BadInput for another schema or token version, and for absent, truncated or altered shards.
+  Raises BadInput for another schema, format or token version, an edited manifest, and absent, truncated or
+  unreadable files. A shard that differs in content but opens is named in a warning and in `damaged`: its bad
+  records can be told from the good ones, which remain usable.
   """
   path = pathlib.Path(directory)
   manifest = read_json(path / "dataset.json", "give the --out directory of data.build")
@@ -140,72 +122,33 @@ def open_dataset(directory: pathlib.Path | str, verify: bool = True) -> Dataset:
     ("tokens_fingerprint", tokens_fingerprint()),
   ):
     if manifest.get(key) != wanted:
-      raise BadInput(f"{key} is {manifest.get(key)}, this version reads {wanted}", path, _REBUILD)
-  for name, (size, digest) in manifest["shards"].items():
-    _check_shard(path / name, size, digest if verify else None)
-  return Dataset(
-    path, manifest, WindowConfig(**manifest["window"]), tuple(manifest["domains"]), manifest["fingerprint"]
-  )
+      raise BadInput(f"{key} is {manifest.get(key)}, this version reads {wanted}", path, REBUILD)
+  if manifest.get("fingerprint") != fingerprint(manifest):
+    raise BadInput("dataset.json does not match its own fingerprint", path, REBUILD)
+  check = functools.partial(_changed, verify=verify)
+  damaged = tuple(name for name, seen in manifest["files"].items() if check(path / name, *seen))
+  for name in damaged:
+    logging.warning("%s has changed since it was written; its damaged records will be skipped", path / name)
+  window, domains = WindowConfig(**manifest["window"]), tuple(manifest["domains"])
+  return Dataset(path, manifest, window, domains, manifest["fingerprint"], damaged)
 
 
-def _check_shard(shard: pathlib.Path, size: int, digest: str | None) -> None:
-  if not shard.is_file():
-    raise BadInput("shard is missing", shard, _REBUILD)
-  if shard.stat().st_size != size:
-    raise BadInput(f"shard has {shard.stat().st_size} bytes, {size} were written", shard, _REBUILD)
-  if digest is not None and sha256(shard) != digest:
-    try:  # a damaged record is skipped and counted later; a shard that does not open is the end
-      reader = array_record_module.ArrayRecordReader(str(shard))
-      reader.num_records()
-      reader.close()
-    except Exception as error:
-      raise BadInput(f"shard does not open ({error})", shard, _REBUILD) from None
+def _changed(file: pathlib.Path, size: int, digest: str, verify: bool) -> bool:
+  """Whether the content of a shard differs; whatever makes the dataset unusable raises BadInput."""
+  if not file.is_file():
+    raise BadInput("is missing", file, REBUILD)
+  if file.stat().st_size != size:
+    raise BadInput(f"has {file.stat().st_size} bytes, {size} were written", file, REBUILD)
+  if not verify or sha256(file) == digest:
+    return False
+  if ".array_record" not in file.name:
+    raise BadInput("has changed since it was written", file, REBUILD)
+  from array_record.python import array_record_module
 
-
-def _write_records(partial, examples, window: WindowConfig, splits) -> dict[str, dict[str, int]]:
-  writers = {kind: _writer(partial, kind, splits) for kind in KINDS}
-  counts = {name: {"scenes": 0, "windows": 0, "tokens": 0} for name in splits}
-  encode = functools.partial(records.encode_window, spec=window.spec)
-  for split, scene, windows in examples:
-    writers["scenes"].add_examples({split: [{"record": records.encode_scene(scene)}]})
-    if windows:
-      writers["windows"].add_examples({split: [{"record": encode(w)} for w in windows]})
-    counts[split]["scenes"] += 1
-    counts[split]["windows"] += len(windows)
-    counts[split]["tokens"] += int(sum(w["mask_TxA"].sum() for w in windows))
-  for writer in writers.values():
-    writer.close_all()
-  return counts
-
-
-def _writer(partial: pathlib.Path, kind: str, splits: tuple[str, ...]):
-  import tensorflow_datasets as tfds
-
-  identity = tfds.core.dataset_info.DatasetIdentity(
-    name=kind,
-    version=tfds.core.Version("1.0.0"),
-    data_dir=str(partial / kind / "1.0.0"),
-    module_name=__name__,
-  )
-  info = tfds.core.DatasetInfo(
-    builder=identity,
-    features=tfds.features.FeaturesDict({"record": tfds.features.Tensor(shape=(), dtype=np.object_)}),
-  )
-  (partial / kind / "1.0.0").mkdir(parents=True)
-  writer = tfds.core.SequentialWriter(info, _RECORDS_PER_SHARD[kind], file_format="array_record")
-  writer.initialize_splits(list(splits))
-  return writer
-
-
-def _shards(partial: pathlib.Path) -> dict[str, list]:
-  """{relative name: [bytes, sha256]} of every data file."""
-  return {
-    str(path.relative_to(partial)): [path.stat().st_size, sha256(path)]
-    for path in sorted(partial.rglob("*.array_record*"))
-  }
-
-
-def _fingerprint(manifest: dict) -> str:
-  parts = {key: manifest[key] for key in ("window", "domains", "splits", "tokens_fingerprint")}
-  parts["shards"] = {name: digest for name, (_, digest) in manifest["shards"].items()}
-  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+  try:
+    reader = array_record_module.ArrayRecordReader(str(file))
+    reader.num_records()
+    reader.close()
+  except Exception as error:  # the binding raises whatever fits the damage
+    raise BadInput(f"does not open ({error})", file, REBUILD) from None
+  return True

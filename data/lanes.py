@@ -153,13 +153,13 @@ def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[i
 
 def _place(lanes: Lanes, lane: int, route: list[int], place: int) -> int:
   """Index on the route of the last road met, -1 before any; unchanged inside junctions and off the route."""
-  road, first = int(lanes.road_L[lane]), max(place, 0)
+  road, first = lanes.roads[lane], max(place, 0)
   return route.index(road, first) if road in route[first:] else place
 
 
 def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bool = False) -> int | None:
   """The successor to take. `strict`: only if it leads to the next road of the route, when there is one."""
-  options = _successors(lanes, lane)
+  options = lanes.successors[lane]
   if not len(options):
     return None
   if not route:
@@ -168,9 +168,9 @@ def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bo
   beyond = [] if place < 0 else route[place + 2 : place + 3]
   rank = []
   for option in options:
-    ends = _reach(lanes, int(option), wanted)
+    ends = _reach(lanes, option, wanted)
     # Best: arrives on a lane from which the road after the next one can be reached too.
-    onward = not beyond or any(_reach(lanes, int(s), beyond) for end in ends for s in _successors(lanes, end))
+    onward = not beyond or any(_reach(lanes, s, beyond) for end in ends for s in lanes.successors[end])
     rank.append(2 if ends and onward else 1 if ends else 0)
   best = max(rank)
   if best == 0 and strict:
@@ -182,13 +182,9 @@ def _reach(lanes: Lanes, lane: int, roads: list[int]) -> list[int]:
   """Lanes of `roads` met from `lane` onward with at most a junction in between."""
   front, met = [lane], []
   for _ in range(_JUNCTION_HOPS + 1):
-    met += [i for i in front if int(lanes.road_L[i]) in roads]
-    front = [int(s) for i in front if int(lanes.road_L[i]) not in roads for s in _successors(lanes, i)]
+    met += [i for i in front if lanes.roads[i] in roads]
+    front = [s for i in front if lanes.roads[i] not in roads for s in lanes.successors[i]]
   return met
-
-
-def _successors(lanes: Lanes, lane: int) -> np.ndarray:
-  return lanes.successor_Ex2[lanes.successor_Ex2[:, 0] == lane, 1]
 
 
 def _straightest(lanes: Lanes, lane: int, options) -> int:

@@ -8,6 +8,7 @@ in radians counter-clockwise from +x, speeds in m/s, time in seconds. `T` time s
 
 import dataclasses
 import enum
+import functools
 
 import numpy as np
 
@@ -127,6 +128,19 @@ class Lanes:
 
   def __len__(self) -> int:
     return len(self.splits) - 1
+
+  @functools.cached_property
+  def successors(self) -> list[list[int]]:
+    """Successors of every lane."""
+    found: list[list[int]] = [[] for _ in range(len(self))]
+    for start, end in self.successor_Ex2.tolist():
+      found[start].append(end)
+    return found
+
+  @functools.cached_property
+  def roads(self) -> list[int]:
+    """road_L as a list: walking the graph asks for single entries."""
+    return self.road_L.tolist()
 
   def points(self, lane: int) -> np.ndarray:
     return self.xy_Nx2[self.splits[lane] : self.splits[lane + 1]]

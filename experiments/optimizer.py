@@ -11,8 +11,9 @@ import optax
 from data.errors import BadInput
 from experiments.config import Optimizer
 
-_PLAIN = ("scale", "input", "move", "type")  # norms, and matrices whose fan-in does not grow with width
-_NO_DECAY = ("scale", "move", "type")
+_TABLES = ("before", "last", "bias")
+_NO_DECAY = ("scale", "type", *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")))
+_PLAIN = (*_NO_DECAY, "input")  # what has no fan-in that grows with the width
 
 
 def schedule(config: Optimizer, steps: int) -> optax.Schedule:

@@ -44,7 +44,7 @@ def make_task(config: Train, steps: int, agents: int, domains: int) -> Task:
   try:
     model = MotionModel(
       MotionConfig(
-        vocabulary=motion.VOCABULARY,
+        factors=(len(motion.ACCELERATIONS), len(motion.YAW_RATES)),
         features=context.FEATURES,
         steps=steps,
         agents=agents,

@@ -26,7 +26,7 @@ TYPES = 8  # data.schema.AgentType
 class MotionConfig:
   """Attributes:
   width: D. layers: attention + MLP blocks, even: time and agents alternate. head_dim: K.
-  vocabulary: moves. features: F inputs per position. steps, agents: window shape, for counting FLOPs.
+  factors: a move is a pair of symbols, (accelerations, yaw rates); V is their product. features: F inputs per position. steps, agents: window shape, for counting FLOPs.
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
   """
@@ -34,7 +34,7 @@ class MotionConfig:
   width: int
   layers: int
   head_dim: int
-  vocabulary: int
+  factors: tuple[int, int]
   features: int
   steps: int
   agents: int
@@ -53,8 +53,12 @@ class MotionConfig:
     return self.width // self.head_dim
 
   @property
-  def logits(self) -> int:
-    """Vocabulary plus the "no move" symbol, rounded up so that any mesh divides it."""
+  def vocabulary(self) -> int:
+    return self.factors[0] * self.factors[1]
+
+  @property
+  def rows(self) -> int:
+    """Rows of a move table: vocabulary plus "no move", rounded up so that any mesh divides it."""
     return -(-(self.vocabulary + 1) // 64) * 64
 
   def non_embedding_params(self) -> int:
@@ -63,7 +67,8 @@ class MotionConfig:
     return self.features * self.width + self.layers * block + self.width
 
   def param_count(self) -> int:
-    return self.non_embedding_params() + self.width * (2 * self.logits + TYPES)
+    tables = 3 * (self.rows + sum(self.factors)) + TYPES
+    return self.non_embedding_params() + self.width * tables + self.rows + sum(self.factors)
 
   def flops_per_token(self) -> int:
     """Training FLOPs per position: 2 per multiply-add in matmuls, backward twice the forward.
@@ -72,7 +77,7 @@ class MotionConfig:
     """
     d = self.width
     attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
-    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.logits
+    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
     return 3 * forward
 
 
@@ -131,18 +136,15 @@ class MotionModel(nn.Module):
     x = jnp.einsum(
       "btaf,fd->btad", seen, weight(self, "input", (c.features, c.width), ("features", "embed"), c.features)
     )
-    # The predecessor's move, or "no move" for the first of a group.
-    before = jnp.pad(tokens, ((0, 0), (0, 0), (1, 0)))[..., :-1]
-    known = (jnp.pad(group, ((0, 0), (1, 0)))[:, :-1] == group)[:, None, :]
-    known = known & jnp.pad(valid, ((0, 0), (0, 0), (1, 0)))[..., :-1]
-    embedding = weight(self, "move", (c.logits, c.width), ("vocab", "table"), c.width)
+    # The move of the agent before in this step, and the agent's own move a step ago; or "no move".
+    none = jnp.asarray(c.vocabulary, jnp.int32)
+    moves, groups = jnp.where(valid, tokens, none), jnp.pad(group, ((0, 0), (1, 0)))[:, :-1]
+    before = jnp.pad(moves, ((0, 0), (0, 0), (1, 0)), constant_values=c.vocabulary)[..., :-1]
+    before = jnp.where((groups == group)[:, None, :], before, none)
+    last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
+    x = x + _moves(self, "before", c, c.width, 1.0)[before] + _moves(self, "last", c, c.width, 1.0)[last]
     kinds = weight(self, "type", (TYPES, c.width), (None, "table"), c.width)
-    x = (
-      x
-      + embedding[jnp.where(known, before, c.vocabulary)]
-      + kinds[batch["type_BxA"].astype(jnp.int32)][:, None]
-    )
-    x = _residual(x)
+    x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
     pair = Pair
     if c.remat != "none":
@@ -162,10 +164,29 @@ class MotionModel(nn.Module):
       for i in range(c.layers // 2):
         x, _ = pair(c, name=f"pair_{i}")(x, valid, group)
     x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
-    # Variance 1 / D^2: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
-    head = weight(self, "head", (c.width, c.logits), ("embed", "vocab"), c.width**2).astype(x.dtype)
-    logits = jnp.einsum("btad,dv->btav", x, head).astype(jnp.float32)
-    return jnp.where(jnp.arange(c.logits)[None, None, None] < c.vocabulary, logits, -1e9)
+    # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
+    head = _moves(self, "head", c, c.width, c.width**-1.0)
+    bias = _moves(self, "bias", c, 1, 0.0)[:, 0]
+    logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
+    return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
+
+
+def _moves(module: nn.Module, name: str, c: MotionConfig, width: int, scale: float):
+  """A table [rows, width] over moves: a row per acceleration + one per yaw rate + one of its own, from zero.
+
+  Moves that share a symbol learn together, which small budgets need; the table is as general as any.
+  """
+  init = nn.initializers.normal(scale)
+  first, second = (
+    module.param(
+      f"{name}_{i}", nn.with_logical_partitioning(init, (None, "table")), (c.factors[i], width), jnp.float32
+    )
+    for i in range(2)
+  )
+  zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("vocab", "table"))
+  own = module.param(name, zeros, (c.rows, width), jnp.float32)
+  both = (first[:, None] + second[None, :]).reshape(-1, width)
+  return own + jnp.pad(both, ((0, c.rows - c.vocabulary), (0, 0)))
 
 
 def _residual(x):

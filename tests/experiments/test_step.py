@@ -30,7 +30,7 @@ MESHES = {
 
 def _setup(mesh, accumulate=1, batch_size=8, scan=False):
   config = MotionConfig(
-    width=32, layers=2, head_dim=16, vocabulary=motion.VOCABULARY, features=context.FEATURES, steps=8, agents=8,
+    width=32, layers=2, head_dim=16, factors=(15, 17), features=context.FEATURES, steps=8, agents=8,
     dtype="float32", scan=scan, remat="none",
   )  # fmt: skip
   model = MotionModel(config)
@@ -120,7 +120,7 @@ def test_embeddings_and_norms_do_not_decay():
   opt = tx.init(params)
   _, opt = tx.update(zero, opt, params)  # the first step of a warm-up has rate 0
   updates, _ = tx.update(zero, opt, params)
-  assert not updates["move"].any() and not updates["final_norm"]["scale"].any()
+  assert not updates["before"].any() and not updates["final_norm"]["scale"].any()
   rate = float(schedule(OPTIMIZER, 20)(1))
   np.testing.assert_allclose(updates["head"], -rate * 0.01 * params["head"], rtol=1e-5)
 

@@ -13,7 +13,7 @@ from models.motion import MotionConfig, MotionModel
 from tests.worlds import random_batch
 
 CONFIG = MotionConfig(
-  width=16, layers=4, head_dim=8, vocabulary=motion.VOCABULARY, features=context.FEATURES, steps=8, agents=8,
+  width=16, layers=4, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=8, agents=8,
   dtype="float32", scan=False, remat="none",
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ def test_param_count_is_the_number_of_parameters(width, layers, head_dim, scan):
   shapes = jax.eval_shape(MotionModel(config).init, jax.random.key(0), random_batch(1))["params"]
   leaves = {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(nn.unbox(shapes))}
   assert sum(leaves.values()) == config.param_count()
-  outside = sum(v for k, v in leaves.items() if any(name in k for name in ("'move'", "'type'", "'head'")))
+  outside = sum(v for k, v in leaves.items() if any(name in k for name in ("before", "last", "'type'", "head", "bias")))
   assert sum(leaves.values()) - outside == config.non_embedding_params()
 
 
