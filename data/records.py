@@ -13,26 +13,19 @@ from data.schema import Metadata, Scene
 Spec = dict[str, tuple[tuple[int, ...], type]]
 
 
-def encode_window(window: dict[str, np.ndarray], spec: Spec) -> bytes:
-  """Arrays back to back in the order of `spec`."""
-  parts = []
-  for name, (shape, dtype) in spec.items():
-    value = np.asarray(window[name], dtype, order="C")
-    if value.shape != shape:
-      raise ValueError(f"{name} has shape {value.shape}, the spec says {shape}")
-    parts.append(value.tobytes())
-  return b"".join(parts)
+def row_dtype(spec: Spec) -> np.dtype:
+  """An encoded window as a packed NumPy record: one named array after the other, in the order of `spec`."""
+  return np.dtype([(name, dtype, shape) for name, (shape, dtype) in spec.items()])
 
 
-def layout(spec: Spec) -> dict[str, tuple[int, int, tuple[int, ...], np.dtype]]:
-  """Name to (offset, bytes, shape, dtype) within an encoded window."""
-  places, offset = {}, 0
-  for name, (shape, kind) in spec.items():
-    dtype = np.dtype(kind)
-    size = math.prod(shape) * dtype.itemsize
-    places[name] = (offset, size, shape, dtype)
-    offset += size
-  return places
+def encode_window(window: dict[str, np.ndarray], row: np.dtype) -> bytes:
+  """The bytes of one `row`; an array of another shape raises ValueError, one of another kind TypeError."""
+  record = np.zeros((), row)
+  for name in row.names:
+    if window[name].shape != row[name].shape:
+      raise ValueError(f"{name} has shape {window[name].shape}, the spec says {row[name].shape}")
+    np.copyto(record[name], window[name], casting="same_kind")
+  return record.tobytes()
 
 
 def encode_scene(scene: Scene) -> bytes:

@@ -1,0 +1,128 @@
+"""Writing a dataset: to a sibling directory first, renamed at the end, so that a dataset is whole or absent."""
+
+import dataclasses
+import errno
+import pathlib
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from data import records
+from data.datasets import FORMAT_VERSION, KINDS, VERSION, fingerprint, tokens_fingerprint
+from data.errors import BadInput
+from data.files import require_free_space, sha256, write_json_atomic
+from data.schema import SCHEMA_VERSION, Scene
+from data.windows import Window, WindowConfig
+
+_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384}
+_TOGETHER = 256  # records handed to TFDS at once: it rewrites its metadata each time
+_FREE_BYTES = 256 * 2**20
+_FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota exceeded", "File too large")
+
+
+def require_new(out: pathlib.Path | str) -> pathlib.Path:
+  """The absolute path, when nothing is there yet and the disk has room; else BadInput."""
+  out = pathlib.Path(out).absolute()
+  if out.exists():
+    raise BadInput("exists already", out, "choose another --out or remove it")
+  require_free_space(out, _FREE_BYTES)
+  return out
+
+
+def write_dataset(
+  out: pathlib.Path | str,
+  examples: Iterable[tuple[str, Scene, list[Window]]],
+  window: WindowConfig,
+  domains: tuple[str, ...],
+  splits: tuple[str, ...],
+  notes: dict[str, Any],
+) -> dict[str, Any]:
+  """Writes (split, scene, windows) triples to `out` and returns the manifest (see data.datasets).
+
+  `notes` is read after the last example, so that a caller may fill it on the way. On any error nothing is
+  left behind. Raises BadInput when `out` exists, the disk is full, or a split stays empty.
+  """
+  out = require_new(out)
+  partial = out.with_name(f".{out.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  try:
+    partial.mkdir(parents=True)
+    counts = _write_records(partial, examples, window, splits)
+    for name, count in counts.items():
+      if not count["windows"]:
+        raise BadInput(f"split {name!r} has no windows", out, "give more scenes or other split fractions")
+    manifest = {
+      "schema_version": SCHEMA_VERSION,
+      "format_version": FORMAT_VERSION,
+      "tokens_fingerprint": tokens_fingerprint(),
+      "window": dataclasses.asdict(window),
+      "domains": list(domains),
+      "splits": counts,
+      "files": {
+        str(path.relative_to(partial)): [path.stat().st_size, sha256(path)]
+        for path in sorted(partial.rglob("*"))
+        if path.is_file()
+      },
+      "notes": notes,
+    }
+    manifest["fingerprint"] = fingerprint(manifest)
+    write_json_atomic(partial / "dataset.json", manifest)
+    partial.rename(out)
+  except (OSError, RuntimeError) as error:  # ArrayRecord reports a full disk as RuntimeError
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or any(text in str(error) for text in _FULL):
+      raise BadInput("no space left while writing", out, "free some space and run again") from None
+    raise
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+  return manifest
+
+
+def _write_records(partial, examples, window: WindowConfig, splits) -> dict[str, dict[str, int]]:
+  writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in KINDS}
+  counts = {name: Counter(scenes=0, windows=0, tokens=0) for name in splits}
+  row = records.row_dtype(window.spec)
+  for split, scene, windows in examples:
+    writers["scenes"].add(split, records.encode_scene(scene))
+    for each in windows:
+      writers["windows"].add(split, records.encode_window(each, row))
+    tokens = int(sum(each["mask_TxA"].sum() for each in windows))
+    counts[split].update(scenes=1, windows=len(windows), tokens=tokens)
+  for writer in writers.values():
+    writer.close()
+  return {name: dict(count) for name, count in counts.items()}
+
+
+class _Writer:
+  """Byte strings to a TFDS dataset with the single feature "record"."""
+
+  def __init__(self, directory: pathlib.Path, name: str, splits: tuple[str, ...]):
+    import tensorflow_datasets as tfds
+
+    directory.mkdir(parents=True)
+    identity = tfds.core.dataset_info.DatasetIdentity(
+      name=name,
+      version=tfds.core.Version(VERSION),
+      data_dir=str(directory),
+      module_name="data.datasets",
+    )
+    info = tfds.core.DatasetInfo(
+      builder=identity,
+      features=tfds.features.FeaturesDict({"record": tfds.features.Tensor(shape=(), dtype=np.object_)}),
+    )
+    self._writer = tfds.core.SequentialWriter(info, _RECORDS_PER_SHARD[name], file_format="array_record")
+    self._writer.initialize_splits(list(splits))
+    self._waiting: dict[str, list[dict[str, bytes]]] = {split: [] for split in splits}
+
+  def add(self, split: str, record: bytes) -> None:
+    self._waiting[split].append({"record": record})
+    if len(self._waiting[split]) >= _TOGETHER:
+      self._writer.add_examples({split: self._waiting[split]})
+      self._waiting[split] = []
+
+  def close(self) -> None:
+    self._writer.add_examples(self._waiting)
+    self._writer.close_all()
