@@ -1,0 +1,142 @@
+"""Trials: what a sweep consists of. One JSON line each, a plain command line that any engine can run.
+
+A config file holds `get_config(variant)` and `sweep(variant)`, a list of overrides such as
+{"model.width": 32, "tokens": 400_000, "seed": 1}. Keys that begin with "trial." describe the trial, not
+the run, and are no part of its identity: "trial.flops" its expected cost, "trial.retries" how many faults
+are forgiven.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import pathlib
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
+from data.errors import BadInput
+from data.files import canonical_json, write_text_atomic
+
+RETRIES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """One run to be made.
+
+  Attributes:
+    trial_id: first 12 hex digits of SHA-256 over the canonical JSON of [module, resolved config].
+    module: program to run, `python -m <module>`.
+    argv: its arguments, but for --workdir.
+    workdir: directory of the run, below the sweep's own.
+    seed: the run's seed.
+    flops: expected training FLOPs; 0 when the config does not say. Orders the trials, weighs the progress.
+    retries: faults forgiven before the trial counts as failed.
+    overrides: what distinguishes it from the base config, for people.
+  """
+
+  trial_id: str
+  module: str
+  argv: tuple[str, ...]
+  workdir: str
+  seed: int
+  flops: float
+  retries: int
+  overrides: dict[str, Any]
+
+  def arguments(self, root: os.PathLike | str) -> list[str]:
+    """Arguments after `python -m module` of the run under the sweep directory `root`."""
+    return [*self.argv, f"--workdir={pathlib.Path(root) / self.workdir}"]
+
+
+def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str) -> list[Trial]:
+  """The trials of `config_file`'s sweep(variant), in its order; the same file gives the same trials.
+
+  Args:
+    base: overrides that every trial shares.
+    module: the program a trial runs.
+
+  Raises BadInput for a file without sweep(), an unknown key, a value of the wrong type, two equal trials.
+  """
+  where = f"{config_file}:{variant}" if variant else config_file
+  space = runpy.run_path(config_file)
+  if "sweep" not in space:
+    raise BadInput("has no sweep(variant)", config_file, "add a function that returns the list of overrides")
+  arguments = [variant] if variant else []
+  trials: list[Trial] = []
+  for number, point in enumerate(space["sweep"](*arguments)):
+    about = {key.removeprefix("trial."): value for key, value in point.items() if key.startswith("trial.")}
+    own = {key: value for key, value in point.items() if not key.startswith("trial.")}
+    overrides = {**base, **own}
+    config = space["get_config"](*arguments)
+    for key, value in overrides.items():
+      _set(config, key, value, f"{where} sweep point {number}")
+    resolved = config.to_dict()
+    trial_id = hashlib.sha256(canonical_json([module, resolved]).encode()).hexdigest()[:12]
+    trials.append(
+      Trial(
+        trial_id=trial_id,
+        module=module,
+        argv=(f"--config={where}", *(f"--config.{key}={_text(value)}" for key, value in overrides.items())),
+        workdir=f"runs/{trial_id}",
+        seed=int(resolved["seed"]),
+        flops=float(about.pop("flops", 0.0)),
+        retries=int(about.pop("retries", RETRIES)),
+        overrides=own,
+      )
+    )
+    if about:
+      raise BadInput(f"unknown key 'trial.{min(about)}'", where, "use trial.flops or trial.retries")
+  seen: dict[str, int] = {}
+  for number, trial in enumerate(trials):
+    if trial.trial_id in seen:
+      what = f"sweep points {seen[trial.trial_id]} and {number} are the same run"
+      raise BadInput(what, where, "give them different seeds, or drop one")
+    seen[trial.trial_id] = number
+  if not trials:
+    raise BadInput("sweep() is empty", where, "return at least one point")
+  return trials
+
+
+def _set(config: Any, dotted: str, value: Any, where: str) -> None:
+  """Sets a key of a nested ConfigDict that must exist and have the type of `value`."""
+  *parents, name = dotted.split(".")
+  at = config
+  for part in [*parents, name]:
+    known = list(at.keys()) if hasattr(at, "keys") else []
+    if part not in known:
+      near = difflib.get_close_matches(part, known, 1)
+      remedy = f"did you mean {near[0]!r}?" if near else "take a key of get_config()"
+      raise BadInput(f"unknown config key {dotted!r}", where, remedy)
+    parent, at = at, at[part]
+  try:
+    parent[name] = value
+  except (TypeError, ValueError) as error:
+    raise BadInput(f"{dotted} = {value!r} does not fit ({error})", where, "correct its type") from None
+
+
+def _text(value: Any) -> str:
+  """A value as a flag: what ml_collections reads back as the same value."""
+  if isinstance(value, bool):
+    return "true" if value else "false"
+  return repr(value) if isinstance(value, float) else str(value)
+
+
+def write_trials(path: os.PathLike | str, trials: list[Trial]) -> None:
+  """One canonical JSON object per line; the same trials give the same bytes."""
+  write_text_atomic(path, "".join(canonical_json(dataclasses.asdict(t)) + "\n" for t in trials))
+
+
+def read_trials(path: os.PathLike | str) -> list[Trial]:
+  """The inverse of `write_trials`; a damaged line raises BadInput."""
+  trials = []
+  for number, line in enumerate(pathlib.Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+      values = json.loads(line)
+      trials.append(Trial(**{**values, "argv": tuple(values["argv"])}))
+    except (ValueError, TypeError, KeyError) as error:
+      remedy = "delete the file: the sweep writes it again"
+      raise BadInput(f"is no trial ({error})", f"{path} line {number}", remedy) from None
+  return trials
