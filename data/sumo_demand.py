@@ -171,14 +171,17 @@ class Demand:
     driver = self._variants[kind][self.rng.integers(len(self._variants[kind]))]
     stand = self._free_stand()
     route = self._by_way_of(stand, driver) if stand else self._route(driver)
+    place, speed = "base", "desired"
     if inside:
-      lengths = np.cumsum([self.world.length_of.get(edge, 0.0) for edge in route])
-      route = route[int(np.searchsorted(lengths, self.rng.random() * lengths[-1])) :]
+      ends = np.cumsum([self.world.length_of[edge] for edge in route])
+      driven = self.rng.random() * ends[-1]
+      first = int(np.searchsorted(ends, driven))
+      place, speed = f"{driven - ends[first] + self.world.length_of[route[first]]:.2f}", "max"
+      route = route[first:]
     if route not in self._known:
       self._known[route] = f"r{len(self._known)}"
       self.sim.route.add(self._known[route], route)
     name = self._named(driver, route)
-    place, speed = ("random_free", "max") if inside else ("base", "desired")
     self.sim.vehicle.add(
       name, self._known[route], driver.name, departLane="best", departPos=place, departSpeed=speed
     )
