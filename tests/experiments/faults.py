@@ -1,7 +1,199 @@
-"""Faults."""
+"""Interrupts real training runs and damages real checkpoints; loses nothing and loads nothing wrong.
 
+  python -m tests.experiments.faults --kills=20 --flips=100 --workdir=build/faults
+
+1. A run is killed (SIGKILL) at `kills` random steps, some of them in the middle of a save, stopped once with
+   SIGTERM, and restarted each time: its metrics, its row and its last state, optimiser included, must be bit
+   for bit those of a run that nobody touched.
+2. `flips` times one random bit of one random file of the newest checkpoint is flipped: the state restored must
+   be, bit for bit, that of the checkpoint before.
+
+tests/experiments/test_faults.py runs the short form.
+"""
+
+import argparse
+import json
 import os
 import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+# One device, whatever the tests simulate.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+
+_NOT_REPEATABLE = ("run_id", "seconds", "data_wait_share")  # of a row: a name and two clocks
+_LIMIT_S = 600
+
+
+def build_dataset(out: pathlib.Path) -> None:
+  """A small dataset from simulated logs."""
+  options = ["--source=sumo", f"--out={out}", "--scenes_per_domain=3", "--steps=64", "--workers=1"]
+  subprocess.run(
+    [sys.executable, "-m", "data.build", *options], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=_LIMIT_S
+  )
+
+
+def start(dataset: pathlib.Path, run: pathlib.Path) -> subprocess.Popen:
+  """The training program; it saves every 4 steps, so that many interruptions meet a save."""
+  options = [f"--config.data.dataset={dataset}", "--config.tokens=40000", "--config.log_every=1"]
+  options += ["--config.checkpoint.every_steps=4", f"--workdir={run}"]
+  config = f"--config={ROOT / 'experiments/configs/motion.py'}:tiny"
+  return subprocess.Popen(
+    [sys.executable, "-m", "experiments.train", config, *options],
+    cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+  )  # fmt: skip
+
+
+def finish(dataset: pathlib.Path, run: pathlib.Path) -> dict:
+  """Lets the run come to its end; returns its row without what depends on the clock."""
+  process = start(dataset, run)
+  _, errors = process.communicate(timeout=_LIMIT_S)
+  if process.returncode:
+    raise AssertionError(f"training ended with exit code {process.returncode}:\n{errors}")
+  row = json.loads((run / "result.json").read_text())
+  return {key: value for key, value in row.items() if key not in _NOT_REPEATABLE}
+
+
+def interrupt(
+  dataset: pathlib.Path, run: pathlib.Path, step: int, sent: signal.Signals, delay_s: float
+) -> int:
+  """Starts the run, sends a signal `delay_s` after it has logged `step`; returns the exit code."""
+  process = start(dataset, run)
+  try:
+    deadline = time.monotonic() + _LIMIT_S
+    while _last_step(run) < step and process.poll() is None and time.monotonic() < deadline:
+      time.sleep(0.001)
+    time.sleep(delay_s)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=_LIMIT_S)
+  finally:
+    process.kill()
+  if process.returncode not in (-sent, 42):
+    raise AssertionError(f"exit code {process.returncode} after {sent.name} at step {step}:\n{errors}")
+  return process.returncode
+
+
+def _last_step(run: pathlib.Path) -> int:
+  try:
+    lines = (run / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+  except FileNotFoundError:
+    return 0
+  return json.loads(lines[-1])["step"] if lines else 0
+
+
+def survive(folder: pathlib.Path, dataset: pathlib.Path, kills: int, rng: random.Random) -> dict:
+  """Fault 1. Leaves the interrupted run in folder/interrupted; returns counts."""
+  wanted = finish(dataset, folder / "untouched")
+  run, steps = folder / "interrupted", wanted["steps"]
+  signals = [signal.SIGKILL] * kills + [signal.SIGTERM]
+  rng.shuffle(signals)
+  counts = {"kills": 0, "stops": 0, "unfinished_saves_met": 0}
+  for step, sent in zip(sorted(rng.choices(range(1, steps - 3), k=len(signals))), signals, strict=True):
+    code = interrupt(dataset, run, step, sent, delay_s=rng.uniform(0, 0.05))
+    assert code == (42 if sent == signal.SIGTERM else -9), f"exit code {code} after {sent.name}"
+    counts["stops" if sent == signal.SIGTERM else "kills"] += 1
+    counts["unfinished_saves_met"] += bool(_unfinished(run))
+    print(f"{sent.name} at step {_last_step(run)} of {steps}; unfinished: {_unfinished(run)}", flush=True)
+  row = finish(dataset, run)
+  assert row == wanted, f"rows differ: {row} and {wanted}"
+  metrics = [(folder / name / "metrics.jsonl").read_bytes() for name in ("untouched", "interrupted")]
+  assert metrics[0] == metrics[1], "metrics.jsonl differs"
+  (step, state), (other_step, other) = (newest(folder / name) for name in ("untouched", "interrupted"))
+  assert step == other_step == steps and bits(state) == bits(other), "the last states differ"
+  return counts
+
+
+def _unfinished(run: pathlib.Path) -> list[str]:
+  good = {path.stem for path in (run / "manifests").glob("*.json")}
+  return sorted(path.name for path in (run / "checkpoints").glob("*") if path.name not in good)
+
+
+def flip(run: pathlib.Path, folder: pathlib.Path, flips: int, rng: random.Random) -> dict:
+  """Fault 2, on copies of `run`, which keeps two checkpoints. Returns how many flips each file name met."""
+  from experiments.checkpoints import Checkpoints
+
+  spec = abstract_state(run)
+  kept = Checkpoints(run, keep=2, read_only=True).steps()
+  older = folder / "older"
+  shutil.copytree(run, older)
+  (older / "manifests" / f"{kept[-1]}.json").unlink()
+  wanted = bits(newest(older)[1])
+  counts: dict[str, int] = {}
+  for _ in range(flips):
+    copy = folder / "flipped"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    arrays = sorted(p for p in (copy / "checkpoints" / str(kept[-1])).rglob("*") if p.is_file())
+    victim = rng.choice([*arrays, copy / "manifests" / f"{kept[-1]}.json"])
+    content = bytearray(victim.read_bytes())
+    bit = rng.randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    victim.write_bytes(content)
+    reader = Checkpoints(copy, keep=2)
+    restored = reader.restore_newest(spec)
+    assert restored is not None and restored[0] == kept[-2], f"bit {bit} of {victim} was not noticed"
+    assert bits(restored[1]) == wanted, f"bit {bit} of {victim} changed the state"
+    assert reader.quarantined == 1
+    kind = victim.name if len(victim.name) < 32 else "data"
+    counts[kind] = counts.get(kind, 0) + 1
+  return counts
+
+
+def abstract_state(run: pathlib.Path):
+  """The state that the training program of `run` would restore, on the first device."""
+  import jax
+
+  from data import datasets
+  from experiments import mesh as meshes
+  from experiments.config import from_dict
+  from experiments.optimizer import make_optimizer
+  from experiments.run_directory import read_config
+  from experiments.step import abstract_state as describe
+  from experiments.task import make_task
+
+  config = from_dict(read_config(run))
+  dataset = datasets.open_dataset(config.data.dataset)
+  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  tx = make_optimizer(config.optimizer, 100, config.model.width)
+  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  return describe(task.model.init, tx, mesh, task.to_batch(dataset.example()), jax.random.key(0))[0]
+
+
+def newest(run: pathlib.Path):
+  """(step, state) of the newest good checkpoint; nothing is moved."""
+  from experiments.checkpoints import Checkpoints
+
+  restored = Checkpoints(run, keep=2, read_only=True).restore_newest(abstract_state(run))
+  assert restored is not None, f"{run} has no checkpoint"
+  return restored[:2]
+
+
+def bits(state) -> list[bytes]:
+  import jax
+  import numpy as np
+
+  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--kills", type=int, default=20)
+  parser.add_argument("--flips", type=int, default=100)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "build" / "faults")
+  options = parser.parse_args()
+  shutil.rmtree(options.workdir, ignore_errors=True)
+  options.workdir.mkdir(parents=True)
+  folder, rng = options.workdir.absolute(), random.Random(options.seed)
+  build_dataset(folder / "dataset")
+  print(survive(folder, folder / "dataset", options.kills, rng), "metrics, row and last state identical")
+  print(flip(folder / "interrupted", folder, options.flips, rng), "flips, none loaded")
+
+
+if __name__ == "__main__":
+  main()

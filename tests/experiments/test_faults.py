@@ -1,0 +1,27 @@
+"""The short form of tests/experiments/faults.py: a real run, interrupted and damaged."""
+
+import random
+
+import pytest
+
+from tests.experiments import faults
+
+
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory):
+  """A folder with an untouched run and one that was killed twice and stopped once, and the counts."""
+  pytest.importorskip("libsumo", reason="simulated logs need the sim extra")
+  folder = tmp_path_factory.mktemp("faults")
+  faults.build_dataset(folder / "dataset")
+  return folder, faults.survive(folder, folder / "dataset", kills=2, rng=random.Random(1))
+
+
+def test_an_interrupted_run_ends_bit_identical_to_an_untouched_one(survivor):
+  _, counts = survivor
+  assert (counts["kills"], counts["stops"]) == (2, 1)
+
+
+def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path):
+  folder, _ = survivor
+  counts = faults.flip(folder / "interrupted", tmp_path, flips=10, rng=random.Random(2))
+  assert sum(counts.values()) == 10
