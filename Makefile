@@ -62,8 +62,7 @@ $(VENV)/.demo $(VENV)/.full:
 	  install="$$python -m pip --python $(RUN) --disable-pip-version-check --no-input install --no-compile"; \
 	fi; \
 	for set in $^; do $$install $$quiet $$wheels -r "$$set"; done; \
-	echo "Installed in $$((SECONDS - start)) s"
-	@touch $@
+	echo $$((SECONDS - start)) >$@; echo "Installed in $$(cat $@) s"
 
 # The test set is solved first and holds the others to its versions. LOCK_FLAGS=--upgrade moves the pins.
 LOCK_FLAGS ?=
