@@ -5,6 +5,7 @@ length starts at 0; lateral offsets are positive to the left.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -20,14 +21,22 @@ _MAX_LANES = 256  # on one path: bounds circles of very short lanes
 @dataclasses.dataclass(frozen=True)
 class Path:
   """Attributes:
-  points: float32 [n, 2] m. length: m, their arc length.
+  points: float32 [n, 2] m. arcs: float64 [n] m, arc length at each point, from 0.
   lanes: int32 [k] lanes in driving order. starts: float64 [k] m, arc length at which each lane begins.
   """
 
   points: np.ndarray
-  length: float
+  arcs: np.ndarray
   lanes: np.ndarray
   starts: np.ndarray
+
+  @property
+  def length(self) -> float:
+    return float(self.arcs[-1])
+
+  def at(self, arcs: np.ndarray) -> np.ndarray:
+    """float64 [n, 2]: the points at arc lengths `arcs` [n], held at the ends."""
+    return np.stack([np.interp(arcs, self.arcs, self.points[:, i]) for i in range(2)], -1)
 
 
 def arc_lengths(points: np.ndarray) -> np.ndarray:
@@ -111,29 +120,30 @@ def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, len
   """
   route = [int(road) for road in route_roads]
   lane, place = _best_lane(lanes, int(start_lane), route, -1)
-  arc, _ = project(lanes.points(lane), start_xy)
-  pieces, visited, starts, total = [_from(lanes.points(lane), float(arc))], [lane], [0.0], 0.0
-  total = float(arc_lengths(pieces[0])[-1])
+  skipped = float(project(lanes.points(lane), start_xy)[0])
+  pieces, visited, starts = [lanes.points(lane)], [lane], [0.0]
+  total = lanes.lengths[lane] - skipped
   while total < length_m and len(visited) < _MAX_LANES:
     following = _next_lane(lanes, lane, route, place)
     if following is None:
       break
     lane, place = _best_lane(lanes, following, route, place)
-    points = lanes.points(lane).astype(np.float64)
+    points, length = lanes.points(lane), lanes.lengths[lane]
     if lane != following:  # cross over gradually
-      points = _from(points, min(_LANE_CHANGE, 0.5 * float(arc_lengths(points)[-1])))
+      cut = min(_LANE_CHANGE, 0.5 * length)
+      points, length = np.concatenate([at(points, np.array([cut])), points[arc_lengths(points) > cut]]), length - cut
     gap = points[0] - pieces[-1][-1]
     starts.append(total)
     visited.append(lane)
     pieces.append(points)
-    total += float(np.hypot(gap[0], gap[1]) + arc_lengths(points)[-1])
-  points = np.concatenate(pieces)
-  keep = np.concatenate([[True], (np.abs(np.diff(points, axis=0)) > 1e-6).any(-1)])
-  points, length = points[keep], min(total, length_m)
-  arcs = arc_lengths(points)
-  inside = points[arcs < length]
-  points = np.concatenate([inside, at(points, np.array([length]))]) if length > 0 else points[:1].repeat(2, 0)
-  return Path(points.astype(np.float32), length, np.array(visited, np.int32), np.array(starts))
+    total += math.hypot(gap[0], gap[1]) + length
+  points, length = np.concatenate(pieces), min(total, length_m)
+  arcs = arc_lengths(points) - skipped
+  inside = (arcs > 0) & (arcs < length) & (np.diff(arcs, prepend=-np.inf) > 1e-6)  # lanes share end points
+  ends = [[np.interp(arc, arcs, points[:, i]) for i in range(2)] for arc in (0.0, length)]
+  points = np.concatenate([ends[:1], points[inside], ends[1:]]).astype(np.float32)
+  arcs = np.concatenate([[0.0], arcs[inside], [length]])
+  return Path(points, arcs, np.array(visited, np.int32), np.array(starts))
 
 
 def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[int, int]:
@@ -200,13 +210,6 @@ def _straightest(lanes: Lanes, lane: int, options) -> int:
     return float(ahead @ end) / max(float(np.hypot(*ahead) * np.hypot(*end)), 1e-9)
 
   return int(max(options, key=straightness))
-
-
-def _from(points: np.ndarray, arc: float) -> np.ndarray:
-  """The rest of a polyline from an arc length on; at least its last segment's end, twice."""
-  arcs = arc_lengths(points)
-  rest = np.asarray(points, np.float64)[arcs > arc]
-  return np.concatenate([at(points, np.array([arc])), rest if len(rest) else points[-1:]])
 
 
 def _segments(lanes: Lanes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

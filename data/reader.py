@@ -16,6 +16,7 @@ from data.datasets import REBUILD, Dataset
 from data.errors import BadInput
 
 _BAD_SHARE = 1e-4  # of a split's records may be unreadable, but always at least one
+_EPOCHS = 1_000_000  # endless in practice, yet the stream keeps a length that fits an index
 _AHEAD = 8  # batches prepared in advance
 
 
@@ -105,7 +106,7 @@ def batches(
     raise BadInput(
       f"batch {batch_size} is not a multiple of {processes} processes", "config", "change one of them"
     )
-  order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+  order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_EPOCHS)
   mine = order[start + process :: processes].batch(batch_size // processes).map(source.stacked)
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD if threads else 0)
   return iter(mine.to_iter_dataset(options))

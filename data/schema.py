@@ -142,6 +142,13 @@ class Lanes:
     """road_L as a list: walking the graph asks for single entries."""
     return self.road_L.tolist()
 
+  @functools.cached_property
+  def lengths(self) -> list[float]:
+    """m, arc length of every centreline."""
+    steps = np.hypot(*np.diff(self.xy_Nx2.astype(np.float64), axis=0).T)
+    arc = np.concatenate([[0.0], np.cumsum(steps)])
+    return (arc[self.splits[1:] - 1] - arc[self.splits[:-1]]).tolist()
+
   def points(self, lane: int) -> np.ndarray:
     return self.xy_Nx2[self.splits[lane] : self.splits[lane + 1]]
 

@@ -184,7 +184,7 @@ def _path_into(row, slot, scene, here, agent, t, state, ego, config):
   if path.length < 2.0:
     return
   arcs = np.linspace(0, path.length, config.points)
-  row["path_AxPx2"][slot] = _to_frame_points(lanes.at(path.points, arcs), ego)
+  row["path_AxPx2"][slot] = _to_frame_points(path.at(arcs), ego)
   row["spacing_A"][slot] = arcs[1]
   on = path.lanes[np.searchsorted(path.starts, arcs, side="right") - 1]
   row["limit_AxP"][slot] = scene.lanes.speed_limit_L[on]
