@@ -1,0 +1,145 @@
+"""The reader: one order for any number of processes, exact resume, counted skips."""
+
+import functools
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data import datasets, reader
+from data.errors import BadInput
+from tests.data import tiny_datasets
+from tests.worlds import straight_scene
+
+COUNT = 50
+FIELDS = ("tokens_TxA", "features_TxAxF", "domain")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  out = tmp_path_factory.mktemp("reader") / "d"
+  windows = tiny_datasets.numbered_windows(COUNT)
+  tiny_datasets.write(out, [("train", straight_scene(), windows)], ("train",))
+  return out
+
+
+@pytest.fixture(scope="module")
+def source(made):
+  return reader.WindowSource(datasets.open_dataset(made), "train", FIELDS)
+
+
+def steps(source, count, batch, seed=0, start=0, process=0, processes=1, threads=0) -> list[list[int]]:
+  """The window numbers of the first `count` batches."""
+  stream = reader.batches(source, batch, seed, start, process, processes, threads)
+  return [tiny_datasets.number_of(b) for b in itertools.islice(stream, count)]
+
+
+def test_batches_hold_the_windows_that_were_written(source):
+  windows = tiny_datasets.numbered_windows(COUNT)
+  batch = next(reader.batches(source, 8, 0, 0, 0, 1, 0))
+  assert set(batch) == set(FIELDS)
+  for row, number in enumerate(tiny_datasets.number_of(batch)):
+    for name in FIELDS:
+      assert batch[name].dtype == windows[number][name].dtype and batch[name].flags.c_contiguous
+      np.testing.assert_array_equal(batch[name][row], windows[number][name])
+
+
+def test_every_epoch_holds_every_window_once_in_a_new_order(source):
+  flat = [number for batch in steps(source, 30, 5) for number in batch]
+  epochs = [flat[k : k + COUNT] for k in range(0, 150, COUNT)]
+  assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
+  assert epochs[0] != epochs[1] != epochs[2] != list(range(COUNT))
+  assert steps(source, 10, 5, seed=1) != steps(source, 10, 5, seed=0)
+
+
+@functools.cache
+def _endless(source, seed) -> list[int]:
+  return [number for batch in steps(source, 22, 8, seed) for number in batch]
+
+
+@settings(max_examples=20, deadline=None)
+@given(start=st.integers(0, 130), processes=st.sampled_from([1, 2, 4]), seed=st.integers(0, 2))
+def test_processes_together_read_one_order_from_anywhere(source, start, processes, seed):
+  """Step s is the same set for any number of processes: B samples of one stream, from start + s B on."""
+  endless = _endless(source, seed)
+  each = [steps(source, 5, 8, seed, start, p, processes) for p in range(processes)]
+  for s in range(5):
+    together = sorted(number for share in each for number in share[s])
+    assert together == sorted(endless[start + 8 * s : start + 8 * s + 8])
+    assert all(len(share[s]) == 8 // processes for share in each)
+
+
+def test_resumed_equals_uninterrupted_also_with_other_processes(source):
+  whole = [sorted(b) for b in steps(source, 20, 4)]
+  half = [sorted(b) for b in steps(source, 9, 4)]
+  rest = [steps(source, 11, 4, start=36, process=p, processes=2) for p in range(2)]
+  assert half + [sorted(a + b) for a, b in zip(*rest, strict=True)] == whole
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_change_the_order(source, threads):
+  assert steps(source, 20, 4, threads=threads) == steps(source, 20, 4)
+
+
+def test_a_batch_that_does_not_divide_is_refused(source):
+  with pytest.raises(BadInput, match="batch 6 is not a multiple of 4 processes"):
+    reader.batches(source, 6, 0, 0, 0, 4, 0)
+
+
+def test_limits_are_nested_and_drawn_from_the_whole_split(made):
+  dataset = datasets.open_dataset(made)
+
+  def numbers(limit):
+    limited = reader.WindowSource(dataset, "train", FIELDS, limit)
+    assert len(limited) == limit and limited.tokens == limit * limited.tokens_per_window
+    return set(tiny_datasets.number_of(limited.stacked(np.arange(limit))))
+
+  assert len(numbers(10)) == 10 and numbers(10) < numbers(25) < numbers(COUNT)
+  assert max(numbers(10)) > COUNT // 2, "a prefix would be one scene, or one domain"
+  with pytest.raises(BadInput, match="51 windows wanted, 50 exist"):
+    reader.WindowSource(dataset, "train", FIELDS, COUNT + 1)
+
+
+def damage(dataset, numbers) -> None:
+  """Flips bits until exactly the records with these numbers are unreadable."""
+  path = tiny_datasets.shard(dataset)
+  for offset in range(0, path.stat().st_size, 700):
+    tiny_datasets.flip(path, offset)
+    if not (bad := tiny_datasets.unreadable(path)) or not bad <= set(numbers):
+      tiny_datasets.flip(path, offset)
+    elif bad == set(numbers):
+      return
+  raise AssertionError(f"no flip damages {numbers}")
+
+
+def test_a_damaged_record_is_replaced_by_the_next_and_counted(made, source, tmp_path):
+  copy = shutil.copytree(made, tmp_path / "d")
+  damage(copy, [COUNT - 1])
+  dataset = datasets.open_dataset(copy)
+  assert len(dataset.damaged) == 1
+  torn = reader.WindowSource(dataset, "train", FIELDS)
+  assert steps(torn, 5, 4) == [[0 if n == COUNT - 1 else n for n in b] for b in steps(source, 5, 4)]
+  for _ in range(2):
+    whole = torn.stacked(np.arange(COUNT))
+    assert tiny_datasets.number_of(whole) == [*range(COUNT - 1), 0]
+    assert torn.skipped == 1, "the same record is counted once"
+  np.testing.assert_array_equal(whole["features_TxAxF"][-1], whole["features_TxAxF"][0])
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_more_than_the_bound_stops_the_run(made, tmp_path, threads):
+  copy = shutil.copytree(made, tmp_path / "d")
+  damage(copy, [3, 30])
+  torn = reader.WindowSource(datasets.open_dataset(copy), "train", FIELDS)
+  with pytest.raises(BadInput, match="2 of 50 records are unreadable"):
+    steps(torn, 13, 4, threads=threads)
+
+
+def test_a_record_of_another_length_is_not_read_as_a_window(made, monkeypatch):
+  torn = reader.WindowSource(datasets.open_dataset(made), "train", FIELDS)
+  monkeypatch.setattr(torn, "_records", {n: b"\0" * (torn._row.itemsize - (n == 2)) for n in range(COUNT)})
+  torn.stacked(np.arange(COUNT))
+  assert torn.skipped == 1
