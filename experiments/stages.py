@@ -3,7 +3,7 @@
 A stage is valid when its stamp (STAMPS/<name>.json, written last) carries the fingerprint of its command and
 of the content of its inputs, and its outputs still have the content they had when it finished. Presence alone
 proves nothing. An interrupted stage has no stamp: its program is called again and resumes by its own rules.
-A stamp of other inputs, or outputs that were altered, make the outputs stale; they are removed and made again.
+When the inputs changed, all that the stage made is removed first; when only outputs were altered, these are.
 The code is not part of the fingerprint: after changing it, start in an empty directory.
 """
 
@@ -40,7 +40,8 @@ class Stage:
     title: what it does, for people.
     argv: module and flags, as in `python -m argv[0] argv[1:]`.
     inputs: files and directories whose content decides what comes out.
-    outputs: files and directories that the command makes; removed when stale.
+    outputs: files and directories that must come out as they are to stay.
+    directory: where the command leaves everything it makes; its own, outputs lie in it or are it.
   """
 
   name: str
@@ -48,6 +49,7 @@ class Stage:
   argv: tuple[str, ...]
   inputs: tuple[pathlib.Path, ...]
   outputs: tuple[pathlib.Path, ...]
+  directory: pathlib.Path
 
   def fingerprint(self) -> str:
     """SHA-256 over the command and the content of the inputs."""
@@ -72,11 +74,11 @@ def seconds_of(stage: Stage, stamps: pathlib.Path) -> float:
 
 def is_valid(stage: Stage, stamps: pathlib.Path) -> bool:
   """Whether the stage's stamp, inputs and outputs agree."""
-  stamp = _read_stamp(stage, stamps)
+  stamp = _read(stamps / f"{stage.name}.json")
   return (
     bool(stamp)
     and stamp["fingerprint"] == stage.fingerprint()
-    and all(stamp["outputs"].get(path.name) == digest(path) != "" for path in stage.outputs)
+    and all(stamp["outputs"].get(str(path)) == digest(path) != "" for path in stage.outputs)
   )
 
 
@@ -88,14 +90,18 @@ def run(stage: Stage, stamps: pathlib.Path) -> bool:
   """
   if is_valid(stage, stamps):
     return False
-  stamp = stamps / f"{stage.name}.json"
-  if _read_stamp(stage, stamps):
-    for path in stage.outputs:  # stale: of other inputs, or altered since
+  stamp, attempts = stamps / f"{stage.name}.json", stamps / f"{stage.name}.unfinished.json"
+  fingerprint, spent = stage.fingerprint(), 0.0
+  for before in map(_read, (stamp, attempts)):
+    if before and before["fingerprint"] != fingerprint:
+      _remove(stage.directory)
+  if _read(stamp):
+    for path in stage.outputs:
       _remove(path)
     stamp.unlink()
-  fingerprint = stage.fingerprint()
-  attempts = stamps / f"{stage.name}.unfinished.json"
-  spent = _spent(attempts, fingerprint)
+  elif (before := _read(attempts)) and before["fingerprint"] == fingerprint:
+    spent = float(before["seconds"])
+  write_json_atomic(attempts, {"fingerprint": fingerprint, "seconds": spent})
   start = time.monotonic()
   try:
     code = _call(stage.argv)
@@ -107,7 +113,7 @@ def run(stage: Stage, stamps: pathlib.Path) -> bool:
   for path in stage.outputs:
     if not path.exists():
       raise BadInput(f"stage {stage.name!r} did not make it", path, "run its command: " + stage.command())
-  outputs = {path.name: digest(path) for path in stage.outputs}
+  outputs = {str(path): digest(path) for path in stage.outputs}
   write_json_atomic(
     stamp, {"fingerprint": fingerprint, "outputs": outputs, "seconds": spent, "command": stage.command()}
   )
@@ -129,17 +135,8 @@ def _call(argv: tuple[str, ...]) -> int:
       raise
 
 
-def _spent(attempts: pathlib.Path, fingerprint: str) -> float:
-  """Seconds of earlier, interrupted attempts at the same work."""
-  if not attempts.exists():
-    return 0.0
-  record = read_json(attempts, "delete it")
-  return float(record["seconds"]) if record["fingerprint"] == fingerprint else 0.0
-
-
-def _read_stamp(stage: Stage, stamps: pathlib.Path) -> dict:
-  path = stamps / f"{stage.name}.json"
-  return read_json(path, "delete it and run again") if path.exists() else {}
+def _read(record: pathlib.Path) -> dict:
+  return read_json(record, "delete it and run again") if record.exists() else {}
 
 
 def _remove(path: pathlib.Path) -> None:
