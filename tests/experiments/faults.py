@@ -23,8 +23,9 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# One device, whatever the tests simulate.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+# One device, whatever the tests simulate; compiled modules are kept, for programs that start many times.
+_DROPPED = ("XLA_FLAGS", "PYTHONDONTWRITEBYTECODE")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in _DROPPED} | {"PYTHONPATH": str(ROOT)}
 
 _NOT_REPEATABLE = ("run_id", "seconds", "data_wait_share")  # of a row: a name and two clocks
 _LIMIT_S = 600
