@@ -13,9 +13,8 @@ from absl import flags
 
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Directory made by data.build.")
+_DATASET = flags.DEFINE_string("dataset", None, "Directory made by data.build.", required=True)
 _ACCEPT = flags.DEFINE_list("accept", [], "Kinds of leak that are known and lived with.")
-flags.mark_flag_as_required("dataset")
 
 NEAR_M = 1.0  # m root-mean-square from a training situation at which a held-out one is a near-duplicate
 _RESOLUTION_M = 0.25
@@ -100,8 +99,8 @@ def coverage(traces: dict[str, list]) -> dict[str, Any]:
           counts[name][split] += 1
     result[axis] = {name: dict(sorted(counts[name].items())) for name in sorted(counts)}
   for axis in _RANGES:
-    values = {split: [getattr(t.metadata, axis) for t in items] for split, items in traces.items() if items}
-    result[axis] = {split: [min(v), max(v)] for split, v in values.items()}
+    numbers = {split: [getattr(t.metadata, axis) for t in items] for split, items in traces.items() if items}
+    result[axis] = {split: [min(n), max(n)] for split, n in numbers.items()}
   return result
 
 

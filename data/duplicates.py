@@ -1,8 +1,8 @@
 """Near-duplicates: held-out traffic situations that training has as good as seen.
 
 The signature of a situation (one group of neighbours in a window) is the path of its first agents, ego and
-nearest, in the ego's frame: where each is at the start, the middle and the end of the window. Positions
-follow from the first state and the tokens, so two situations with one signature are the same token sequences
+nearest, in the ego's frame: where each is at the start, the middle and the end of the first SPAN moves.
+Positions follow from the first state and the tokens, so two situations with one signature are the same tokens
 from the same places, to the resolution asked for. Map and signals are not compared.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 
 AGENTS = 3  # of a situation that are compared; situations with fewer do not count
 MOMENTS = 3  # start, middle, end
+SPAN = 8  # moves compared, during all of which an agent must be there
 _CHUNK = 256  # probes at a time
 
 
@@ -20,10 +21,10 @@ def signatures(mask_NxTxA, group_NxA, truth_NxTxAx2, resolution_m: float) -> np.
     mask_NxTxA: supervised moves. group_NxA: situation of each slot, 0 for none.
     truth_NxTxAx2: logged positions, one time step more than moves.
   """
-  steps = mask_NxTxA.shape[1]
-  moments = np.linspace(0, steps, MOMENTS).astype(int)
+  span = min(SPAN, mask_NxTxA.shape[1])
+  moments = np.linspace(0, span, MOMENTS).astype(int)
   path = truth_NxTxAx2[:, moments].swapaxes(1, 2)  # [N, A, MOMENTS, 2]
-  whole = mask_NxTxA.all(1) & (group_NxA > 0)
+  whole = mask_NxTxA[:, :span].all(1) & (group_NxA > 0)
   found = [np.zeros((0, AGENTS, MOMENTS, 2), np.float32)]
   for group in range(1, int(group_NxA.max(initial=0)) + 1):
     member = whole & (group_NxA == group)
