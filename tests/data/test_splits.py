@@ -30,12 +30,12 @@ def many(count: int, **metadata) -> list[traces.Trace]:
 
 @pytest.mark.parametrize("field", ["map_id", "route", "recording"])
 def test_scenes_that_share_a_field_stay_together(field):
-  shared = [dataclasses.replace(t.metadata, **{field: "same"}) for t in many(6)]
-  pool = [*many(30), *(traces.Trace(dataclasses.replace(m, scene_id=f"x{i}"), 10.0, np.zeros(0, np.uint64))
-    for i, m in enumerate(shared))]  # fmt: skip
-  for seed in range(5):
-    chosen = splits.assign(pool, FRACTIONS, seed, "recording")
-    assert len({chosen[f"x{i}"] for i in range(6)}) == 1
+  pool = [*many(3), *(make_trace(f"x{i}", **{field: "same"}) for i in range(3)), make_trace("y")]
+  assert splits.groups(pool, "recording") == [[0], [1], [2], [3, 4, 5], [6]]
+  other_source = make_trace("z", **{field: "same", "source": "commonroad"})
+  assert splits.groups([*pool, other_source], "recording")[-1] == [7]
+  by_overlap = splits.groups(pool, "overlap")
+  assert ([3, 4, 5] in by_overlap) == (field == "map_id")
 
 
 def test_scenes_that_share_a_simulation_seed_stay_together():
@@ -45,6 +45,8 @@ def test_scenes_that_share_a_simulation_seed_stay_together():
 
 def test_groups_are_transitive():
   pool = [make_trace("a", [1, 2]), make_trace("b", [2, 3]), make_trace("c", [3]), make_trace("d", [4])]
+  assert splits.groups(pool, "overlap") == [[0, 1, 2], [3]]
+  pool = [make_trace("a", [1]), make_trace("b", [2]), make_trace("c", [1, 2]), make_trace("d", [4])]
   assert splits.groups(pool, "overlap") == [[0, 1, 2], [3]]
 
 
