@@ -27,8 +27,8 @@ FAR = 1e6  # m, stands for "none"
 
 OWN = slice(0, 9)
 MAP = slice(9, 30)
-AGENTS = slice(30, 61)
-FEATURES = 61
+AGENTS = slice(30, 63)
+FEATURES = 63
 
 
 class Surroundings(NamedTuple):
@@ -112,7 +112,8 @@ def _map(state, arc, lateral, tangent, around, xp):
   limit = _take(around.limit, index, xp)
   columns += [limit / 10, (limit - speed) / 5, (_take(around.limit, later, xp) - speed) / 5]
 
-  inside = (around.junction > 0) & (xp.arange(last + 1) >= index[..., None])
+  point = xp.arange(last + 1).reshape((1,) * index.ndim + (-1,))
+  inside = (around.junction > 0) & (point >= index[..., None])
   first = xp.where(inside.any(-1), inside.argmax(-1) * spacing, FAR)
   columns.append(_near(xp.maximum(first - arc, 0), 20))
   columns.append(_near(xp.maximum(last * spacing - arc, 0), 20))
@@ -132,7 +133,8 @@ def _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp):
   """Row i: what agent i sees. Six neighbours by lane and side, then the most threatening crossing agent."""
   agents = state.shape[-2]
   pair = around.group[..., :, None] == around.group[..., None, :]
-  pair = pair & valid[..., None, :] & valid[..., :, None] & ~xp.eye(agents, dtype=bool)
+  other = ~xp.eye(agents, dtype=bool).reshape((1,) * (pair.ndim - 2) + (agents, agents))
+  pair = pair & valid[..., None, :] & valid[..., :, None] & other
   arc = xp.diagonal(arc_AxA, 0, -2, -1)
   gap = arc_AxA - arc[..., None]
   side = lateral_AxA - xp.diagonal(lateral_AxA, 0, -2, -1)[..., None]
@@ -147,14 +149,21 @@ def _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp):
   same = xp.abs(side) < LANE_HALF_WIDTH
   left = (side >= LANE_HALF_WIDTH) & (side < LANE_REACH)
   right = (side <= -LANE_HALF_WIDTH) & (side > -LANE_REACH)
+  ahead = gap >= 0
   for lane in (same, left, right):
-    for front in (gap >= 0, gap < 0):
+    for front in (ahead, ~ahead):
       seen = near & lane & front
       which = xp.where(seen, xp.abs(gap), FAR).argmin(-1)
       present = seen.any(-1)
       values = [_near(xp.maximum(_take(clear, which, xp), 0), 10), _take(side, which, xp) / 2]
       values.append(xp.clip(_take(closing, which, xp) / 5, -4, 4))
       columns += [xp.where(present, value, 0.0) for value in values] + [1.0 * present]
+      if lane is same and front is ahead:
+        # What car following reacts to: the inverse time gap, and the braking that would just avoid contact.
+        room = xp.maximum(_take(clear, which, xp), 0.5)
+        approach = xp.maximum(-_take(closing, which, xp), 0)
+        values = [xp.minimum(speed / room, 3), xp.minimum(approach**2 / (2 * room) / 3, 3)]
+        columns += [xp.where(present, value, 0.0) for value in values]
 
   dx, dy = (state[..., None, :, i] - state[..., :, None, i] for i in (motion.X, motion.Y))
   vx, vy = speed * xp.cos(heading), speed * xp.sin(heading)

@@ -1,7 +1,9 @@
 """Forecast errors of a trained run: python -m evaluation.forecast --run=W [--dataset=DIR] --out=DIR.
 
 Rolls the motion model out on held-out scenes, agents answering one another, and compares its forecasts with
-constant velocity on the same agents. Writes OUT/forecast.json.
+constant velocity on the same agents. The single forecast (minADE_1, minFDE_1) is the mean of --mean_of sampled
+futures, agent by agent; the K forecasts are the first --samples of them. "likeliest" takes the likeliest move of
+every agent instead. Writes OUT/forecast.json.
 """
 
 import pathlib
@@ -21,6 +23,7 @@ _PIECES = flags.DEFINE_integer(
   "pieces", 0, "Pieces per scene, from its first frame on; 0: all.", lower_bound=0
 )
 _SAMPLES = flags.DEFINE_integer("samples", 6, "K: sampled futures.", lower_bound=2)
+_MEAN_OF = flags.DEFINE_integer("mean_of", 16, "Sampled futures behind the single forecast.", lower_bound=2)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 
 _CHUNK = 16  # windows rolled out at once: one compiled shape
@@ -37,18 +40,15 @@ def main() -> int:
   cases = make_cases(
     run.dataset.scenes(split), run.dataset.window, _OBSERVED.value, _HORIZON.value, _PIECES.value
   )
-  likeliest, samples = predict(
-    run.task.model.apply,
-    run.params,
-    run.task.to_batch,
-    cases,
-    run.dataset.window.dt,
-    _SAMPLES.value,
-    _SEED.value,
+  drawn = max(_SAMPLES.value, _MEAN_OF.value)
+  likeliest, futures = predict(
+    run.task.model.apply, run.params, run.task.to_batch, cases, run.dataset.window.dt, drawn, _SEED.value
   )
-  result = report(cases, likeliest, samples) | {
+  mean = futures[: _MEAN_OF.value].mean(0, keepdims=True)
+  result = report(cases, mean, futures[: _SAMPLES.value], likeliest) | {
     "horizon_s": _HORIZON.value,
     "observed_s": _OBSERVED.value,
+    "mean_of": _MEAN_OF.value,
     "run": run.row["run_id"],
     "dataset": str(run.dataset.manifest["notes"].get("source", "")),
     "dataset_fingerprint": run.dataset.fingerprint,
@@ -83,7 +83,7 @@ def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) 
     key = jax.random.fold_in(jax.random.key(seed), start)
     for k, futures in enumerate(made):
       roll_out = sampled if k else greedy
-      futures.append(roll_out(params, inputs, jax.random.fold_in(key, k)))
+      futures.append(roll_out(params, inputs, jax.random.fold_in(key, k))[..., :2])
   position = np.stack([np.concatenate(futures)[:count] for futures in made])  # [K + 1, B, A, steps + 1, 2]
   position = np.stack([cases.to_scene(one) for one in _to_log_rate(position, cases.stride)])
   shift = cases.history_BxHxAx2[:, -1, :, None] - position[..., :1, :]
@@ -101,10 +101,11 @@ def _to_log_rate(position, stride: int):
   return (1 - share) * position[..., before, :] + share * position[..., before + 1, :]
 
 
-def report(cases, likeliest, samples) -> dict[str, Any]:
-  """forecast.json but for its provenance: errors of the model and of constant velocity over all and moving agents.
+def report(cases, single, samples, likeliest) -> dict[str, Any]:
+  """forecast.json but for its provenance: errors over all and over moving agents.
 
-  Args: cases: evaluation.cases.Cases. likeliest, samples: [K, B, A, N, 2] m in the scene's frame.
+  Args: cases: evaluation.cases.Cases. single, likeliest: [1, B, A, N, 2] and samples [K, B, A, N, 2], m in
+  the scene's frame.
   """
   import jax
   import jax.numpy as jnp
@@ -112,28 +113,27 @@ def report(cases, likeliest, samples) -> dict[str, Any]:
   from evaluation import baselines, metrics
 
   truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
-  valid = jnp.broadcast_to(jnp.asarray(cases.scored_BxA)[..., None], truth.shape[:3])
+  scored = jnp.asarray(cases.scored_BxA)
+  valid = jnp.broadcast_to(scored[..., None], truth.shape[:3])
   lookback = max(1, round(_LOOKBACK_S / cases.frame_s))
   straight = jax.vmap(lambda h: baselines.constant_velocity(h, lookback, truth.shape[2]))(history)[None]
   moving = jax.vmap(metrics.moving)(history[:, -1], truth, valid)
   errors = jax.jit(jax.vmap(metrics.forecast_errors, (1, 0, 0, 0)))
-  result: dict[str, Any] = {"left_out": cases.left_out, "moving_means": f"> {metrics.MOVING_DISTANCE} m"}
-  for part, keep in (("all", jnp.asarray(cases.scored_BxA)), ("moving", moving)):
-    pairs = {}
-    for k, forecast in ((1, likeliest), (len(samples), samples)):
-      for name, pair in errors(jnp.asarray(forecast), truth, valid, keep).items():
-        pairs[f"{name}_{k}"] = pair
-    constant = {f"{name}_1": pair for name, pair in errors(straight, truth, valid, keep).items()}
-    result[part] = {"n_agents": int(keep.sum())} | _means(pairs) | {"constant_velocity": _means(constant)}
+
+  def means(forecast, keep):
+    pairs = errors(jnp.asarray(forecast), truth, valid, keep)
+    return {f"{name}_{len(forecast)}": _mean(*pair) for name, pair in pairs.items()}
+
+  result: dict[str, Any] = {"left_out": cases.left_out, "moving_beyond_m": metrics.MOVING_DISTANCE}
+  for part, keep in (("all", scored), ("moving", moving)):
+    result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
+    result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}
   return result
 
 
-def _means(pairs) -> dict[str, float | None]:
-  """Name to sum over count; None where nothing counts."""
-  return {
-    name: float(total.sum() / count.sum()) if int(count.sum()) else None
-    for name, (total, count) in pairs.items()
-  }
+def _mean(totals, counts) -> float | None:
+  """Sum over count; None where nothing counts."""
+  return float(totals.sum() / counts.sum()) if int(counts.sum()) else None
 
 
 def table(result: dict[str, Any]) -> str:
@@ -142,8 +142,8 @@ def table(result: dict[str, Any]) -> str:
   for part in ("all", "moving"):
     own = result[part]
     count = max(int(name.rpartition("_")[2]) for name in own if name.startswith("minADE_"))
-    rows = [("likeliest future", own, 1), (f"best of {count} samples", own, count)]
-    rows.append(("constant velocity", own["constant_velocity"], 1))
+    rows = [("mean future", own, 1), (f"best of {count} futures", own, count)]
+    rows += [(name.replace("_", " "), own[name], 1) for name in ("likeliest", "constant_velocity")]
     for name, values, k in rows:
       numbers = [values[f"{metric}_{k}"] for metric in ("minADE", "minFDE", "miss_rate")]
       shown = "".join(f"{'-' if n is None else f'{n:.2f}':>9}" for n in numbers)

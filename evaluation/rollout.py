@@ -16,10 +16,11 @@ from data.windows import Window, surroundings
 
 
 def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy: bool) -> Callable:
-  """Returns roll_out(params, inputs, key) -> positions float32 [B, A, steps + 1, 2], window's frame.
+  """Returns roll_out(params, inputs, key) -> states float32 [B, A, steps + 1, S] in the window's frame.
 
-  The first position is the last observed one. `apply({"params": params}, batch)` gives logits [B, T, A, V];
-  `inputs` comes from `prepare`. `greedy` takes the likeliest move of every agent instead of a sample.
+  S as in data.motion; the first state is the last observed one. `apply({"params": params}, batch)` gives
+  logits [B, T, A, V]; `inputs` comes from `prepare`. `greedy` takes the likeliest move of every agent, not
+  a sample.
   """
 
   def roll_out(params, inputs, key):
@@ -44,8 +45,7 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
 
     times = (jnp.arange(observed, observed + steps), jax.random.split(key, steps))
     _, states = jax.lax.scan(advance, (inputs["batch"], inputs["state"]), times)
-    positions = jnp.concatenate([inputs["state"][None], states])[..., :2]
-    return jnp.moveaxis(positions, 0, 2)
+    return jnp.moveaxis(jnp.concatenate([inputs["state"][None], states]), 0, 2)
 
   return jax.jit(roll_out)
 

@@ -1,0 +1,249 @@
+"""Forecasts: cases against the log, roll-outs against closed forms and the model itself, the report."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import context, motion
+from data.errors import BadInput
+from data.schema import Signal
+from data.windows import WindowConfig, surroundings
+from evaluation import baselines, forecast, rollout
+from evaluation.cases import make_cases
+from experiments.task import FIELDS
+from models.motion import MotionConfig, MotionModel
+from tests.worlds import straight_scene
+
+DT = 0.5
+WINDOW = WindowConfig(dt=DT, steps=16, agents=4, points=16, stops=2, phases=1)
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def scene_with(agents=6, steps=70, seed=0):
+  """Six agents need two groups; turned and moved away from the axes, so that frames matter."""
+  scene = straight_scene(steps, agents, seed)
+  turn = np.array([[np.cos(2.0), np.sin(2.0)], [-np.sin(2.0), np.cos(2.0)]])
+  lanes = dataclasses.replace(scene.lanes, xy_Nx2=(scene.lanes.xy_Nx2 @ turn + [40, -9]).astype(np.float32))
+  return dataclasses.replace(
+    scene, lanes=lanes, position_TxAx2=(scene.position_TxAx2 @ turn + [40, -9]).astype(np.float32),
+    heading_TxA=scene.heading_TxA + np.float32(2.0),
+    velocity_TxAx2=(scene.velocity_TxAx2 @ turn).astype(np.float32),
+  )  # fmt: skip
+
+
+def to_batch(windows):
+  return {FIELDS[name]: value for name, value in windows.items() if name in FIELDS}
+
+
+def test_cases_hold_the_log_of_every_slot():
+  scene = scene_with()
+  scene.valid_TxA[35:, 5] = False  # leaves: seen by the others, not scored
+  cases = make_cases([scene], WINDOW, 3.0, 3.0, 0)
+  assert (cases.observed, cases.steps, cases.stride, cases.left_out) == (6, 6, 5, 0)
+  assert cases.frame_s == pytest.approx(0.1) and cases.scored_BxA.sum() == 5
+  logged = [scene.position_TxAx2[:61, a] for a in range(5)]
+  scored = np.argwhere(cases.scored_BxA)
+  whole = [np.concatenate([cases.history_BxHxAx2[b, :, a], cases.truth_BxAxNx2[b, a]]) for b, a in scored]
+  assert len(whole) == 5
+  for track in logged:
+    assert sum(np.array_equal(track, other) for other in whole) == 1
+  back = cases.to_scene(cases.windows["truth_TxAx2"].swapaxes(1, 2))
+  for (b, a), track in zip(scored, whole, strict=True):
+    np.testing.assert_allclose(back[b, a], track[::5], atol=1e-4)
+
+
+def test_pieces_are_disjoint_and_limited():
+  scene = scene_with(agents=2, steps=130)
+  both = make_cases([scene], WINDOW, 3.0, 3.0, 0)
+  assert both.scored_BxA.sum() == 4 and make_cases([scene], WINDOW, 3.0, 3.0, 1).scored_BxA.sum() == 2
+  starts = both.history_BxHxAx2[:, 0].reshape(-1, 2)
+  assert all(any(np.array_equal(scene.position_TxAx2[60, a], s) for s in starts) for a in range(2))
+
+
+@pytest.mark.parametrize(
+  ("observed", "horizon", "says"),
+  [
+    (3.2, 3.0, "multiples of the token period"),
+    (3.0, 6.0, "exceed the model's window"),
+    (2.0, 6.0, "no agent"),
+  ],
+)
+def test_impossible_times_are_refused(observed, horizon, says):
+  with pytest.raises(BadInput, match=says):
+    make_cases([scene_with(steps=62)], WINDOW, observed, horizon, 0)
+
+
+def test_nothing_after_the_last_observed_frame_reaches_the_model():
+  scene, other = scene_with(), scene_with()
+  for one in (scene, other):
+    one.signal_TxL[:] = Signal.GREEN  # that there is a light belongs to the map
+  other.position_TxAx2[31:] += np.float32(1.5)
+  other.heading_TxA[31:] += np.float32(0.1)
+  other.velocity_TxAx2[31:] *= 2
+  other.signal_TxL[31:] = Signal.RED
+  inputs = [
+    rollout.prepare(make_cases([s], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6, DT) for s in (scene, other)
+  ]
+  for one in inputs:
+    del one["batch"]["moving_BxA"]  # a label; the model does not read it
+  jax.tree.map(np.testing.assert_array_equal, *inputs)
+  other.position_TxAx2[30] += np.float32(1.5)
+  changed = rollout.prepare(make_cases([other], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6, DT)
+  assert not np.array_equal(changed["state"], inputs[0]["state"])
+
+
+def certain(choose):
+  """A model that is sure: choose(tokens [B, T, A], t, a) -> the move of (t, a)."""
+
+  def apply(_, batch):
+    tokens = batch["tokens_BxTxA"].astype(jnp.int32)
+    _, steps, agents = tokens.shape
+    rows = [
+      [jnp.broadcast_to(choose(tokens, t, a), tokens.shape[:1]) for a in range(agents)] for t in range(steps)
+    ]
+    moves = jnp.stack([jnp.stack(row, -1) for row in rows], 1)
+    return 50.0 * jax.nn.one_hot(moves, motion.VOCABULARY)
+
+  return apply
+
+
+def rolled(apply, cases, greedy, key=0):
+  inputs = rollout.prepare(cases.windows, to_batch, cases.observed, DT)
+  roll_out = rollout.make_roll_out(apply, cases.observed, cases.steps, DT, greedy)
+  return np.asarray(roll_out({}, inputs, jax.random.key(key))), inputs
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_sure_model_is_followed_exactly(greedy):
+  brake_left = 3 * len(motion.YAW_RATES) + 11
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+  states, inputs = rolled(certain(lambda tokens, t, a: jnp.asarray(brake_left)), cases, greedy)
+  tokens = np.full((6, *inputs["alive"].shape), brake_left)
+  expected = motion.decode(inputs["state"], tokens, DT)
+  alive = inputs["alive"]
+  np.testing.assert_allclose(states.transpose(2, 0, 1, 3)[:, alive], expected[:, alive], atol=1e-3)
+
+
+def test_agents_move_one_after_the_other_and_remember():
+  """Each move counts on from the agent before in the same step; the first from its own last move."""
+
+  def choose(tokens, t, a):
+    return (tokens[:, t, a - 1] + 1 if a else tokens[:, t - 1, 0] + 10 if t else tokens[:, 0, 0] * 0) % 250
+
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+  states, inputs = rolled(certain(choose), cases, True)
+  moves = baselines.previous_moves(states[:, :, 1:].reshape(-1, motion.STATE)).reshape(
+    states[:, :, 1:].shape[:3]
+  )
+  for b in range(len(moves)):
+    first = int(inputs["batch"]["tokens_BxTxA"][b, 5, 0]) + 10
+    expected = [[(first + 10 * t) % 250 + a for t in range(6)] for a in range(4)]
+    assert moves[b].tolist() == [[m % 250 for m in row] for row in expected]
+
+
+def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
+  """The whole roll-out fed back in one pass: at every future place the model's best is what was rolled."""
+  config = MotionConfig(
+    width=16, layers=2, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=12, agents=4,
+    dtype="float32", scan=False, remat="none",
+  )  # fmt: skip
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+  model = MotionModel(config)
+  batch = to_batch(cases.windows)
+  shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), shapes)
+
+  inputs = rollout.prepare(cases.windows, to_batch, 6, DT)
+  roll_out = rollout.make_roll_out(model.apply, 6, 6, DT, True)
+  states = np.asarray(roll_out(params, inputs, jax.random.key(0)))
+  moves = baselines.previous_moves(states[:, :, 1:].reshape(-1, motion.STATE)).reshape(
+    states[:, :, 1:].shape[:3]
+  )
+  tokens, features = inputs["batch"]["tokens_BxTxA"].copy(), inputs["batch"]["features_BxTxAxF"].copy()
+  tokens[:, 6:] = moves.swapaxes(1, 2)
+  alive = np.broadcast_to(inputs["alive"][:, None], (len(tokens), 6, 4))
+  around = surroundings(cases.windows | {"signal_TxAxQ": cases.windows["signal_TxAxQ"][:, 6:]})
+  features[:, 6:] = context.features(states[:, :, :-1].swapaxes(1, 2), alive, around).astype(np.float16)
+  logits = jax.jit(model.apply)(
+    {"params": params}, batch | {"tokens_BxTxA": tokens, "features_BxTxAxF": features}
+  )
+  best = np.asarray(logits)[:, 6:].argmax(-1)
+  assert len(np.unique(best[alive])) > 3  # it does not always say the same
+  assert (best[alive] == tokens[:, 6:][alive]).mean() > 0.97  # a float16 step may tip a near tie
+
+
+def test_what_the_run_is_blind_to_stays_hidden():
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+
+  def blind(windows):
+    batch = to_batch(windows)
+    features = batch["features_BxTxAxF"].copy()
+    features[..., context.MAP] = 0
+    return batch | {"features_BxTxAxF": features}
+
+  keep = rollout.prepare(cases.windows, blind, 6, DT)["keep"]
+  assert not keep[..., context.MAP].any() and keep[..., context.OWN].all() and keep[..., context.AGENTS].all()
+
+
+def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+  apply = certain(lambda tokens, t, a: jnp.asarray(motion.KEEP))
+  likeliest, futures = forecast.predict(apply, {}, to_batch, cases, DT, 2, 0)
+  assert likeliest.shape == (1, *cases.truth_BxAxNx2.shape) and futures.shape == (
+    2,
+    *cases.truth_BxAxNx2.shape,
+  )
+  inputs = rollout.prepare(cases.windows, to_batch, 6, DT)
+  for b, a in np.argwhere(cases.scored_BxA):
+    speed = inputs["state"][b, a, motion.SPEED]
+    gone = np.hypot(*(likeliest[0, b, a] - cases.history_BxHxAx2[b, -1, a]).T)
+    np.testing.assert_allclose(gone, speed * 0.1 * np.arange(1, 31), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.hypot(*(likeliest[0, b, a] - cases.truth_BxAxNx2[b, a]).T).max(), 0, atol=4)
+
+
+def test_the_report_has_closed_form_errors():
+  """Everyone accelerates by 1 m/s^2: constant velocity from the last 0.5 s misses t^2 / 2 + 0.25 t."""
+  scene = scene_with(agents=3, steps=61)
+  time = 0.1 * np.arange(61)
+  along = np.array([np.cos(2.0), np.sin(2.0)])
+  travelled = np.stack([30 + 2 * time + time**2 / 2, 15 + 2 * time + time**2 / 2, 0 * time], -1)
+  scene.position_TxAx2[:] = travelled[..., None] * along
+  scene.velocity_TxAx2[:] = np.gradient(scene.position_TxAx2, 0.1, axis=0)
+  cases = make_cases([scene], WINDOW, 3.0, 3.0, 0)
+  truth = cases.truth_BxAxNx2[None]
+  aside = np.stack([truth[0] + [0.0, 3.0], truth[0] + [0.0, 1.0]])
+  result = forecast.report(cases, truth, aside, aside[:1])
+  ahead = 0.1 * np.arange(1, 31)
+  miss = ahead**2 / 2 + 0.25 * ahead
+  moving, everyone = result["moving"], result["all"]
+  assert (moving["n_agents"], everyone["n_agents"], result["left_out"]) == (2, 3, 0)
+  assert moving["constant_velocity"]["minADE_1"] == pytest.approx(miss.mean(), rel=1e-4)
+  assert moving["constant_velocity"]["minFDE_1"] == pytest.approx(miss[-1], rel=1e-4)
+  assert everyone["constant_velocity"]["minFDE_1"] == pytest.approx(miss[-1] * 2 / 3, rel=1e-4)
+  assert everyone["constant_velocity"]["miss_rate_1"] == pytest.approx(2 / 3)
+  assert moving["minADE_1"] == 0 and moving["minFDE_2"] == pytest.approx(1, rel=1e-5)
+  assert moving["likeliest"]["minFDE_1"] == pytest.approx(3, rel=1e-5) and moving["miss_rate_2"] == 0
+  assert "constant velocity" in forecast.table(result)
+  json.dumps(result, allow_nan=False)
+
+
+def test_a_directory_that_is_no_run_exits_2_and_writes_nothing(tmp_path):
+  command = [
+    sys.executable,
+    "-m",
+    "evaluation.forecast",
+    f"--run={tmp_path / 'run'}",
+    f"--out={tmp_path / 'out'}",
+  ]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and str(tmp_path / "run") in done.stderr and "Traceback" not in done.stderr
+  assert not (tmp_path / "out").exists()
