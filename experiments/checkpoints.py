@@ -104,6 +104,8 @@ class Checkpoints:
     were checkpoints and none is left, or when the state has other shapes than the program expects.
     """
     self.wait()
+    for path in self._unproven():
+      logging.warning("%s has no manifest and is ignored", path)
     step = self._newest_good() if self._primary() else -1
     if jax.process_count() > 1:
       step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
@@ -146,10 +148,14 @@ class Checkpoints:
     kept = self.steps()[-self.keep :]
     for step in set(self.steps()) - set(kept):
       (self._manifests / f"{step}.json").unlink()  # first: a kill in between leaves no promise unkept
-    for path in self._arrays.iterdir():
-      ours = path.name.isdecimal() and (path / "_CHECKPOINT_METADATA").exists()
-      if ours and int(path.name) not in kept:
+    for path in self._unproven():
+      if path.name.isdecimal() and (path / "_CHECKPOINT_METADATA").exists():
         shutil.rmtree(path)
+
+  def _unproven(self) -> list[pathlib.Path]:
+    """What lies among the checkpoints without a manifest: an unfinished save, or a stray."""
+    known = {str(step) for step in self.steps()}
+    return [path for path in sorted(self._arrays.glob("*")) if path.name not in known]
 
   def _newest_good(self) -> int:
     """The newest step that verifies, or -1; the bad ones met on the way are quarantined."""

@@ -72,7 +72,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     _parse(sys.argv)
     code = main()
   except (BadInput, Preempted, KeyboardInterrupt) as error:
-    print(f"{_LABEL[exit_code(error)]}: {_sentence(error)}", file=sys.stderr)
+    text = " ".join(str(error).split())
+    print(_LABEL[exit_code(error)] + (f": {text}" if text else ""), file=sys.stderr)
     sys.exit(exit_code(error))
   sys.exit(code or DONE)
 

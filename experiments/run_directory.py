@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import socket
+import sys
 from hashlib import sha256
 from typing import Any, Self
 
@@ -78,9 +79,7 @@ class RunDirectory:
         write_json_atomic(path / "config.json", config)
       for name in ("metrics.jsonl", "attempts.jsonl"):
         _drop_partial_line(path / name)
-      run._record_attempt(
-        event="start", argv=provenance.describe()["argv"], git_revision=provenance.git_revision()
-      )
+      run._record_attempt(event="start", argv=sys.argv, git_revision=provenance.git_revision())
     except BaseException:
       run._lock.close()
       raise

@@ -172,7 +172,7 @@ def test_a_reader_of_another_processs_run_moves_nothing(run):
   assert sorted(run.rglob("*")) == before
 
 
-def test_stray_directories_are_no_steps_and_no_obstacle(run):
+def test_stray_directories_are_no_steps_and_no_obstacle(run, caplog):
   (run / "checkpoints" / "99").mkdir()
   shutil.copytree(
     run / "checkpoints" / "20", run / "checkpoints" / "30"
@@ -180,6 +180,11 @@ def test_stray_directories_are_no_steps_and_no_obstacle(run):
   (run / "checkpoints" / "40.orbax-checkpoint-tmp").mkdir()  # killed while writing
   saver = Checkpoints(run, keep=2)
   assert saver.restore_newest(SPEC)[0] == 20
+  assert [f"checkpoints/{name} has no manifest" in caplog.text for name in (20, 30, 99)] == [
+    False,
+    True,
+    True,
+  ]
   assert not (run / "checkpoints" / "40.orbax-checkpoint-tmp").exists()
   saver.save(99, _state(99), {})
   saver.wait()

@@ -67,6 +67,12 @@ def program(tmp_path_factory):
   return run
 
 
+def _programs() -> list[str]:
+  files = (path.relative_to(faults.ROOT) for path in faults.ROOT.glob("*/*.py"))
+  runs = [f for f in files if f.parts[0] != "tests" and "program.run(main)" in (faults.ROOT / f).read_text()]
+  return sorted(".".join(f.with_suffix("").parts) for f in runs)
+
+
 GOOD = ("--config={config}:tiny", "--workdir=w")
 
 
@@ -85,6 +91,35 @@ def test_help_lists_our_flags_and_costs_less_than_two_seconds(program):
   assert all(flag in done.stdout for flag in ("--config:", "--workdir:", "--count:"))
   assert "--verbosity" not in done.stdout
   assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+@pytest.mark.parametrize("module", _programs())
+def test_every_program_answers_help_and_a_mistyped_flag_at_once(module):
+  def ask(flag):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-X", "importtime", "-m", module, flag]
+    done = subprocess.run(command, cwd=faults.ROOT, capture_output=True, text=True, env=faults.ENVIRONMENT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    imported = [
+      line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line
+    ]
+    rest = [line for line in done.stderr.splitlines() if "import time:" not in line]
+    assert "jax" not in imported
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    return done.returncode, done.stdout, rest
+
+  code, shown, _ = ask("--help")
+  assert code == 0 and "--" in shown
+  code, _, errors = ask("--hepl")
+  assert (code, errors) == (2, ["error: --hepl: unknown flag; did you mean --help?"])
+
+
+def test_the_training_program_names_the_nearest_config_key():
+  config = "--config=experiments/configs/motion.py:tiny"
+  command = [sys.executable, "-m", "experiments.train", config, "--workdir=w", "--config.model.widht=3"]
+  done = subprocess.run(command, cwd=faults.ROOT, capture_output=True, text=True, env=faults.ENVIRONMENT)
+  wanted = "error: --config.model.widht: unknown config key; did you mean --config.model.width?\n"
+  assert (done.returncode, done.stderr) == (2, wanted)
 
 
 @pytest.mark.parametrize(

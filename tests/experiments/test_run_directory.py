@@ -67,11 +67,13 @@ def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
     pass
   before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name != "lock"}
   other = {"seed": 1, "model": {"width": 16, "rates": [0.5, 1.0]}, "extra": True}
-  with pytest.raises(BadInput, match=r"extra is absent there, true here, model.width is 8 there, 16 here"):
+  with pytest.raises(
+    BadInput, match=r"extra is absent there, true here, model.width is 8 there, 16 here"
+  ) as refused:
     RunDirectory.open(tmp_path, other)
   assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name != "lock"} == before
-  with RunDirectory.open(tmp_path, CONFIG):  # the refusal has let go of the lock
-    pass
+  with RunDirectory.open(tmp_path, CONFIG):  # the refusal, which is still alive, has let go of the lock
+    assert refused.traceback
 
 
 def test_a_directory_with_other_files_is_refused_untouched(tmp_path):
