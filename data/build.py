@@ -1,29 +1,37 @@
 """Logs to a dataset: python -m data.build --source=sumo|commonroad|argoverse2 [--input=DIR] --out=DIR.
 
 Simulated or real scenes are validated, split by group and cut into windows; the same arguments give the same
-bytes with any number of workers.
+bytes with any number of workers. Scenes that are unusable are listed here and in dataset.json; more than one
+in ten of them (and more than one) stops the build.
 """
 
+import collections
 import concurrent.futures
 import functools
+import itertools
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from absl import flags
 
 from experiments import program
 
-_SOURCE = flags.DEFINE_enum("source", None, ["sumo", "commonroad", "argoverse2"], "Where the logs come from.")
+_SOURCE = flags.DEFINE_enum(
+  "source", None, ["sumo", "commonroad", "argoverse2"], "Where the logs come from.", required=True
+)
 _INPUT = flags.DEFINE_string("input", "", "Directory with the log files (commonroad, argoverse2).")
-_OUT = flags.DEFINE_string("out", None, "Directory to make.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the simulated worlds and of the split.")
+_OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the simulated worlds and of the split.", lower_bound=0)
 _SCENES = flags.DEFINE_integer("scenes_per_domain", 8, "Simulated worlds per domain.", lower_bound=3)
 _STEPS = flags.DEFINE_integer("steps", 240, "Frames per simulated world.", lower_bound=8)
 _NOISE = flags.DEFINE_float("driver_noise", 0.1, "Imperfection of simulated drivers, 0 to 1.", 0.0, 1.0)
 _FRACTIONS = flags.DEFINE_list("fractions", ["0.8", "0.06", "0.14"], "Shares of train, tune and validation.")
 _SPLIT_BY = flags.DEFINE_enum(
-  "split_by", None, ["recording", "overlap"], "What stays on one side of a split; see data.splits."
+  "split_by",
+  None,
+  ["recording", "overlap"],
+  "What stays on one side of a split, see data.splits; overlap for commonroad, recording for the others.",
 )
 _DT = flags.DEFINE_float("dt", 0.5, "Seconds per motion token.", lower_bound=0.1)
 _WINDOW_STEPS = flags.DEFINE_integer("window_steps", 16, "Moves per window.", lower_bound=4)
@@ -32,10 +40,9 @@ _PHASES = flags.DEFINE_integer(
   "phases", 1, "Window sets per log, each starting at another frame.", lower_bound=1
 )
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
-flags.mark_flags_as_required(["source", "out"])
 
 SPLITS = ("train", "tune", "validation")
-_MAX_BAD_SHARE = 0.1  # of scenes that may be unusable before the build is refused
+_MAX_BAD_SHARE = 0.1  # of scenes that may be unusable, but always one
 
 
 def main() -> int:
@@ -48,50 +55,59 @@ def main() -> int:
     fractions = dict(zip(SPLITS, map(float, _FRACTIONS.value), strict=True))
   except ValueError:
     raise BadInput(f"not three numbers: {_FRACTIONS.value}", "--fractions", "write 0.8,0.06,0.14") from None
-  dataset_writer.require_new(_OUT.value)
-  window = WindowConfig(
-    dt=_DT.value,
-    steps=_WINDOW_STEPS.value,
-    agents=_WINDOW_AGENTS.value,
-    points=64,
-    stops=2,
-    phases=_PHASES.value,
-  )
-  jobs, load, assigned = _simulated(fractions) if _SOURCE.value == "sumo" else _recorded(fractions)
-  domains = tuple(sorted({domain for domain, _ in assigned}))
-  bad: list[str] = []
-
-  def examples(pool, bar):
-    made = pool.map(functools.partial(_make, load=load, window=window, domains=domains), jobs)
-    for (scene, windows, why), (_, split) in zip(made, assigned, strict=True):
-      bar.update(1)
-      if scene is not None:
-        yield split, scene, windows
-        continue
-      bad.append(why)
-      if len(bad) > max(1, _MAX_BAD_SHARE * len(jobs)):
-        raise BadInput(
-          f"{len(bad)} of {len(jobs)} scenes are unusable ({why})", _SOURCE.value, "repair the logs"
-        )
-
-  notes = {"source": _SOURCE.value, "seed": _SEED.value, "scenes": len(jobs), "unusable": bad}
-  spawn = multiprocessing.get_context("spawn")
-  with (
-    concurrent.futures.ProcessPoolExecutor(_WORKERS.value, spawn) as pool,
-    Progress(len(jobs), f"{_SOURCE.value} scenes", unit="scene") as bar,
-  ):
-    manifest = dataset_writer.write_dataset(_OUT.value, examples(pool, bar), window, domains, SPLITS, notes)
-  for name, counts in manifest["splits"].items():
-    print(
-      f"{name:<11}{counts['scenes']:>6} scenes {counts['windows']:>8} windows {counts['tokens']:>10} moves"
+  if bool(_INPUT.value) == (_SOURCE.value == "sumo"):
+    raise BadInput(
+      f"is {_INPUT.value!r} for {_SOURCE.value}", "--input", "name the logs' directory, for real logs only"
     )
+  dataset_writer.require_new(_OUT.value)
+  window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value)
+  split_by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
+  bad: list[str] = []
+  pool = concurrent.futures.ProcessPoolExecutor(_WORKERS.value, multiprocessing.get_context("spawn"))
+  try:
+    if _SOURCE.value == "sumo":
+      jobs, load = _simulated(fractions, split_by)
+    else:
+      jobs, load = _recorded(pool, fractions, split_by, bad)
+    total = len(jobs) + len(bad)
+    domains = tuple(sorted({domain for _, domain, _ in jobs}))
+    notes = {"source": _SOURCE.value, "arguments": _arguments(split_by), "scenes": total, "unusable": bad}
+
+    def examples(bar) -> Iterator[tuple]:
+      make = functools.partial(_make, load=load, window=window, domains=domains)
+      for (scene, windows, why), (_, _, split) in zip(
+        _in_order(pool, make, [job for job, _, _ in jobs]), jobs, strict=True
+      ):
+        bar.update(1)
+        if scene is None:
+          _leave_out(bad, why, total)
+        else:
+          yield split, scene, windows
+
+    with Progress(len(jobs), f"{_SOURCE.value} scenes", unit="scene") as bar:
+      manifest = dataset_writer.write_dataset(_OUT.value, examples(bar), window, domains, SPLITS, notes)
+  finally:
+    pool.shutdown(cancel_futures=True)
+  for name, count in manifest["splits"].items():
+    print(f"{name:<11}{count['scenes']:>6} scenes {count['windows']:>8} windows {count['tokens']:>10} moves")
   for why in bad:
     print(f"left out: {why}")
   return 0
 
 
-def _simulated(fractions: dict[str, float]) -> tuple[list, Callable, list[tuple[str, str]]]:
-  """Jobs, their loader, and (domain, split) of each: every world has its own map, seed and recording."""
+def _arguments(split_by: str) -> dict[str, Any]:
+  """What the bytes depend on, besides the logs and the versions."""
+  values = {
+    "seed": _SEED, "fractions": _FRACTIONS, "dt": _DT, "window_steps": _WINDOW_STEPS,
+    "window_agents": _WINDOW_AGENTS, "phases": _PHASES,
+  }  # fmt: skip
+  if _SOURCE.value == "sumo":
+    values |= {"scenes_per_domain": _SCENES, "steps": _STEPS, "driver_noise": _NOISE}
+  return {name: flag.value for name, flag in values.items()} | {"split_by": split_by}
+
+
+def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callable]:
+  """[(job, domain, split)] and the jobs' loader: every world has a map, seed and recording of its own."""
   import numpy as np
 
   from data import splits, sumo
@@ -102,39 +118,70 @@ def _simulated(fractions: dict[str, float]) -> tuple[list, Callable, list[tuple[
   worlds = [
     Trace(
       Metadata(
-        scene_id=f"{job.seed:020d}",
-        source="sumo",
-        domain=job.domain,
-        geography="",
-        route="",
-        map_id=str(job.seed),
-        recording=str(job.seed),
-        start_s=-1.0,
-        dt=job.dt,
-        seed=job.seed,
+        scene_id=f"{job.seed:020d}", source="sumo", domain=job.domain, geography="", route="",
+        map_id=str(job.seed), recording=str(job.seed), start_s=-1.0, dt=job.dt, seed=job.seed,
       ),
       job.steps * job.dt,
       np.zeros(0, np.uint64),
     )
     for job in jobs
-  ]
-  found = splits.assign(worlds, fractions, _SEED.value, _SPLIT_BY.value or "recording")
-  return jobs, sumo.simulate, [(w.metadata.domain, found[w.metadata.scene_id]) for w in worlds]
+  ]  # fmt: skip
+  found = splits.assign(worlds, fractions, _SEED.value, split_by)
+  named = [(job, job.domain, found[w.metadata.scene_id]) for job, w in zip(jobs, worlds, strict=True)]
+  return named, sumo.simulate
 
 
-def _recorded(fractions: dict[str, float]) -> tuple[list, Callable, list[tuple[str, str]]]:
+def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) -> tuple[list, Callable]:
   """The same for log files: all are read once to see which of them show the same traffic."""
-  from data import argoverse2, commonroad, splits, traces
-  from data.errors import BadInput
+  from data import argoverse2, commonroad, splits
+  from experiments.progress import Progress
 
-  if not _INPUT.value:
-    raise BadInput("is missing", "--input", "name the directory with the logs")
   source = {"commonroad": commonroad, "argoverse2": argoverse2}[_SOURCE.value]
   paths = source.find(_INPUT.value)
-  seen = [traces.trace(source.read(path)) for path in paths]
-  by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
-  found = splits.assign(seen, fractions, _SEED.value, by)
-  return paths, source.read, [(t.metadata.domain, found[t.metadata.scene_id]) for t in seen]
+  seen = []
+  with Progress(len(paths), "reading logs", unit="log") as bar:
+    look = _in_order(pool, functools.partial(_look, read=source.read), paths)
+    for path, (trace, why) in zip(paths, look, strict=True):
+      bar.update(1)
+      if trace is None:
+        _leave_out(bad, why, len(paths))
+      else:
+        seen.append((path, trace))
+  found = splits.assign([trace for _, trace in seen], fractions, _SEED.value, split_by)
+  jobs = [(path, t.metadata.domain, found[t.metadata.scene_id]) for path, t in seen]
+  return jobs, source.read
+
+
+def _leave_out(bad: list[str], why: str, total: int) -> None:
+  """Notes an unusable scene; too many of them raise BadInput."""
+  from data.errors import BadInput
+
+  bad.append(why)
+  if len(bad) > max(1, _MAX_BAD_SHARE * total):
+    raise BadInput(
+      f"{len(bad)} of {total} scenes are unusable, the last: {why}", "logs", "repair or remove them"
+    )
+
+
+def _in_order(pool, function: Callable, arguments: Iterable) -> Iterator:
+  """function(argument) of each in turn, a bounded number of them ahead, so that results do not pile up."""
+  rest = iter(arguments)
+  ahead = collections.deque(pool.submit(function, a) for a in itertools.islice(rest, 2 * _WORKERS.value))
+  while ahead:
+    result = ahead.popleft().result()
+    ahead.extend(pool.submit(function, a) for a in itertools.islice(rest, 1))
+    yield result
+
+
+def _look(path: Any, read: Callable) -> tuple:
+  """In a worker: (trace, "") or (None, why the log is unusable)."""
+  from data import traces
+  from data.errors import BadInput
+
+  try:
+    return traces.trace(read(path)), ""
+  except BadInput as error:
+    return None, str(error)
 
 
 def _make(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tuple:
@@ -144,9 +191,9 @@ def _make(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tu
 
   try:
     scene = load(job)
+    return scene, windows_of(scene, window, domains.index(scene.metadata.domain)), ""
   except BadInput as error:
     return None, [], str(error)
-  return scene, windows_of(scene, window, domains.index(scene.metadata.domain)), ""
 
 
 if __name__ == "__main__":

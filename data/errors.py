@@ -13,3 +13,7 @@ class BadInput(ValueError):
   def __init__(self, what: str, where: object, remedy: str):
     super().__init__(f"{where}: {what}; {remedy}")
     self.what, self.where, self.remedy = what, str(where), remedy
+
+  def __reduce__(self):
+    """Crosses process boundaries whole; exceptions otherwise pickle their text alone."""
+    return BadInput, (self.what, self.where, self.remedy)

@@ -21,7 +21,7 @@ def row_dtype(spec: Spec) -> np.dtype:
 def encode_window(window: dict[str, np.ndarray], row: np.dtype) -> bytes:
   """The bytes of one `row`; an array of another shape raises ValueError, one of another kind TypeError."""
   record = np.zeros((), row)
-  for name in row.names:
+  for name in row.names or ():
     if window[name].shape != row[name].shape:
       raise ValueError(f"{name} has shape {window[name].shape}, the spec says {row[name].shape}")
     np.copyto(record[name], window[name], casting="same_kind")
