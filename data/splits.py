@@ -52,6 +52,14 @@ def assign(traces: Sequence[Trace], fractions: Mapping[str, float], seed: int, b
     for group, split in zip(order, picks, strict=True):
       chosen |= {traces[i].metadata.scene_id: split for i in group}
       sizes[split] += len(group)
+  for split in fractions:  # domains with one group each may all have gone the same way
+    if not sizes[split]:
+      sides = [chosen[traces[group[0]].metadata.scene_id] for group in found]
+      spare = [g for g, side in zip(found, sides, strict=True) if sides.count(side) > 1]
+      lightest = min(spare, key=lambda group: (len(group), _draw(seed, traces[group[0]])))
+      sizes[chosen[traces[lightest[0]].metadata.scene_id]] -= len(lightest)
+      sizes[split] += len(lightest)
+      chosen |= {traces[i].metadata.scene_id: split for i in lightest}
   return chosen
 
 

@@ -76,6 +76,15 @@ def test_every_domain_is_in_every_split(count):
   assert found == set(itertools.product(("urban", "rural", "apron"), FRACTIONS))
 
 
+@pytest.mark.parametrize("count", [3, 4, 10, 30])
+def test_domains_of_one_group_are_spread_and_leave_no_split_empty(count):
+  pool = [make_trace(f"s{i}", domain=f"d{i}") for i in range(count)]
+  for seed in range(4):
+    sizes = Counter(splits.assign(pool, FRACTIONS, seed, "recording").values())
+    assert set(sizes) == set(FRACTIONS) and sum(sizes.values()) == count
+    assert all(abs(sizes[name] - count * share) <= 1.5 for name, share in FRACTIONS.items())
+
+
 def test_sizes_follow_the_fractions_to_one_group():
   chosen = splits.assign(many(200), FRACTIONS, 0, "recording")
   counts = Counter(chosen.values())
