@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from data import audit, commonroad, duplicates, leaks, splits, traces
+from data import audit, duplicates, leaks, splits, traces
 from data.datasets import open_dataset
 from data.schema import Metadata
 from data.windows import windows_of
 from tests.data import tiny_datasets
+from tests.data.us101 import read_traces
 from tests.worlds import straight_scene
 
 NONE: tuple[int, ...] = ()
@@ -125,7 +126,7 @@ def test_inputs_that_are_a_name_of_the_scene_are_found():
 
 
 def test_a_naive_split_of_us101_leaks_and_a_grouped_one_only_shares_the_road(shared_data):
-  seen = [traces.trace(commonroad.read(p)) for p in commonroad.find(shared_data("ngsim_us101"))[::2]]
+  seen = read_traces(shared_data("ngsim_us101"))
   shuffled = random.Random(0).sample(seen, len(seen))
   fifth = len(seen) // 5
   assert kinds({"train": shuffled[fifth:], "validation": shuffled[:fifth]}) == {

@@ -146,6 +146,11 @@ def test_leader_gap_on_a_straight_road():
   assert not any(value for name, value in f.items() if name.startswith(("left", "right")) and ":" in name)
 
 
+def test_oncoming_traffic_closes_at_the_sum_of_the_speeds():
+  f = seen(agents((50, 0, 0, 10), (90, 3.5, np.pi, 7)))
+  assert f["left front: present"] == 1 and f["left front: closing"] == pytest.approx(-17 / 5)
+
+
 def test_left_and_right_neighbours():
   f = seen(agents((50, 0, 0, 10), (60, 3.5, 0, 10), (42, 3.5, 0, 10), (65, -3.5, 0, 9), (45, -3.5, 0, 8)))
   for name, gap, side, closing in (

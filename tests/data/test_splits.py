@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data import commonroad, splits, traces
+from data import splits, traces
 from data.errors import BadInput
 from data.schema import Metadata
+from tests.data.us101 import read_traces
 from tests.worlds import straight_scene
 
 FRACTIONS = {"train": 0.8, "tune": 0.06, "validation": 0.14}
@@ -140,7 +141,7 @@ def test_us101_groups_contain_the_known_overlaps(shared_data):
   pairs = "2_1/2_2 3_1/3_4 6_1/6_3 7_1/7_3 8_1/8_4 10_1/10_3 11_1/11_3 12_1/12_3 16_1/16_2 17_1/17_2"
   pairs += " 21_1/21_2 22_1/22_3 26_1/26_2 29_1/29_2"
   known += [set(pair.split("/")) for pair in pairs.split()]
-  seen = [traces.trace(commonroad.read(path)) for path in commonroad.find(shared_data("ngsim_us101"))]
+  seen = read_traces(shared_data("ngsim_us101"))
 
   def short(trace):
     number, variant, kind = trace.metadata.scene_id.removeprefix("USA_US101-").split("_")

@@ -126,6 +126,15 @@ def test_features_are_those_of_the_stored_state():
   np.testing.assert_allclose(window["features_TxAxF"], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_small_groups_share_a_window_and_do_not_see_each_other():
+  scene = straight_scene(steps=17, agents=3, dt=DT)
+  (shared,) = windows_of(scene, CONFIG, 0)  # two slices of time, side by side
+  assert shared["group_A"].tolist() == [1, 1, 1, 2, 2, 2]
+  apart = windows_of(scene, dataclasses.replace(CONFIG, agents=3), 0)
+  features = np.concatenate([w["features_TxAxF"] for w in apart], 1)
+  np.testing.assert_array_equal(shared["features_TxAxF"], features)
+
+
 def test_groups_cover_everybody_once_and_never_exceed_the_size():
   rng = np.random.default_rng(0)
   for count in (1, 5, 6, 7, 40, 101):
