@@ -9,7 +9,10 @@ import pytest
 from data import commonroad
 from data.errors import BadInput
 from data.schema import AgentType, LaneType, Signal
+from data.windows import WindowConfig
 from evaluation import baselines, metrics
+from evaluation.cases import make_cases
+from evaluation.forecast import report
 
 
 def points(*xy):
@@ -259,3 +262,14 @@ def test_us101_counts_and_constant_velocity(shared_data):
     for name in ("minADE", "minFDE")
   ]
   assert rounded == [1.13, 2.64, 1.15, 2.68]
+
+  # The forecast program scores the same tracks: the first six seconds of every scene.
+  window = WindowConfig(dt=0.5, steps=12, agents=16, points=16, stops=1, phases=1)
+  cases = make_cases(scenes, window, observed_s=3.0, horizon_s=3.0, pieces=1)
+  perfect = cases.truth_BxAxNx2[None]
+  result = report(cases, perfect, perfect, perfect)
+  found = [
+    result[part]["constant_velocity"][name] for part in ("all", "moving") for name in ("minADE_1", "minFDE_1")
+  ]
+  assert [round(value, 2) for value in found] == rounded and cases.left_out == 0
+  assert (result["all"]["n_agents"], result["moving"]["n_agents"]) == (1200, 1160)

@@ -28,8 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def scene_with(agents=6, steps=70, seed=0):
-  """Six agents need two groups; turned and moved away from the axes, so that frames matter."""
+  """Six agents need two groups; beside one another, turned and moved from the axes, so that frames matter."""
   scene = straight_scene(steps, agents, seed)
+  scene.position_TxAx2[..., 1] = 0.4 * np.arange(agents)
   turn = np.array([[np.cos(2.0), np.sin(2.0)], [-np.sin(2.0), np.cos(2.0)]])
   lanes = dataclasses.replace(scene.lanes, xy_Nx2=(scene.lanes.xy_Nx2 @ turn + [40, -9]).astype(np.float32))
   return dataclasses.replace(
@@ -89,6 +90,7 @@ def test_nothing_after_the_last_observed_frame_reaches_the_model():
   other.heading_TxA[31:] += np.float32(0.1)
   other.velocity_TxAx2[31:] *= 2
   other.signal_TxL[31:] = Signal.RED
+  other.valid_TxA[33:, 1] = False
   inputs = [
     rollout.prepare(make_cases([s], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6, DT) for s in (scene, other)
   ]
@@ -181,17 +183,22 @@ def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
   assert (best[alive] == tokens[:, 6:][alive]).mean() > 0.97  # a float16 step may tip a near tie
 
 
-def test_what_the_run_is_blind_to_stays_hidden():
-  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
-
+def test_what_the_run_is_blind_to_stays_hidden_in_the_future():
   def blind(windows):
     batch = to_batch(windows)
     features = batch["features_BxTxAxF"].copy()
     features[..., context.MAP] = 0
     return batch | {"features_BxTxAxF": features}
 
-  keep = rollout.prepare(cases.windows, blind, 6, DT)["keep"]
-  assert not keep[..., context.MAP].any() and keep[..., context.OWN].all() and keep[..., context.AGENTS].all()
+  def sees_the_map(_, batch):
+    seen = (batch["features_BxTxAxF"][..., context.MAP] != 0).any(-1)
+    return 50.0 * jax.nn.one_hot(jnp.where(seen, 3, motion.KEEP), motion.VOCABULARY)
+
+  cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
+  for hide, move in ((to_batch, 3), (blind, motion.KEEP)):
+    inputs = rollout.prepare(cases.windows, hide, 6, DT)
+    states = np.asarray(rollout.make_roll_out(sees_the_map, 6, 6, DT, True)({}, inputs, jax.random.key(0)))
+    assert (baselines.previous_moves(states[inputs["alive"], 1:].reshape(-1, motion.STATE)) == move).all()
 
 
 def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
@@ -211,11 +218,13 @@ def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
 
 
 def test_the_report_has_closed_form_errors():
-  """Everyone accelerates by 1 m/s^2: constant velocity from the last 0.5 s misses t^2 / 2 + 0.25 t."""
+  """Two accelerate by 1 m/s^2, one has come to rest: constant velocity from the last 0.5 s misses t^2 / 2 + 0.25 t."""
   scene = scene_with(agents=3, steps=61)
   time = 0.1 * np.arange(61)
   along = np.array([np.cos(2.0), np.sin(2.0)])
-  travelled = np.stack([30 + 2 * time + time**2 / 2, 15 + 2 * time + time**2 / 2, 0 * time], -1)
+  travelled = np.stack(
+    [30 + 2 * time + time**2 / 2, 15 + 2 * time + time**2 / 2, np.minimum(3 * time, 6)], -1
+  )
   scene.position_TxAx2[:] = travelled[..., None] * along
   scene.velocity_TxAx2[:] = np.gradient(scene.position_TxAx2, 0.1, axis=0)
   cases = make_cases([scene], WINDOW, 3.0, 3.0, 0)
