@@ -104,7 +104,7 @@ def fit(runs: Runs, draws: int, seed: int) -> IsoFlop:
   sd = noise if freedom else 0.0
   profiles = tuple(_profile(group, sd, draws, seed + k) for k, group in enumerate(groups))
   interior = [p for p in profiles if not p.edge]
-  laws: list[PowerLaw | None] = [None, None, None]
+  params = tokens = loss = None
   if len(interior) >= 2:
     compute = np.array([p.flops for p in interior])
     values = (
@@ -113,8 +113,9 @@ def fit(runs: Runs, draws: int, seed: int) -> IsoFlop:
       np.array([p.loss for p in interior]),
     )
     spread = np.stack([p.draws for p in interior], 1)  # [3, budgets, draws]
-    laws = [power_law(compute, value, drawn) for value, drawn in zip(values, spread, strict=True)]
-  return IsoFlop(profiles, *laws, noise)
+    laws = (power_law(compute, value, drawn) for value, drawn in zip(values, spread, strict=True))
+    params, tokens, loss = laws
+  return IsoFlop(profiles, params, tokens, loss, noise)
 
 
 def power_law(flops: np.ndarray, values: np.ndarray, log_draws: np.ndarray) -> PowerLaw:
@@ -163,5 +164,5 @@ def _profile(runs: Runs, sd: float, draws: int, seed: int) -> Profile:
   if coefficients[0] <= 0:
     ln_params = ln_tokens = ln_loss = nan
   curve = (float(ln_loss), float(coefficients[0]), float(ln_params))
-  at = (float(np.exp(v)) for v in (ln_params, ln_tokens, ln_loss))
-  return Profile(flops, runs, fitted, curve, *at, edge, residuals, spread)
+  params, tokens, loss = (float(np.exp(v)) for v in (ln_params, ln_tokens, ln_loss))
+  return Profile(flops, runs, fitted, curve, params, tokens, loss, edge, residuals, spread)

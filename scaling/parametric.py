@@ -217,7 +217,7 @@ def _warnings(theta, law: Law, n, d, y, condition: float) -> tuple[str, ...]:
     found.append(
       f"the coefficients trade off against each other (condition {condition:.1e}): not identifiable"
     )
-  if 1e3 * law.E < np.exp(y.min()):
+  if np.log(law.E) < y.min() - 7:  # a thousandth
     found.append("E is at 0: the table does not reach far enough to show the irreducible loss")
   for name, value in (("alpha", law.alpha), ("beta", law.beta)):
     if not EXPONENTS[0] / 2 * 1.001 < value < EXPONENTS[1] * 2 * 0.999:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ COLUMNS = (
 )  # fmt: skip
 REQUIRED = ("run_id", "params", "tokens", "flops", "loss")
 NUMBERS = ("params", "tokens", "flops", "loss")
+COMPARABLE = ("family", "objective", "split_fingerprint")
 # A run's FLOPs are 2 to 20 times its N D: attention, logits and small models push the factor up, embeddings
 # left out of N further. Outside these bounds a column is in thousands, millions or billions.
 FLOPS_PER_ND = (0.5, 500.0)
@@ -86,7 +87,37 @@ def read_runs(path: os.PathLike | str) -> Runs:
   numbers = {name: _numbers(path, name, rows, lines) for name in NUMBERS}
   _refuse_duplicates(path, rows, lines)
   _refuse_units(path, numbers, lines)
+  _refuse_mixtures(path, rows)
   return Runs(**numbers, rows=tuple(rows), table_sha256=sha256(path))
+
+
+def read_many(paths: Sequence[os.PathLike | str]) -> Runs:
+  """Reads several tables as one; raises BadInput as `read_runs` does, and when they share a run."""
+  tables = [read_runs(path) for path in paths]
+  if len(tables) == 1:
+    return tables[0]
+  seen: dict[str, object] = {}
+  for path, runs in zip(paths, tables, strict=True):
+    for row in runs.rows:
+      if row["run_id"] in seen:
+        what = f"run_id {row['run_id']!r} is already in {seen[row['run_id']]}"
+        raise BadInput(what, path, "give each run in one table only")
+      seen[row["run_id"]] = path
+  rows = tuple(row for runs in tables for row in runs.rows)
+  _refuse_mixtures(" and ".join(map(str, paths)), rows)
+  numbers = {name: np.concatenate([getattr(runs, name) for runs in tables]) for name in NUMBERS}
+  digest = hashlib.sha256("".join(runs.table_sha256 for runs in tables).encode()).hexdigest()
+  return Runs(**numbers, rows=rows, table_sha256=digest)
+
+
+def _refuse_mixtures(where: object, rows: Sequence[dict[str, str]]) -> None:
+  """Losses of other tasks, or on other held-out data, do not lie on one surface."""
+  for name in COMPARABLE:
+    kinds = sorted({row.get(name, "") for row in rows} - {""})
+    if len(kinds) > 1:
+      raise BadInput(
+        f"{name} is {kinds[0]!r} in some rows and {kinds[1]!r} in others", where, "fit each alone"
+      )
 
 
 def _numbers(path: pathlib.Path, name: str, rows: list[dict], lines: list[int]) -> np.ndarray:
