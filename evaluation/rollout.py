@@ -31,17 +31,18 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
       t, step_key = at
       seen = context.features(state[:, None], alive[:, None], around, jnp)[:, 0]
       seen = seen.astype(jnp.float16).astype(jnp.float32) * keep  # as stored for training
-      features = batch["features_BxTxAxF"].at[:, t].set(seen)
+      place = jnp.where(alive[..., None], state[..., : motion.Y + 1], 0.0)
+      simulated = {"features_BxTxAxF": seen, "place_BxTxAx2": place}
+      batch = batch | {name: batch[name].at[:, t].set(x) for name, x in simulated.items() if name in batch}
 
       def draw(slot, tokens):
-        logits = apply({"params": params}, batch | {"features_BxTxAxF": features, "tokens_BxTxA": tokens})
-        here = logits[:, t, slot]
+        here = apply({"params": params}, batch | {"tokens_BxTxA": tokens})[:, t, slot]
         move = here.argmax(-1) if greedy else jax.random.categorical(jax.random.fold_in(step_key, slot), here)
         return tokens.at[:, t, slot].set(move.astype(tokens.dtype))
 
       tokens = jax.lax.fori_loop(0, alive.shape[-1], draw, batch["tokens_BxTxA"])
       state = motion.step(state, tokens[:, t].astype(jnp.int32), dt, jnp)
-      return (batch | {"features_BxTxAxF": features, "tokens_BxTxA": tokens}, state), state
+      return (batch | {"tokens_BxTxA": tokens}, state), state
 
     times = (jnp.arange(observed, observed + steps), jax.random.split(key, steps))
     _, states = jax.lax.scan(advance, (inputs["batch"], inputs["state"]), times)
@@ -64,6 +65,7 @@ def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> di
     "tokens_TxA": np.where(past, windows["tokens_TxA"], 0),
     "mask_TxA": np.where(past, mask, alive[:, None]),
     "features_TxAxF": np.where(past[..., None], windows["features_TxAxF"], 0),
+    "state_TxAxS": np.where(past[..., None], state, 0),
     "signal_TxAxQ": windows["signal_TxAxQ"][:, observed, None],
   }
   kept = to_batch(causal | {"features_TxAxF": np.ones_like(windows["features_TxAxF"])})["features_BxTxAxF"]

