@@ -4,11 +4,14 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from data import datasets, sumo
+from data.reader import WindowSource
+from data.windows import windows_of
 from tests.data.test_commonroad import ROAD, car, scenario, state
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -22,7 +25,7 @@ def build(source: str, out: pathlib.Path, *arguments: str, code: int = 0) -> str
   return done.stdout if code == 0 else done.stderr
 
 
-def write_log(folder: pathlib.Path, number: int, seed: int, first: int = 0) -> None:
+def write_log(folder: pathlib.Path, number: int, seed: int, first: int = 0, dt: str = "0.1") -> None:
   """4 s of one car whose speed wanders by `seed`, from frame `first` of its drive on."""
   speed = 10 + np.cumsum(np.random.default_rng(seed).normal(0, 0.1, 60))[first : first + 40]
   along = np.cumsum(speed * 0.1)
@@ -31,17 +34,20 @@ def write_log(folder: pathlib.Path, number: int, seed: int, first: int = 0) -> N
     state(tag, i, x, 0.0, speed=v) for i, (tag, x, v) in enumerate(zip(tags, along, speed, strict=True))
   ]
   name = f"USA_Test101-{number}_1_T-1"
-  (folder / f"{name}.xml").write_text(scenario(ROAD + car(5, states), benchmark=name), encoding="utf-8")
+  (folder / f"{name}.xml").write_text(
+    scenario(ROAD + car(5, states), benchmark=name, dt=dt), encoding="utf-8"
+  )
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-  """Twelve logs, two of them cut from one drive, and one that is torn."""
+  """18 logs, two of them cut from one drive; one that is torn, one at a rate that tokens cannot have."""
   folder = tmp_path_factory.mktemp("logs")
-  for number in range(1, 12):
+  for number in range(1, 18):
     write_log(folder, number, seed=number)
-  write_log(folder, 12, seed=5, first=8)
-  (folder / "USA_Test101-13_1_T-1.xml").write_text("<commonRoad", encoding="utf-8")
+  write_log(folder, 18, seed=5, first=8)
+  write_log(folder, 19, seed=19, dt="0.3")
+  (folder / "USA_Test101-20_1_T-1.xml").write_text("<commonRoad", encoding="utf-8")
   return folder
 
 
@@ -52,20 +58,21 @@ def test_recorded_logs_become_a_dataset_whatever_the_workers(logs, tmp_path):
   assert dataset.manifest == other.manifest, "files, hashes and all"
 
   splits = dataset.manifest["splits"]
-  assert [splits[name]["scenes"] for name in ("train", "tune", "validation")] == [7, 3, 2]
+  assert [splits[name]["scenes"] for name in ("train", "tune", "validation")] == [10, 4, 4]
   assert all(count["tokens"] == 7 * count["scenes"] for count in splits.values()), "7 moves of 0.5 s in 4 s"
   assert dataset.domains == ("test101",)
   home = {s.metadata.map_id: split for split in splits for s in dataset.scenes(split)}
-  assert len(home) == 12 and home["USA_Test101-5"] == home["USA_Test101-12"], "one drive stays together"
+  assert len(home) == 18 and home["USA_Test101-5"] == home["USA_Test101-18"], "one drive stays together"
 
   notes = dataset.manifest["notes"]
-  assert notes["scenes"] == 13 and len(notes["unusable"]) == 1 and "Test101-13" in notes["unusable"][0]
+  torn, strange = notes["unusable"]
+  assert "Test101-20" in torn and "0.3 s does not divide" in strange and notes["scenes"] == 20
   assert notes["arguments"]["split_by"] == "overlap" and notes["arguments"]["fractions"] == [
     "0.6",
     "0.2",
     "0.2",
   ]
-  assert "left out: " in one and "train           7 scenes" in one
+  assert "left out: " in one and "train          10 scenes" in one
   assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "three"]
 
 
@@ -82,7 +89,7 @@ def test_too_many_torn_logs_stop_the_build_and_leave_nothing(logs, tmp_path):
 
 def test_logs_of_one_road_are_not_split_by_recording(logs, tmp_path):
   error = build("commonroad", tmp_path / "d", f"--input={logs}", "--split_by=recording", code=2)
-  assert "12 scenes form 1 groups by recording" in error and list(tmp_path.iterdir()) == []
+  assert "19 scenes form 1 groups by recording" in error and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -113,6 +120,10 @@ def test_simulated_worlds_are_in_every_split(tmp_path):
   scenes = {split: list(dataset.scenes(split)) for split in dataset.manifest["splits"]}
   for split, there in scenes.items():
     assert sorted(s.metadata.domain for s in there) == sorted(sumo.DOMAINS), split
+    source = WindowSource(dataset, split, ("domain",))
+    found = Counter(source.stacked(np.arange(len(source)))["domain"].tolist())
+    wanted = {dataset.domains.index(s.metadata.domain): len(windows_of(s, dataset.window, 0)) for s in there}
+    assert found == wanted, "every window carries the index of its scene's domain"
   everything = [s.metadata for there in scenes.values() for s in there]
   assert len({m.seed for m in everything}) == len({m.map_id for m in everything}) == 21
   notes = json.loads((tmp_path / "d" / "dataset.json").read_text())["notes"]
