@@ -19,8 +19,9 @@ _ACCEPT = flags.DEFINE_list("accept", [], "Kinds of leak that are known and live
 NEAR_M = 1.0  # m root-mean-square from a training situation at which a held-out one is a near-duplicate
 _RESOLUTION_M = 0.25
 _PROBES, _REFERENCES = 1000, 8000  # windows read at most
+_CHUNK = 256  # windows in memory at a time
 _STANDING = 0.5  # m/s
-_SAMPLED = 5  # scenes of each split whose windows are cut again
+_SAMPLED = 3  # scenes of each split whose windows are cut again, the slowest part
 _AXES = (
   "source", "domain", "geography", "operation", "weather", "light", "speed_regime", "traffic_side",
   "sensor_rig", "label_source", "rare_events",
@@ -65,7 +66,7 @@ def audit(dataset: Any, accepted: list[str]) -> dict[str, Any]:
   found = leaks.find(seen.traces)
   found["scene_identity"] += leaks.identity_in_paths(seen.traces, dataset.manifest["files"])
   found["scene_identity"] += leaks.identity_in_windows(seen.windows)
-  share, probes, references = _near_duplicates(dataset)
+  near = _near_duplicates(dataset)
   return {
     "dataset_fingerprint": dataset.fingerprint,
     "leaks": {
@@ -77,8 +78,8 @@ def audit(dataset: Any, accepted: list[str]) -> dict[str, Any]:
       }
       for kind, items in found.items()
     },
-    "near_duplicate_share": share,
-    "near_duplicates": {"within_m": NEAR_M, "validation_situations": probes, "train_situations": references},
+    "near_duplicate_share": near["share"],
+    "near_duplicates": near,
     "stop_share": _stop_share(seen),
     "coverage": coverage(seen.traces),
     "notes": notes(seen.traces),
@@ -141,11 +142,11 @@ def table(report: dict[str, Any]) -> str:
     verdict = "accepted" if found["accepted"] and found["count"] else "LEAK" if found["count"] else "none"
     lines.append(f"{verdict:<9}{found['count']:>6}  {kind}: {leaks.KINDS[kind][1]}")
     lines += [f"{'':17}{example}" for example in found["examples"][:2]]
-  near, share = report["near_duplicates"], report["near_duplicate_share"]
-  shown = "unknown" if share is None else f"{share:.1%}"
+  near = report["near_duplicates"]
+  every, moving = ("unknown" if near[k] is None else f"{near[k]:.1%}" for k in ("share", "moving_share"))
   lines.append(
-    f"near-duplicates: {shown} of {near['validation_situations']} validation situations lie within"
-    f" {near['within_m']:g} m of one of {near['train_situations']} in train"
+    f"near-duplicates: {every} of {near['validation_situations']} validation situations lie within"
+    f" {near['within_m']:g} m of one of {near['train_situations']} in train, {moving} where somebody moves"
   )
   stops = ", ".join(f"{domain} {share:.0%}" for domain, share in report["stop_share"].items())
   lines.append(f"standing: {stops}")
@@ -186,27 +187,42 @@ def _stop_share(seen: _Seen) -> dict[str, float]:
   return shares | {"all": sum(seen.standing.values()) / max(sum(seen.present.values()), 1)}
 
 
-def _near_duplicates(dataset: Any) -> tuple[float | None, int, int]:
-  """Share of validation situations near one of train, and how many of each were compared."""
+def _near_duplicates(dataset: Any) -> dict[str, Any]:
+  """Share of validation situations near one of train, over all and over those where somebody moves."""
+  import numpy as np
+
+  from data import duplicates
+
+  probes, references = _signatures(dataset, "validation", _PROBES), _signatures(dataset, "train", _REFERENCES)
+  near = duplicates.nearest(probes, references) < NEAR_M
+  moving = duplicates.moving(probes)
+  return {
+    "within_m": NEAR_M,
+    "validation_situations": len(probes),
+    "train_situations": len(references),
+    "share": float(np.mean(near)) if len(near) else None,
+    "moving_share": float(np.mean(near[moving])) if moving.any() else None,
+  }
+
+
+def _signatures(dataset: Any, split: str, most: int) -> Any:
+  """float32 [S, D] of at most so many windows, drawn from the whole split; none where it is empty."""
   import numpy as np
 
   from data import duplicates
   from data.reader import WindowSource
 
   fields = ("mask_TxA", "group_A", "truth_TxAx2")
-  signatures = {}
-  for split, most in (("validation", _PROBES), ("train", _REFERENCES)):
-    if not dataset.manifest["splits"].get(split, {}).get("windows"):
-      return None, 0, 0
-    limit = min(most, dataset.manifest["splits"][split]["windows"])
-    arrays = WindowSource(dataset, split, fields, limit).stacked(np.arange(limit))
-    signatures[split] = duplicates.signatures(
-      arrays["mask_TxA"], arrays["group_A"], arrays["truth_TxAx2"], _RESOLUTION_M
-    )
-  distance = duplicates.nearest(signatures["validation"], signatures["train"])
-  if not len(distance):
-    return None, 0, len(signatures["train"])
-  return float((distance < NEAR_M).mean()), len(distance), len(signatures["train"])
+  limit = min(most, dataset.manifest["splits"].get(split, {}).get("windows", 0))
+  if not limit:
+    return np.zeros((0, duplicates.WIDTH), np.float32)
+  source = WindowSource(dataset, split, fields, limit)
+  found = []
+  for some in np.array_split(np.arange(limit), -(-limit // _CHUNK)):
+    arrays = source.stacked(some)
+    mask, group, truth = (arrays[name] for name in fields)
+    found.append(duplicates.signatures(mask, group, truth, _RESOLUTION_M))
+  return np.concatenate(found)
 
 
 if __name__ == "__main__":

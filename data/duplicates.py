@@ -11,11 +11,13 @@ import numpy as np
 AGENTS = 3  # of a situation that are compared; situations with fewer do not count
 MOMENTS = 3  # start, middle, end
 SPAN = 8  # moves compared, during all of which an agent must be there
+WIDTH = 2 * AGENTS * MOMENTS
 _CHUNK = 256  # probes at a time
+_MOVING = 2.0  # m from start to end
 
 
 def signatures(mask_NxTxA, group_NxA, truth_NxTxAx2, resolution_m: float) -> np.ndarray:
-  """Windows to float32 [S, 2 * AGENTS * MOMENTS] m, rounded to `resolution_m`.
+  """Windows to float32 [S, WIDTH] m, rounded to `resolution_m`.
 
   Args:
     mask_NxTxA: supervised moves. group_NxA: situation of each slot, 0 for none.
@@ -32,8 +34,14 @@ def signatures(mask_NxTxA, group_NxA, truth_NxTxAx2, resolution_m: float) -> np.
     # Slots of a group are in order of distance from its ego: the first whole ones are the nearest.
     first = np.argsort(~member[enough], axis=1, kind="stable")[:, :AGENTS]
     found.append(np.take_along_axis(path[enough], first[:, :, None, None], axis=1))
-  flat = np.concatenate(found).reshape(-1, 2 * AGENTS * MOMENTS)
+  flat = np.concatenate(found).reshape(-1, WIDTH)
   return (np.round(flat / resolution_m) * resolution_m).astype(np.float32)
+
+
+def moving(signatures_SxD: np.ndarray) -> np.ndarray:
+  """bool [S]: situations in which a compared agent ends more than 2 m from where it was."""
+  path = signatures_SxD.reshape(-1, AGENTS, MOMENTS, 2)
+  return (np.hypot(*(path[:, :, -1] - path[:, :, 0]).transpose(2, 0, 1)) > _MOVING).any(-1)
 
 
 def nearest(probes_PxD: np.ndarray, references_RxD: np.ndarray) -> np.ndarray:
