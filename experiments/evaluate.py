@@ -26,19 +26,24 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str, threa
   """
   source = reader.WindowSource(dataset, split, FIELDS)
   run = steps.make_eval(task.loss_fn, mesh)
-  key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
+  key = jax.jit(jax.random.key, out_shardings=jax.NamedSharding(mesh, jax.P()))(0)
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
   size = math.ceil(min(_WINDOWS, len(source)) / rows) * rows
   mine = slice(jax.process_index(), None, jax.process_count())
   parts = []
   for start in range(0, len(source), size):
     stacked = source.stacked(np.arange(start, min(start + size, len(source))))
-    full = {k: np.concatenate([v, np.zeros((size - len(v), *v.shape[1:]), v.dtype)])[mine] for k, v in stacked.items()}
+    full = {
+      k: np.concatenate([v, np.zeros((size - len(v), *v.shape[1:]), v.dtype)])[mine]
+      for k, v in stacked.items()
+    }
     sums = run(params, meshes.put_batch(task.to_batch(full), mesh), key)
     parts.append(jax.tree.map(np.asarray, sums))
   means = next_token.reduce(parts)
   if not np.isfinite(means["loss"]):
-    raise BadInput(f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights")
+    raise BadInput(
+      f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights"
+    )
   slices = {"moving": float(means["moving"])}
   for prefix, name in (("", "by_domain"), ("moving/", "moving_by_domain")):
     for domain, value in zip(dataset.domains, means[name], strict=True):

@@ -17,7 +17,6 @@ import numpy as np
 
 from data import reader
 from data.datasets import Dataset
-from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.checkpoints import Checkpoints
@@ -62,7 +61,7 @@ def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) 
   windows = config.data.batch_windows
   total = math.ceil(config.tokens / (windows * source.tokens_per_window))
   tx = make_optimizer(config.optimizer, total, config.model.width)
-  key = jax.device_put(jax.random.key(config.seed), jax.NamedSharding(mesh, jax.P()))
+  key = jax.jit(jax.random.key, out_shardings=jax.NamedSharding(mesh, jax.P()))(config.seed)
   example = task.to_batch(source.stacked(np.zeros(windows, np.int64)))
   spec, init = steps.abstract_state(task.model.init, tx, mesh, example, key)
   step = steps.make_step(task.loss_fn, tx, mesh, spec, config.optimizer.accumulate)

@@ -1,6 +1,7 @@
 """The short form of tests/experiments/faults.py: a real run, interrupted and damaged."""
 
 import random
+import signal
 
 import pytest
 
@@ -23,5 +24,14 @@ def test_an_interrupted_run_ends_bit_identical_to_an_untouched_one(survivor):
 
 def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path):
   folder, _ = survivor
-  counts = faults.flip(folder / "interrupted", tmp_path, flips=10, rng=random.Random(2))
+  counts = faults.flip(folder / "interrupted-1", tmp_path, flips=10, rng=random.Random(2))
   assert sum(counts.values()) == 10
+
+
+def test_two_processes_train_alike_and_stop_together(survivor):
+  folder, _ = survivor
+  run = folder / "stopped-2"
+  faults.interrupt(folder / "dataset", run, step=20, sent=signal.SIGTERM, delay_s=0, processes=2)
+  assert faults.largest_difference(folder / "untouched-1", run, 20) < 1e-5
+  step, _ = faults.newest(run)  # on one device
+  assert step == faults.last_step(run)
