@@ -26,11 +26,11 @@ MIN_FRAMES = 4  # agents seen for less are left out
 
 _WARM_UP = 20.0  # s
 _MAX_STEP = 0.5  # s of one simulation step
-_DENSITY = {  # vehicles per kilometre of lane
-  "urban_grid": (7, 13), "suburb": (5, 9), "ring_radial": (6, 11), "rural": (3, 7), "highway": (6, 12),
-  "roundabout": (14, 24), "apron": (9, 15),
+_DENSITY = {  # vehicles per kilometre of lane: dense enough that most drivers have someone ahead
+  "urban_grid": (10, 18), "suburb": (8, 15), "ring_radial": (10, 18), "rural": (6, 14), "highway": (14, 28),
+  "roundabout": (16, 28), "apron": (10, 18),
 }  # fmt: skip
-_VEHICLES = (40, 120)
+_VEHICLES = (40, 200)
 _WEATHER = {
   "clear": (0.55, (0.95, 1.0)),
   "rain": (0.25, (0.55, 0.8)),

@@ -49,7 +49,6 @@ class Attention(nn.Module):
   head_dim: int
   dtype: jnp.dtype
   positional: bool
-  layers: int  # of the whole stack: branches start 1 / sqrt(2 layers) smaller, so that depth adds up to O(1)
 
   @nn.compact
   def __call__(self, x_NxSxD, mask_Nx1xSxS):
@@ -66,8 +65,9 @@ class Attention(nn.Module):
     if self.positional:
       q, k = rotary(q), rotary(k)
     y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=True)
-    fan_in = self.heads * self.head_dim * 2 * self.layers
-    out = weight(self, "o", (self.heads, self.head_dim, width), ("heads", "head_dim", "embed"), fan_in)
+    # Zero at first: attention adds what it learns to find, not an average over whoever is there.
+    zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
+    out = self.param("o", zeros, (self.heads, self.head_dim, width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y_NxSxHxK, out.astype(self.dtype))
 
 
@@ -76,7 +76,7 @@ class MLP(nn.Module):
 
   hidden: int
   dtype: jnp.dtype
-  layers: int
+  layers: int  # of the whole stack: branches start 1 / sqrt(2 layers) smaller, so that depth adds up to O(1)
 
   @nn.compact
   def __call__(self, x):

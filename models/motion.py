@@ -93,7 +93,7 @@ class Block(nn.Module):
     c = self.config
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
     attention = Attention(
-      c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", c.layers, name="attention"
+      c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", name="attention"
     )
     if self.over == "time":
       seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
@@ -142,7 +142,8 @@ class MotionModel(nn.Module):
     before = jnp.pad(moves, ((0, 0), (0, 0), (1, 0)), constant_values=c.vocabulary)[..., :-1]
     before = jnp.where((groups == group)[:, None, :], before, none)
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
-    x = x + _moves(self, "before", c, c.width, 1.0)[before] + _moves(self, "last", c, c.width, 1.0)[last]
+    # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
+    x = x + _moves(self, "before", c, c.width, 0.0)[before] + _moves(self, "last", c, c.width, 1.0)[last]
     kinds = weight(self, "type", (TYPES, c.width), (None, "table"), c.width)
     x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
