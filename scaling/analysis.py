@@ -159,8 +159,13 @@ def write(found: Analysis, out: pathlib.Path) -> None:
   out.mkdir(parents=True, exist_ok=True)
   write_json_atomic(out / "fit.json", as_json(found))
   outcomes = found.held_out if len(found.held_out) else None
+
+  def least(flops: float) -> float:
+    at = prediction.optimum(found.law.law, found.fitted, flops)
+    return float(found.law.law.loss(at.params, at.tokens))
+
   drawn = {
-    "isoflop": figures.isoflop(found.iso, outcomes, found.forecast),
+    "isoflop": figures.isoflop(found.iso, least, outcomes, found.forecast),
     "optima": figures.optima(found.iso),
     "residuals": figures.residuals(found.fitted, isoflop.budgets(found.fitted.flops), found.law.residuals),
   }

@@ -47,13 +47,21 @@ def power_of_ten(value: float) -> str:
   return rf"${mantissa}\times10^{{{exponent}}}$"
 
 
-def isoflop(iso: IsoFlop, outcomes: Runs | None, prediction: dict[str, Any] | None) -> Figure:
-  """Left: loss over N at every budget, with parabolas and minima. Right: the least loss over compute."""
+def isoflop(
+  iso: IsoFlop,
+  parametric: Callable[[float], float],
+  outcomes: Runs | None,
+  prediction: dict[str, Any] | None,
+) -> Figure:
+  """Left: loss over N at every budget, with parabolas and minima. Right: the least loss over compute.
+
+  `parametric` gives the least loss at C after Approach 3.
+  """
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(WIDTH, 3.25), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _draw_profiles(left, iso, outcomes, prediction)
-    _draw_frontier(right, iso, outcomes, prediction)
+    _draw_frontier(right, iso, parametric, outcomes, prediction)
     return figure
 
 
@@ -84,18 +92,23 @@ def _draw_profiles(ax: Axes, iso: IsoFlop, outcomes: Runs | None, prediction: di
   ax.set_title("a  IsoFLOP profiles")
 
 
-def _draw_frontier(ax: Axes, iso: IsoFlop, outcomes: Runs | None, prediction: dict[str, Any] | None) -> None:
+def _draw_frontier(
+  ax: Axes,
+  iso: IsoFlop,
+  parametric: Callable[[float], float],
+  outcomes: Runs | None,
+  prediction: dict[str, Any] | None,
+) -> None:
   for profile, colour in zip(iso.profiles, colours(len(iso.profiles)), strict=True):
     means = _by_size(profile)[1]
     ax.plot(np.full(len(means), profile.flops), means, "_", color=colour, ms=6, alpha=0.45)
     if not profile.edge:
       ax.plot(profile.flops, profile.loss, "D", ms=4.6, mfc="white", mec=colour, mew=1.2, zorder=4)
+  flops = np.geomspace(iso.profiles[0].flops / 1.5, _reach(iso, outcomes, prediction) * 1.5, 60)
+  law = [parametric(c) for c in flops]
+  ax.plot(flops, law, "-", color=INK, lw=0.9, zorder=2, label="parametric law")
   if iso.loss is not None:
-    flops = np.geomspace(iso.interior[0].flops / 1.5, _reach(iso, outcomes, prediction) * 1.5, 80)
-    _band(ax, flops, iso.loss, SOFT)
-    ax.annotate(
-      f"$L^* \\propto C^{{{iso.loss.exponent:.3f}}}$", (0.06, 0.08), xycoords="axes fraction", color=SOFT
-    )
+    _band(ax, flops, iso.loss, SOFT, f"$L^* \\propto C^{{\\,{iso.loss.exponent:.3f}}}$")
   _draw_outcome(ax, "flops", outcomes, prediction)
   best = [_by_size(profile)[1].min() for profile in iso.profiles]
   top = _by_size(iso.profiles[0])[1]
@@ -105,8 +118,7 @@ def _draw_frontier(ax: Axes, iso: IsoFlop, outcomes: Runs | None, prediction: di
   _log_x(ax, "training compute $C$ (FLOPs)")
   _log_y(ax, "held-out loss (nats per token)")
   ax.set_title("b  Least loss")
-  if prediction is not None:
-    ax.legend(loc="upper right", handlelength=1.2, borderaxespad=0.2)
+  ax.legend(loc="upper right", handlelength=1.6, borderaxespad=0.2)
 
 
 def _draw_outcome(ax: Axes, axis: str, outcomes: Runs | None, prediction: dict[str, Any] | None) -> None:
@@ -206,13 +218,13 @@ def _reach(iso: IsoFlop, outcomes: Runs | None, prediction: dict[str, Any] | Non
   return max([*ends, *([] if prediction is None else [prediction["flops"]])])
 
 
-def _band(ax: Axes, flops: np.ndarray, law: PowerLaw, colour: str) -> None:
+def _band(ax: Axes, flops: np.ndarray, law: PowerLaw, colour: str, label: str = "") -> None:
   draws = np.stack([law.spread(c) for c in flops])
   finite = draws[:, np.isfinite(draws).all(0)]
   if finite.shape[1] > 1:
     low, high = np.quantile(finite, [0.025, 0.975], axis=1)
     ax.fill_between(flops, low, high, color=colour, alpha=0.14, lw=0)
-  ax.plot(flops, law(flops), "--", color=colour, lw=0.9, zorder=1)
+  ax.plot(flops, law(flops), "--", color=colour, lw=0.9, zorder=1, label=label)
 
 
 def _log_x(ax: Axes, label: str) -> None:
@@ -226,7 +238,7 @@ def _log_y(ax: Axes, label: str) -> None:
   """Loss spans a fraction of a decade: a log scale with plain numbers on it."""
   ax.set_yscale("log")
   ax.set_ylabel(label)
-  plain: Callable = lambda value, _: f"{value:.3g}"  # noqa: E731 - a formatter is a function of two
+  plain: Callable = lambda value, _: f"{value:.3g}" if value >= 10 else f"{value:.2f}"  # noqa: E731 - a formatter is a function of two
   ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
   ax.yaxis.set_major_formatter(FuncFormatter(plain))
   ax.yaxis.set_minor_formatter(NullFormatter())

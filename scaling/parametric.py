@@ -171,7 +171,7 @@ def _terms(theta, n, d):
   a, b, e, alpha, beta = theta
   parts = jnp.stack([a - alpha * n, b - beta * d, jnp.broadcast_to(e, n.shape)])
   total = jax.nn.logsumexp(parts, axis=0)
-  share = jnp.exp(parts - total)
+  share = jnp.exp(parts - total[None, :])
   return total, jnp.stack([share[0], share[1], share[2], -n * share[0], -d * share[1]], 1)
 
 
