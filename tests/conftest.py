@@ -13,8 +13,20 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 import pytest
+from absl import flags
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+_define = flags.FlagValues.__setitem__
+
+
+def _define_again(self, name, flag):
+  """Programs define flags of the same name, which is no mistake: only tests import two of them at once."""
+  flag.allow_override = True
+  _define(self, name, flag)
+
+
+flags.FlagValues.__setitem__ = _define_again
 
 
 @pytest.fixture
