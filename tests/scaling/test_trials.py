@@ -1,0 +1,79 @@
+"""Trials: identity that depends on what is run and on nothing else."""
+
+import pytest
+
+from data.errors import BadInput
+from scaling import trials
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(variant=""):
+  return ConfigDict(dict(seed=0, tokens=100, rate=0.1, name="a", deep=dict(width=8, on=False)))
+
+def sweep(variant=""):
+  return %s
+"""
+TWO = (
+  '[{"deep.width": 16, "seed": 1, "trial.flops": 3e9}, {"deep.on": True, "rate": 1e-3, "trial.retries": 0}]'
+)
+
+
+@pytest.fixture
+def expand(tmp_path):
+  def make(points: str, base: dict | None = None, module: str = "experiments.train"):
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG % points)
+    return trials.expand(str(path), "", base or {}, module)
+
+  return make
+
+
+def test_same_file_same_bytes(expand, tmp_path):
+  first = expand(TWO)
+  trials.write_trials(tmp_path / "a.jsonl", first)
+  trials.write_trials(tmp_path / "b.jsonl", expand(TWO))
+  assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+  assert trials.read_trials(tmp_path / "a.jsonl") == first
+
+
+def test_what_is_run_is_the_identity(expand):
+  one, two = expand(TWO)
+  assert one.trial_id != two.trial_id and len(one.trial_id) == 12
+  assert expand('[{"seed": 7}, ' + TWO[1:])[1:] == [one, two]  # a new point leaves the others alone
+  assert expand(TWO.replace("3e9", "5e9"))[0].trial_id == one.trial_id  # cost is no part of it
+  assert expand(TWO, {"name": "b"})[0].trial_id != one.trial_id
+  assert expand(TWO, module="experiments.other")[0].trial_id != one.trial_id
+
+
+def test_command_line(expand):
+  one, two = expand(TWO, {"name": "b"})
+  assert one.arguments("W")[1:] == [
+    "--config.name=b", "--config.deep.width=16", "--config.seed=1", f"--workdir=W/runs/{one.trial_id}",
+  ]  # fmt: skip
+  assert {"--config.deep.on=true", "--config.rate=0.001"} <= set(two.argv)
+  assert (one.flops, one.retries, one.seed, two.retries) == (3e9, trials.RETRIES, 1, 0)
+
+
+@pytest.mark.parametrize(
+  ("points", "words"),
+  [
+    ('[{"seed": 1}, {"seed": 1}]', "points 0 and 1 are the same run"),
+    ('[{"seed": 0}, {}]', "are the same run"),
+    ('[{"deep.widht": 1}]', "did you mean 'width'"),
+    ('[{"tokens": "many"}]', "does not fit"),
+    ('[{"trial.flop": 1}]', "trial.flops or trial.retries"),
+    ("[]", "sweep() is empty"),
+  ],
+)
+def test_mistakes_are_named(expand, points, words):
+  with pytest.raises(BadInput, match=words.replace("(", r"\(").replace(")", r"\)")):
+    expand(points)
+
+
+def test_damaged_file_names_the_line(expand, tmp_path):
+  trials.write_trials(tmp_path / "t.jsonl", expand(TWO))
+  text = (tmp_path / "t.jsonl").read_text()
+  (tmp_path / "t.jsonl").write_text(text[:-20])
+  with pytest.raises(BadInput, match=r"t.jsonl line 2"):
+    trials.read_trials(tmp_path / "t.jsonl")
