@@ -46,8 +46,12 @@ def build_dataset(out: pathlib.Path) -> None:
 def start(dataset: pathlib.Path, run: pathlib.Path, processes: int) -> list[subprocess.Popen]:
   """The processes of one training run; it saves every 4 steps, so that many interruptions meet a save."""
   options = [f"--config={ROOT / 'experiments/configs/motion.py'}:tiny", f"--workdir={run}"]
-  options += [f"--config.data.dataset={dataset}", "--config.tokens=40000", "--config.log_every=1"]
-  options += ["--config.checkpoint.every_steps=4", f"--config.mesh.data={processes}"]
+  options += [f"--config.data.dataset={dataset}", "--config.tokens=30000", "--config.log_every=1"]
+  options += [
+    "--config.checkpoint.every_steps=4",
+    f"--config.mesh.data={processes}",
+    "--config.model.layers=2",
+  ]
   if processes > 1:
     options += [f"--coordinator=localhost:{_free_port()}", f"--processes={processes}"]
   command = [sys.executable, "-m", "experiments.train", *options]
