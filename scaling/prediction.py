@@ -1,13 +1,14 @@
 """Saying what a larger run will reach, in writing, before it starts; and judging it afterwards.
 
-Two estimators extrapolate to a run of N parameters, D tokens and C FLOPs:
+Three estimators extrapolate to a run of N parameters, D tokens and C FLOPs:
 
   power       ln L*(C) is a straight line through the minima of the IsoFLOP profiles; away from N*(C) the
               profiles' mean curvature is added
+  floored     the same with ln (L*(C) - E), E from the parametric law
   parametric  the law of Approach 3 at (N, D)
 
-Which one is used is settled by a rule that sees no outcome: both are fitted to the budgets below each budget
-from the third on, and asked for that budget's minimum (roll-out); the smaller root-mean-square error in ln L
+Which one is used is settled by a rule that sees no outcome: all are fitted to the budgets below each budget
+from the third on, and asked for that budget's minimum (roll-out); the smallest root-mean-square error in ln L
 wins. With fewer than three budgets there is no roll-out, and the parametric law is used.
 """
 
@@ -25,7 +26,7 @@ from scaling import bootstrap, isoflop, parametric
 from scaling.isoflop import IsoFlop
 from scaling.table import Runs
 
-RULE = "smaller roll-out error: fitted to the budgets below, asked for the next budget's minimum"
+RULE = "smallest roll-out error: fitted to the budgets below, asked for the next budget's minimum"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,30 +54,40 @@ def optimum(law: parametric.Law, runs: Runs, flops: float) -> Target:
   return Target(float(params[best]), float(tokens[best]), flops)
 
 
-def power_estimate(iso: IsoFlop, target: Target) -> tuple[float, np.ndarray]:
-  """Loss at `target` and its draws by the "power" estimator; NaN without two interior minima."""
-  if iso.loss is None or iso.params is None:
+def frontier_estimate(iso: IsoFlop, floor: float, target: Target) -> tuple[float, np.ndarray]:
+  """Loss at `target`, and its draws, by the line through the minima of ln (L* - floor); NaN without one."""
+  interior = iso.interior
+  if iso.params is None or floor >= min(profile.loss for profile in interior):
     return float("nan"), np.full(1, np.nan)
-  curvature = np.mean([profile.curve[1] for profile in iso.interior])
+  compute = np.array([profile.flops for profile in interior])
+  above = np.array([profile.loss for profile in interior]) - floor
+  drawn = np.stack([np.exp(profile.draws[2]) for profile in interior]) - floor
+  with np.errstate(invalid="ignore", divide="ignore"):
+    line = isoflop.power_law(compute, above, np.log(drawn))
+  curvature = np.mean([profile.curve[1] for profile in interior])
   away = np.exp(curvature * np.log(target.params / iso.params(target.flops)) ** 2)
-  return float(iso.loss(target.flops) * away), iso.loss.spread(target.flops) * away
+  return float((floor + line(target.flops)) * away), (floor + line.spread(target.flops)) * away
 
 
 def roll_out(runs: Runs, iso: IsoFlop, kind: str) -> dict[str, float]:
   """Root-mean-square error in ln L of each estimator over the roll-outs; NaN without one."""
   index = isoflop.budgets(runs.flops)
-  errors: dict[str, list[float]] = {"power": [], "parametric": []}
+  errors: dict[str, list[float]] = {"power": [], "floored": [], "parametric": []}
   for k, profile in enumerate(iso.profiles):
     below = runs.where(index < k)
     if k < 2 or profile.edge or len(below) <= parametric.PARAMETERS:
       continue
-    target = Target(profile.params, profile.tokens, profile.flops)
     fewer = isoflop.fit(below, 0, 0)
-    if fewer.loss is not None:
-      errors["power"].append(float(np.log(fewer.loss(profile.flops) / profile.loss)))
     law = parametric.fit(below.params, below.tokens, below.loss, kind).law
-    at = optimum(law, below, target.flops)
+    at = optimum(law, below, profile.flops)
     errors["parametric"].append(float(np.log(law.loss(at.params, at.tokens) / profile.loss)))
+    if fewer.params is None:
+      continue
+    # Asked for the frontier itself, not for the size that the budgets below believe to be on it.
+    on_frontier = Target(float(fewer.params(profile.flops)), profile.tokens, profile.flops)
+    for name, floor in (("power", 0.0), ("floored", float(law.E))):
+      guess = frontier_estimate(fewer, floor, on_frontier)[0]
+      errors[name].append(float(np.log(guess / profile.loss)))
   return {name: float(np.sqrt(np.mean(np.square(e)))) if e else float("nan") for name, e in errors.items()}
 
 
@@ -88,10 +99,13 @@ def forecast(
   The 95% interval holds the draws of the estimator, the noise of one run, and the roll-out error as the
   estimator's own.
   """
-  power, power_draws = power_estimate(iso, target)
   law = fitted.law.loss(target.params, target.tokens)
   law_draws = np.full(1, np.nan) if fitted.draws is None else fitted.draws.loss(target.params, target.tokens)
-  estimates = {"power": (power, power_draws), "parametric": (float(law), law_draws)}
+  estimates = {
+    "power": frontier_estimate(iso, 0.0, target),
+    "floored": frontier_estimate(iso, float(fitted.law.E), target),
+    "parametric": (float(law), law_draws),
+  }
   known = {name: e for name, e in errors.items() if np.isfinite(e) and np.isfinite(estimates[name][0])}
   chosen = min(known, key=lambda name: known[name]) if known else "parametric"
   loss, draws = estimates[chosen]
