@@ -95,12 +95,12 @@ def run(stage: Stage, stamps: pathlib.Path) -> bool:
   for before in map(_read, (stamp, attempts)):
     if before and before["fingerprint"] != fingerprint:
       _remove(stage.directory)
-  if _read(stamp):
+    elif before:
+      spent = float(before["seconds"])
+  if stamp.exists():
     for path in stage.outputs:
       _remove(path)
     stamp.unlink()
-  elif (before := _read(attempts)) and before["fingerprint"] == fingerprint:
-    spent = float(before["seconds"])
   write_json_atomic(attempts, {"fingerprint": fingerprint, "seconds": spent})
   start = time.monotonic()
   try:
@@ -126,7 +126,7 @@ def _call(argv: tuple[str, ...]) -> int:
   with subprocess.Popen([sys.executable, "-m", *argv]) as process:
     try:
       return process.wait()
-    except KeyboardInterrupt:
+    except BaseException:
       process.terminate()
       try:
         process.wait(60)

@@ -94,10 +94,13 @@ def test_a_failing_program_passes_on_its_exit_code_and_message(stage, tmp_path, 
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_time_of_an_interrupted_attempt_at_the_same_work_counts(stage, tmp_path, same):
-  record = {"fingerprint": stage.fingerprint() if same else "other", "seconds": 100.0}
+@pytest.mark.parametrize("ended", [True, False])
+def test_time_of_earlier_attempts_at_the_same_work_counts(stage, tmp_path, same, ended):
+  record = {"fingerprint": stage.fingerprint() if same else "other", "seconds": 100.0, "outputs": {}}
   (tmp_path / "stamps").mkdir()
-  (tmp_path / "stamps" / "compact.unfinished.json").write_text(json.dumps(record))
+  name = "compact.json" if ended else "compact.unfinished.json"
+  (tmp_path / "stamps" / name).write_text(json.dumps(record))
+  stage = dataclasses.replace(stage, directory=tmp_path / "other")
   stages.run(stage, tmp_path / "stamps")
   assert (stages.seconds_of(stage, tmp_path / "stamps") > 100) == same
 

@@ -1,0 +1,104 @@
+"""The demo's report: python -m experiments.demo_report --workdir=W, on what experiments.demo left in W.
+
+Fits the law again with the outcome beside it (W/law/fit.json) and writes W/report.html, one file that opens
+offline.
+"""
+
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+
+from data.files import read_json
+from experiments import program
+from scaling.report import Section, Table, write_report
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the demo.", required=True)
+
+DRAWS = 1000
+_AGAIN = "run experiments.demo again"
+
+
+def main() -> int:
+  from scaling import analysis, table
+
+  work = pathlib.Path(_WORKDIR.value)
+  law = work / "law"
+  outcome = table.collect([work / "larger"], law / "larger.csv")
+  found = analysis.analyse([work / "ladder" / "runs.csv", outcome], "huber", DRAWS, seed=0, holdout=1)
+  found = analysis.compare(found, law / "prediction.json")
+  analysis.write(found, law)
+  sections = [
+    *analysis.sections(found, law),
+    forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
+    places(read_json(work / "larger" / "result.json", _AGAIN)),
+    traffic(
+      read_json(work / "dataset" / "dataset.json", _AGAIN), read_json(work / "dataset" / "audit.json", _AGAIN)
+    ),
+    times(work / "stages"),
+  ]
+  title = "Drivetrain: a scaling law for a driving world model"
+  write_report(work / "report.html", title, sections, analysis.summary(found), analysis.provenance(found))
+  return 0
+
+
+def forecasts(forecast: dict[str, Any]) -> Section:
+  """Errors of the larger model beside constant velocity, in metres."""
+  rows: list[list[Any]] = []
+  for part, name in (("moving", "moving agents"), ("all", "all agents")):
+    own = forecast[part]
+    count = max(int(key.rpartition("_")[2]) for key in own if key.startswith("minADE_"))
+    for who, values, k in (
+      ("mean future", own, 1),
+      (f"best of {count} futures", own, count),
+      ("constant velocity", own["constant_velocity"], 1),
+    ):
+      errors = [values[f"{metric}_{k}"] for metric in ("minADE", "minFDE", "miss_rate")]
+      rows.append([name, who, own["n_agents"], *errors])
+  text = (
+    f"The larger model drives all agents of held-out worlds for {forecast['horizon_s']:g} s, after seeing"
+  )
+  text += f" {forecast['observed_s']:g} s. Errors in metres; a miss ends more than 2 m away."
+  header = ("", "forecast", "agents", "ADE (m)", "FDE (m)", "missed")
+  return Section("Forecasts", (text,), (Table(header, rows),))
+
+
+def places(result: dict[str, Any]) -> Section:
+  """Held-out loss of the larger model by kind of place."""
+  rows: list[list[Any]] = [[name, value] for name, value in sorted(result["loss_by_slice"].items())]
+  return Section("Loss by kind of place", (), (Table(("slice", "nats per token"), rows),))
+
+
+def traffic(manifest: dict[str, Any], audit: dict[str, Any]) -> Section:
+  """What was simulated, and what the audit says of the split."""
+  counted = ("scenes", "windows", "tokens")
+  rows: list[list[Any]] = [
+    [name, *(counts[key] for key in counted)] for name, counts in manifest["splits"].items()
+  ]
+  leaks = [f"{kind}: {found['count']}" for kind, found in audit["leaks"].items() if found["count"]]
+  text = f"Simulated traffic of {len(manifest['domains'])} kinds of place; every world has a map of its own and lies"
+  text += " in one split. The audit looked for six kinds of leak and found " + (
+    "none." if not leaks else "some."
+  )
+  return Section("Logs", (text,), (Table(("split", "worlds", "windows", "moves"), rows),), leaks)
+
+
+def times(stamps: pathlib.Path) -> Section:
+  """Seconds by stage; the environment's own when make installed it."""
+  installed = [pathlib.Path(sys.prefix) / name for name in (".demo", ".full")]
+  rows: list[list[Any]] = []
+  for path in installed:
+    if path.exists() and path.read_text().strip().isdigit():
+      rows.append(["install", float(path.read_text()), "make"])
+      break
+  for path in sorted(stamps.glob("*.json"), key=lambda p: p.stat().st_mtime):
+    stamp = read_json(path, _AGAIN)
+    if "command" in stamp:
+      rows.append([path.stem, round(stamp["seconds"], 1), stamp["command"]])
+  rows.append(["total, without this report", round(sum(row[1] for row in rows), 1), ""])
+  return Section("How long it took", (), (Table(("stage", "seconds", "command"), rows),))
+
+
+if __name__ == "__main__":
+  program.run(main)
