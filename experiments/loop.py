@@ -102,7 +102,10 @@ def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) 
       stopping = stop.requested(done)
       if done == total or stopping or done % config.checkpoint.every_steps == 0:
         log.flush(at)  # what is saved must count every step it contains
-        if at.bad == 0 and done > saved:
+        ends_bad = (
+          0 < at.bad < config.recovery.patience and done == total
+        )  # its state is sound, and the result
+        if (at.bad == 0 or ends_bad) and done > saved:
           checkpoints.save(done, state, dataclasses.asdict(at))
           saved = done
       bar.update(1, loss=log.loss, **speed.shown(at.tokens))
@@ -114,16 +117,17 @@ def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) 
             f"{at.bad} non-finite steps in a row at step {done}, after {at.rollbacks} roll-backs; the last"
             f" good state is in {run.path}; lower the learning rate or look at windows near {at.samples}"
           )
-        beyond, rollbacks = at.samples, at.rollbacks + 1
+        noticed, beyond, rollbacks = done, at.samples, at.rollbacks + 1
         state, at = resume()
         at.samples, at.rollbacks, at.bad = beyond, rollbacks, 0
         done = saved = int(state["step"])
         log = _Log(run, config, schedule(config.optimizer, total))
-        run.append_metrics({"event": "rollback", "step": done, "skipped_to_window": beyond})
+        # Dated to where it was noticed: a run killed before its next save goes back and notices it again.
+        run.append_metrics({"event": "rollback", "step": noticed, "to": done, "skipped_to_window": beyond})
         batches = stream(beyond)
       elif stopping and done < total:
         checkpoints.wait()
-        raise Preempted(f"saved step {done} of {total}; run the same command to continue")
+        raise Preempted(f"saved step {saved} of {total}; run the same command to continue")
   checkpoints.wait()
   seconds = time.monotonic() - begun
   held_out = evaluate(task, dataset, mesh, state["params"], config.data.eval_split, config.data.read_threads)

@@ -9,12 +9,10 @@ from tests.experiments import faults
 
 
 @pytest.fixture(scope="module")
-def survivor(tmp_path_factory):
+def survivor(simulated, tmp_path_factory):
   """A folder with an untouched run and one that was killed twice and stopped once, and the counts."""
-  pytest.importorskip("libsumo", reason="simulated logs need the sim extra")
   folder = tmp_path_factory.mktemp("faults")
-  faults.build_dataset(folder / "dataset")
-  return folder, faults.survive(folder, folder / "dataset", kills=2, rng=random.Random(1))
+  return folder, faults.survive(folder, simulated, kills=2, rng=random.Random(1))
 
 
 def test_an_interrupted_run_ends_bit_identical_to_an_untouched_one(survivor):
@@ -28,10 +26,10 @@ def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path
   assert sum(counts.values()) == 10
 
 
-def test_two_processes_train_alike_and_stop_together(survivor):
+def test_two_processes_train_alike_and_stop_together(simulated, survivor):
   folder, _ = survivor
   run = folder / "stopped-2"
-  faults.interrupt(folder / "dataset", run, step=20, sent=signal.SIGTERM, delay_s=0, processes=2)
+  faults.interrupt(simulated, run, step=20, sent=signal.SIGTERM, delay_s=0, processes=2)
   assert faults.largest_difference(folder / "untouched-1", run, 20) < 1e-5
   step, _ = faults.newest(run)  # on one device
   assert step == faults.last_step(run)
