@@ -113,8 +113,9 @@ def _draw_frontier(
   best = [_by_size(profile)[1].min() for profile in iso.profiles]
   top = _by_size(iso.profiles[0])[1]
   lowest = min([*best, *([] if outcomes is None else outcomes.loss), *(_interval(prediction) or [])])
+  span = max(max(best) / lowest, 1.02)
   # Badly sized runs would press the frontier flat; their story is told on the left.
-  ax.set_ylim(lowest * (lowest / max(best)) ** 0.35, min(top.max(), max(best) * (max(best) / lowest) ** 0.9))
+  ax.set_ylim(lowest * span**-0.35, max(min(top.max(), max(best) * span**0.9), max(best) * span**0.1))
   _log_x(ax, "training compute $C$ (FLOPs)")
   _log_y(ax, "held-out loss (nats per token)")
   ax.set_title("b  Least loss")
