@@ -267,7 +267,7 @@ def validate(scene: Scene, where: object) -> Scene:
 def moving_agents(scene: Scene) -> np.ndarray:
   """bool [A]: agents whose valid positions span more than 1 m in x or y."""
   position = np.where(scene.valid_TxA[..., None], scene.position_TxAx2, np.nan)
-  seen = scene.valid_TxA.any(0)
+  seen = np.asarray(scene.valid_TxA.any(0))
   span = np.zeros(len(seen), np.float32)
   if seen.any():
     span[seen] = (np.nanmax(position[:, seen], 0) - np.nanmin(position[:, seen], 0)).max(-1)

@@ -224,7 +224,7 @@ def _pack(rows: list[Window], config: WindowConfig, domain: int) -> list[Window]
 
 
 def _join(rows: list[Window], config: WindowConfig, domain: int) -> Window:
-  window = {name: np.zeros(shape, dtype) for name, (shape, dtype) in config.spec.items()}
+  window: Window = {name: np.zeros(shape, dtype) for name, (shape, dtype) in config.spec.items()}
   window["domain"] = np.asarray(domain, np.uint8)
   window["stop_AxQ"][:] = context.FAR
   slot = 0

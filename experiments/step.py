@@ -97,7 +97,7 @@ def make_eval(loss_fn: Callable, mesh: Mesh) -> Callable:
   return _in_mesh(jax.jit(loss_fn, out_shardings=NamedSharding(mesh, PartitionSpec())), mesh)
 
 
-def _in_mesh(function: Callable, mesh: Mesh) -> Callable:
+def _in_mesh(function: jax.stages.Wrapped, mesh: Mesh) -> Callable:
   """Runs (and lowers) `function` where the models' logical constraints can see the mesh and the rules."""
 
   def call(*args):

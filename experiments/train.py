@@ -5,11 +5,14 @@ from absl import flags
 from experiments import program
 
 _CONFIG = program.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; created, or resumed if it has the same config.")
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, for a run of several processes.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run directory; created, or resumed if it has the same config.", required=True
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", "", "HOST:PORT of process 0, for a run of several processes."
+)
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes.", lower_bound=1)
 _PROCESS = flags.DEFINE_integer("process", 0, "Index of this process.", lower_bound=0)
-flags.mark_flag_as_required("workdir")
 
 
 def main() -> int:
