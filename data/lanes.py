@@ -131,7 +131,10 @@ def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, len
     points, length = lanes.points(lane), lanes.lengths[lane]
     if lane != following:  # cross over gradually
       cut = min(_LANE_CHANGE, 0.5 * length)
-      points, length = np.concatenate([at(points, np.array([cut])), points[arc_lengths(points) > cut]]), length - cut
+      points, length = (
+        np.concatenate([at(points, np.array([cut])), points[arc_lengths(points) > cut]]),
+        length - cut,
+      )
     gap = points[0] - pieces[-1][-1]
     starts.append(total)
     visited.append(lane)

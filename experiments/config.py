@@ -99,6 +99,8 @@ def from_dict(values: dict, kind: type = Train, where: str = "config") -> typing
     if wanted is float and type(value) is int:
       value = float(value)
     if type(value) is not wanted:
-      raise BadInput(f"{name} is {value!r}, not a {getattr(wanted, '__name__', wanted)}", where, "correct its type")
+      raise BadInput(
+        f"{name} is {value!r}, not a {getattr(wanted, '__name__', wanted)}", where, "correct its type"
+      )
     made[name] = value
   return kind(**made)
