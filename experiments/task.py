@@ -8,7 +8,8 @@ import numpy as np
 from data import context, motion
 from data.errors import BadInput
 from experiments.config import Train
-from models.motion import MotionConfig, MotionModel
+from models.motion import MotionModel
+from models.motion_config import MotionConfig
 from objectives import next_token
 
 # Window arrays that training reads, and their names once stacked.

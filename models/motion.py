@@ -11,74 +11,12 @@ agents within a step. The ego moves first, so its token is the action that the o
 Axial attention: J. Ho et al., arXiv:1912.12180. Joint motion tokens: A. Seff et al., arXiv:2309.16534.
 """
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from models.layers import MLP, Attention, RMSNorm, weight
-
-TYPES = 8  # data.schema.AgentType
-
-
-@dataclasses.dataclass(frozen=True)
-class MotionConfig:
-  """Attributes:
-  width: D. layers: attention + MLP blocks, even: time and agents alternate. head_dim: K.
-  factors: a move is a pair of symbols, (accelerations, yaw rates); V is their product. features: F inputs per position. steps, agents: window shape, for counting FLOPs.
-  dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
-  remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
-  """
-
-  width: int
-  layers: int
-  head_dim: int
-  factors: tuple[int, int]
-  features: int
-  steps: int
-  agents: int
-  dtype: str
-  scan: bool
-  remat: str
-
-  def __post_init__(self):
-    if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
-      raise ValueError(
-        f"width {self.width} must be a multiple of head_dim {self.head_dim} (even), layers {self.layers} even"
-      )
-
-  @property
-  def heads(self) -> int:
-    return self.width // self.head_dim
-
-  @property
-  def vocabulary(self) -> int:
-    return self.factors[0] * self.factors[1]
-
-  @property
-  def rows(self) -> int:
-    """Rows of a move table: vocabulary plus "no move", rounded up so that any mesh divides it."""
-    return -(-(self.vocabulary + 1) // 64) * 64
-
-  def non_embedding_params(self) -> int:
-    """N: input projection, blocks and norms; without the move and type embeddings and the output head."""
-    block = 12 * self.width**2 + 2 * self.width
-    return self.features * self.width + self.layers * block + self.width
-
-  def param_count(self) -> int:
-    tables = 3 * (self.rows + sum(self.factors)) + TYPES
-    return self.non_embedding_params() + self.width * tables + self.rows + sum(self.factors)
-
-  def flops_per_token(self) -> int:
-    """Training FLOPs per position: 2 per multiply-add in matmuls, backward twice the forward.
-
-    Attention scores and values count all keys of the axis, as they are computed before masking.
-    """
-    d = self.width
-    attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
-    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
-    return 3 * forward
+from models.motion_config import AGENT_TYPES, MotionConfig
 
 
 class Block(nn.Module):
@@ -92,9 +30,7 @@ class Block(nn.Module):
     b, t, a, d = x_BxTxAxD.shape
     c = self.config
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
-    attention = Attention(
-      c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", name="attention"
-    )
+    attention = Attention(c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", name="attention")
     if self.over == "time":
       seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
       y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen).reshape(b, a, t, d).swapaxes(1, 2)
@@ -144,7 +80,7 @@ class MotionModel(nn.Module):
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
     # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
     x = x + _moves(self, "before", c, c.width, 0.0)[before] + _moves(self, "last", c, c.width, 1.0)[last]
-    kinds = weight(self, "type", (TYPES, c.width), (None, "table"), c.width)
+    kinds = weight(self, "type", (AGENT_TYPES, c.width), (None, "table"), c.width)
     x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
     pair = Pair

@@ -7,8 +7,8 @@ Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.165
   python -m experiments.train --config=experiments/configs/motion.py --config.data.dataset=build/sumo \
     --workdir=build/run
 
-Variants: a width ("w32": one rule from about 2 thousand parameters, "w8", to tens of millions, "w512", and
-beyond, "w4096"), "tiny" (20 seconds).
+Variants: a width ("w8": one rule from about 2 thousand parameters, "w8", to tens of millions, "w512", and
+billions, "w4096"), "tiny" (20 seconds).
 """
 
 import math
@@ -17,21 +17,26 @@ from ml_collections import ConfigDict
 
 
 def depth(width: int) -> int:
-  """The ladder's one rule: two more layers per doubling of the width."""
-  return 2 * round(math.log2(width / 8)) + 2
+  """The ladder's one rule: an even depth that grows with the square root of the width, 2 up to width 32."""
+  return 2 * max(1, round(math.sqrt(width / 16)))
 
 
 def head_dim(width: int) -> int:
-  return 8 if width < 32 else 16 if width < 128 else 32 if width < 512 else 128
+  """One head up to width 12, then heads of 8, 16, 32 and at last 128."""
+  if width <= 12:
+    return width
+  if width < 32 or width % 16:
+    return 8
+  return 16 if width < 128 else 32 if width < 1024 else 128
 
 
 def batch_windows(tokens: int) -> int:
-  """Batch grows with the square root of the data: 2 windows (about 450 moves) at 0.4 M moves."""
-  return max(2, 2 * round(math.sqrt(tokens / 4e5)))
+  """Batch policy: one window (about 230 moves) up to 2.4 M moves, then as the square root of the data."""
+  return max(1, round(math.sqrt(tokens / 1e6)))
 
 
 def get_config(variant: str = "w32") -> ConfigDict:
-  width = 16 if variant == "tiny" else int(variant.removeprefix("w"))
+  width = 8 if variant == "tiny" else int(variant.removeprefix("w"))
   tokens = 100_000 if variant == "tiny" else 2_000_000
   return ConfigDict(
     dict(

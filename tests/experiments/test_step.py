@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data import context, motion
+from data import context
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.config import Optimizer
 from experiments.optimizer import make_optimizer, schedule
-from models.motion import MotionConfig, MotionModel
+from models.motion import MotionModel
+from models.motion_config import MotionConfig
 from objectives import next_token
 from tests.worlds import random_batch
 

@@ -1,0 +1,37 @@
+"""What the ladders share: a compute budget and a width become one run of the motion model.
+
+C = tokens x flops_per_token(width), everything counted: attention, the input and output layers, and the
+backward pass. Widths in one budget are spaced so that the loss has its minimum inside.
+"""
+
+from typing import Any
+
+from experiments.configs import motion
+
+STEPS = AGENTS = 16  # of the windows data.build makes by default
+FEATURES = 63
+
+
+def tokens(width: int, flops: float) -> int:
+  """D that spends `flops` at this width."""
+  from models.motion_config import MotionConfig
+
+  config = MotionConfig(
+    width=width, layers=motion.depth(width), head_dim=motion.head_dim(width), factors=(15, 17), features=FEATURES,
+    steps=STEPS, agents=AGENTS, dtype="float32", scan=False, remat="none",
+  )  # fmt: skip
+  return round(flops / config.flops_per_token())
+
+
+def point(width: int, flops: float, seed: int) -> dict[str, Any]:
+  """Overrides of experiments/configs/motion.py for one run; "trial.flops" orders and times the sweep."""
+  count = tokens(width, flops)
+  return {
+    "model.width": width,
+    "model.layers": motion.depth(width),
+    "model.head_dim": motion.head_dim(width),
+    "tokens": count,
+    "data.batch_windows": motion.batch_windows(count),
+    "seed": seed,
+    "trial.flops": flops,
+  }

@@ -1,0 +1,45 @@
+"""The fuller ladder: five budgets over two decades, five sizes each, three seeds at the middle size.
+
+Policies: learning rate 0.01 at width 32 with muP, chosen on the tuning split (experiments/configs/motion_rate.py);
+batch of one window up to 2.4 M moves, then as the square root of the data; cosine to 5 %.
+Expected: results/ladder/README.md. Cost: about 20 minutes on two idle cores, the larger run 6 more.
+
+  python -m data.build --source=sumo --scenes_per_domain=56 --seed=1 --fractions=0.88,0.03,0.09 --out=build/ladder_data
+  python -m scaling.sweep --config=experiments/configs/motion_ladder.py --workdir=build/ladder
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import isoflop, motion
+
+LADDER = {
+  1e10: (4, 6, 8, 12, 16),
+  3.2e10: (6, 8, 12, 16, 24),
+  1e11: (8, 12, 16, 24, 32),
+  3.2e11: (12, 16, 24, 32, 40),
+  1e12: (16, 24, 32, 40, 48),
+}
+LARGER = (32, 4e12)
+TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  config = motion.get_config("w16")
+  if variant == "larger":
+    width, flops = LARGER
+    config = motion.get_config(f"w{width}")
+    config.tokens = isoflop.tokens(width, flops)
+    config.data.batch_windows = motion.batch_windows(config.tokens)
+  config.data.dataset = "build/ladder_data"
+  config.checkpoint.every_steps = 5000
+  return config
+
+
+def sweep(variant: str = "") -> list[dict]:
+  ladder = TINY if variant == "tiny" else LADDER
+  return [
+    isoflop.point(width, flops, seed)
+    for flops, widths in ladder.items()
+    for place, width in enumerate(widths)
+    for seed in ((0, 1, 2) if place == 2 else (0,))
+  ]

@@ -1,0 +1,30 @@
+"""Does one learning rate serve every width? Three rates at four widths, judged on the tuning split.
+
+muP (arXiv:2203.03466) says that the best rate does not move with the width. Cost: about 3 minutes.
+
+  python -m scaling.sweep --config=experiments/configs/motion_rate.py --workdir=build/rate
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import isoflop, motion
+
+RATES = (0.004, 0.01, 0.025)
+RUNS = {8: 1.2e10, 16: 3e10, 24: 5e10, 32: 8e10}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  config = motion.get_config("w16")
+  config.data.dataset = "build/ladder_data"
+  config.data.eval_split = "tune"
+  config.checkpoint.every_steps = 5000
+  return config
+
+
+def sweep(variant: str = "") -> list[dict]:
+  runs = {8: 2e8, 16: 4e8} if variant == "tiny" else RUNS
+  return [
+    isoflop.point(width, flops, seed=0) | {"optimizer.learning_rate": rate}
+    for width, flops in runs.items()
+    for rate in RATES
+  ]

@@ -1,0 +1,67 @@
+"""The motion model's configuration: it counts its own parameters and FLOPs, without importing JAX."""
+
+import dataclasses
+
+AGENT_TYPES = 8  # data.schema.AgentType
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+  """The shape of a model, and what it costs.
+
+  Attributes:
+  width: D. layers: attention + MLP blocks, even: time and agents alternate. head_dim: K.
+  factors: a move is a pair of symbols, (accelerations, yaw rates); V is their product.
+  features: F inputs per position. steps, agents: window shape, for counting FLOPs.
+  dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
+  remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
+  """
+
+  width: int
+  layers: int
+  head_dim: int
+  factors: tuple[int, int]
+  features: int
+  steps: int
+  agents: int
+  dtype: str
+  scan: bool
+  remat: str
+
+  def __post_init__(self):
+    if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
+      raise ValueError(
+        f"width {self.width} must be a multiple of head_dim {self.head_dim} (even), layers {self.layers} even"
+      )
+
+  @property
+  def heads(self) -> int:
+    return self.width // self.head_dim
+
+  @property
+  def vocabulary(self) -> int:
+    return self.factors[0] * self.factors[1]
+
+  @property
+  def rows(self) -> int:
+    """Rows of a move table: vocabulary plus "no move", rounded up so that any mesh divides it."""
+    return -(-(self.vocabulary + 1) // 64) * 64
+
+  def non_embedding_params(self) -> int:
+    """N: input projection, blocks and norms; without the move and type embeddings and the output head."""
+    block = 12 * self.width**2 + 2 * self.width
+    return self.features * self.width + self.layers * block + self.width
+
+  def param_count(self) -> int:
+    tables = 3 * (self.rows + sum(self.factors)) + AGENT_TYPES
+    return self.non_embedding_params() + self.width * tables + self.rows + sum(self.factors)
+
+  def flops_per_token(self) -> int:
+    """Training FLOPs per position: 2 per multiply-add in matmuls, backward twice the forward.
+
+    Attention scores and values count all keys of the axis, as they are computed before masking.
+    """
+    d = self.width
+    attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
+    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
+    return 3 * forward
