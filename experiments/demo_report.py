@@ -65,9 +65,16 @@ def forecasts(forecast: dict[str, Any]) -> Section:
 
 
 def places(result: dict[str, Any]) -> Section:
-  """Held-out loss of the larger model by kind of place."""
-  rows: list[list[Any]] = [[name, value] for name, value in sorted(result["loss_by_slice"].items())]
-  return Section("Loss by kind of place", (), (Table(("slice", "nats per token"), rows),))
+  """Held-out loss of the larger model by kind of place, nats per move."""
+  slices = result["loss_by_slice"]
+  rows: list[list[Any]] = [
+    [name, slices[name], slices.get(f"moving/{name}")]
+    for name in sorted(slices)
+    if name != "moving" and "/" not in name
+  ]
+  rows.append(["all", result["loss"], slices.get("moving")])
+  header = ("", "all agents", "moving agents")
+  return Section("Loss by kind of place", ("Nats per move of the larger model.",), (Table(header, rows),))
 
 
 def traffic(manifest: dict[str, Any], audit: dict[str, Any]) -> Section:

@@ -78,6 +78,12 @@ def test_report_of_forecasts_shows_each_error_where_it_belongs():
   assert rows[3] == ["all agents", "mean future", 9, 0.0, 1.0, 2.0]
 
 
+def test_report_of_places_puts_moving_agents_beside_all():
+  slices = {"rural": 1.0, "moving/rural": 2.0, "moving": 3.0, "apron": 4.0, "moving/apron": 5.0}
+  rows = demo_report.places({"loss": 6.0, "loss_by_slice": slices}).items[0].rows
+  assert rows == [["apron", 4.0, 5.0], ["rural", 1.0, 2.0], ["all", 6.0, 3.0]]
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_report_of_logs_tells_of_leaks(count):
   manifest = {"domains": ["a", "b"], "splits": {"train": {"scenes": 1, "windows": 2, "tokens": 3}}}
