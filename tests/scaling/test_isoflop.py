@@ -60,6 +60,15 @@ def test_edge_and_missing_minima_are_left_out(tmp_path):
   assert found.params.exponent == alone.params.exponent
 
 
+@pytest.mark.parametrize(
+  ("factors", "end"), [((1.5, 2, 3, 5), "smallest"), ((0.2, 0.3, 0.5, 0.7), "largest")]
+)
+def test_both_edges_are_named(tmp_path, factors, end):
+  found = isoflop.fit(runs_of(tmp_path, ladder(DRIVING, BUDGETS[:2], factors, 0.0)), 0, 0)
+  assert [profile.edge for profile in found.profiles] == [f"the best size is the {end}"] * 2
+  assert found.params is None and found.loss is None
+
+
 def test_budgets_are_clustered_within_ten_percent():
   flops = np.array([4.2e11, 1e11, 1.05e11, 4e11, 1.09e11, 1.6e12])
   assert isoflop.budgets(flops).tolist() == [1, 0, 0, 1, 0, 2]

@@ -1,6 +1,7 @@
 """A sweep of trials that fail, are killed, preempted or bad; and a sweep that is itself killed."""
 
 import collections
+import fcntl
 import os
 import pathlib
 import signal
@@ -103,6 +104,15 @@ def test_stopping_a_sweep_lets_its_trials_save(config, tmp_path):
   time.sleep(0.3)  # the toy has asked to be told of SIGTERM by now
   driver.send_signal(signal.SIGTERM)
   assert "0 of 4 trials are done; run the same command again" in driver.communicate(timeout=20)[1]
+
+
+def test_two_sweeps_never_share_a_directory(config, tmp_path):
+  (tmp_path / "w").mkdir()
+  with open(tmp_path / "w" / "lock", "a") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(BadInput, match="another sweep runs here"):
+      local.run(config(2, {}), "", {}, MODULE, tmp_path / "w", 2)
+  assert sorted(path.name for path in (tmp_path / "w").iterdir()) == ["lock"]
 
 
 def test_directory_of_another_sweep_is_refused(config, tmp_path):
