@@ -59,7 +59,7 @@ def get_config(variant: str = "w32") -> ConfigDict:
         blind_to="",
       ),
       optimizer=dict(
-        learning_rate=1e-2,
+        learning_rate=0.025,
         base_width=32,
         schedule="cosine",
         warmup=0.05,

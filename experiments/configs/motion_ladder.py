@@ -1,8 +1,8 @@
 """The fuller ladder: five budgets over two decades, five sizes each, three seeds at the middle size.
 
-Policies: learning rate 0.01 at width 32 with muP, chosen on the tuning split (experiments/configs/motion_rate.py);
+Policies: learning rate 0.025 at width 32 with muP, chosen on the tuning split (experiments/configs/motion_rate.py);
 batch of one window up to 2.4 M moves, then as the square root of the data; cosine to 5 %.
-Expected: results/ladder/README.md. Cost: about 20 minutes on two idle cores, the larger run 6 more.
+Expected: results/ladder/README.md. Cost: about 15 minutes on two idle cores, the larger run 5 more.
 
   python -m data.build --source=sumo --scenes_per_domain=56 --seed=1 --fractions=0.88,0.03,0.09 --out=build/ladder_data
   python -m scaling.sweep --config=experiments/configs/motion_ladder.py --workdir=build/ladder
@@ -13,13 +13,13 @@ from ml_collections import ConfigDict
 from experiments.configs import isoflop, motion
 
 LADDER = {
-  1e10: (4, 6, 8, 12, 16),
-  3.2e10: (6, 8, 12, 16, 24),
-  1e11: (8, 12, 16, 24, 32),
-  3.2e11: (12, 16, 24, 32, 40),
-  1e12: (16, 24, 32, 40, 48),
+  5e9: (4, 6, 8, 12, 16),
+  1.5e10: (4, 6, 8, 12, 16),
+  5e10: (6, 8, 12, 16, 24),
+  1.5e11: (8, 12, 16, 24, 32),
+  5e11: (12, 16, 24, 32, 40),
 }
-LARGER = (32, 4e12)
+LARGER = (32, 2e12)
 TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
 

@@ -1,6 +1,6 @@
-"""Does one learning rate serve every width? Three rates at four widths, judged on the tuning split.
+"""Does one learning rate serve every width? Four rates at four widths, judged on the tuning split.
 
-muP (arXiv:2203.03466) says that the best rate does not move with the width. Cost: about 3 minutes.
+muP (arXiv:2203.03466) says that the best rate does not move with the width. Cost: about 4 minutes.
 
   python -m scaling.sweep --config=experiments/configs/motion_rate.py --workdir=build/rate
 """
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import isoflop, motion
 
-RATES = (0.004, 0.01, 0.025)
+RATES = (0.004, 0.01, 0.025, 0.05)
 RUNS = {8: 1.2e10, 16: 3e10, 24: 5e10, 32: 8e10}
 
 

@@ -22,7 +22,7 @@ CONFIG = MotionConfig(
 def _params(config, batch):
   """Parameters that are nowhere zero, as after training: fresh ones silence whole branches."""
   params = jax.jit(MotionModel(config).init)(jax.random.key(0), batch)["params"]
-  return jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+  return jax.tree.map(lambda p: p + 0.05 * jax.random.normal(jax.random.key(p.size), p.shape), params)
 
 
 @pytest.mark.parametrize("scan", [False, True])
