@@ -1,0 +1,39 @@
+"""The motion model as one would first write it: Flax's own layers, no mesh, no logical axes. A peer to time."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models.motion_config import AGENT_TYPES, MotionConfig
+
+
+class PlainMotion(nn.Module):
+  """The architecture of models.motion.MotionModel up to initialisation and rotary time."""
+
+  config: MotionConfig
+
+  @nn.compact
+  def __call__(self, batch):
+    c = self.config
+    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    group = batch["group_BxA"].astype(jnp.int32)
+    moves = jnp.where(valid, tokens, c.vocabulary)
+    before = jnp.pad(moves, ((0, 0), (0, 0), (1, 0)), constant_values=c.vocabulary)[..., :-1]
+    last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
+    x = nn.Dense(c.width, use_bias=False)(batch["features_BxTxAxF"].astype(jnp.float32))
+    x = x + nn.Embed(c.rows, c.width)(before) + nn.Embed(c.rows, c.width)(last)
+    x = x + nn.Embed(AGENT_TYPES, c.width)(batch["type_BxA"].astype(jnp.int32))[:, None]
+    for layer in range(c.layers):
+      over_time = layer % 2 == 0
+      y = nn.RMSNorm()(x)
+      if over_time:  # attention runs over the last axis but one
+        y = y.swapaxes(1, 2)
+        mask = valid.swapaxes(1, 2)[:, :, None, None, :] & jnp.tril(jnp.ones((c.steps, c.steps), bool))
+      else:
+        same = (group[:, :, None] == group[:, None, :])[:, None, None] & valid[:, :, None, None, :]
+        mask = same & jnp.tril(jnp.ones((c.agents, c.agents), bool))
+      y = nn.MultiHeadDotProductAttention(c.heads, use_bias=False, qkv_features=c.width)(y, mask=mask)
+      x = x + (y.swapaxes(1, 2) if over_time else y)
+      y = nn.Dense(4 * c.width, use_bias=False)(nn.RMSNorm()(x))
+      x = x + nn.Dense(c.width, use_bias=False)(nn.gelu(y))
+    logits = nn.Dense(c.rows)(nn.RMSNorm()(x))
+    return jnp.where(jnp.arange(c.rows) < c.vocabulary, logits, -1e9)
