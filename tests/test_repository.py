@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -133,6 +134,39 @@ def test_readme_shows_the_two_commands_and_make_has_them():
     assert re.search(rf"^{target}:", makefile, re.M)
   assert "make test" in (ROOT / ".ci" / "run").read_text()
   assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+COMMAND = re.compile(r"python -m ((?:[\w.]+)(?:[^\S\n]+(?:\\\n\s*)?--\S+)*)")
+
+
+def commands() -> dict[str, set[str]]:
+  """Every command that a README or a docstring shows, as module to flags (config keys left out)."""
+  shown: dict[str, set[str]] = {}
+  for path, text in texts():
+    if path.suffix in (".md", ".py") and path.parent.name not in ("tests", "requirements"):
+      for module, *arguments in (found.replace("\\\n", " ").split() for found in COMMAND.findall(text)):
+        flags = {re.split(r"[=.\]]", argument.strip("[`")[2:])[0] for argument in arguments}
+        shown.setdefault(module, set()).update(flags)
+  return {module: flags for module, flags in shown.items() if flags and module.split(".")[0] in FOLDERS}
+
+
+@pytest.mark.parametrize(("module", "flags"), sorted(commands().items()))
+def test_commands_that_are_shown_exist(module, flags):
+  done = subprocess.run(
+    [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  assert flags <= {"help", *re.findall(r"^\s+--(?:\[no\])?(\w+):", done.stdout, re.M)}
+
+
+def test_config_files_that_are_shown_exist():
+  named = {
+    name
+    for path, text in texts()
+    if path.suffix in (".md", ".py")
+    for name in re.findall(r"experiments/configs/\w+\.py", text)
+  }
+  assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_one_python_version_everywhere():
