@@ -87,14 +87,19 @@ def interrupt(
   delay_s: float,
   processes: int = 1,
 ) -> None:
-  """Starts the run and sends its last process a signal `delay_s` after `step` was logged.
+  """Starts the run and sends its last process a signal `delay_s` after it has begun and `step` was logged.
 
   All processes must save and exit 42 after SIGTERM; none may believe itself done after SIGKILL.
   """
+  attempts = _starts(run)
   group = start(dataset, run, processes)
+
+  def waiting() -> bool:
+    return _starts(run) == attempts or last_step(run) < step
+
   try:
     deadline = time.monotonic() + _LIMIT_S
-    while last_step(run) < step and group[-1].poll() is None and time.monotonic() < deadline:
+    while waiting() and group[-1].poll() is None and time.monotonic() < deadline:
       time.sleep(0.001)
     time.sleep(delay_s)
     group[-1].send_signal(sent)
@@ -106,6 +111,12 @@ def interrupt(
   stopped = all(code == 42 for code in codes)
   killed = codes[-1] == -signal.SIGKILL and not {0, 2, 42} & set(codes)
   assert stopped if sent == signal.SIGTERM else killed, f"{sent.name} at {step}: {codes}\n{errors}"
+
+
+def _starts(run: pathlib.Path) -> int:
+  """How often the run has begun: its processes have met, the directory is theirs."""
+  path = run / "attempts.jsonl"
+  return path.read_text().count('"event":"start"') if path.exists() else 0
 
 
 def last_step(run: pathlib.Path) -> int:
