@@ -79,7 +79,11 @@ class MotionModel(nn.Module):
     before = jnp.where((groups == group)[:, None, :], before, none)
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
     # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
-    x = x + _moves(self, "before", c, c.width, 0.0)[before] + _moves(self, "last", c, c.width, 1.0)[last]
+    x = (
+      x
+      + _moves(self, "before", c, c.width, 0.0, None)[before]
+      + _moves(self, "last", c, c.width, 1.0, None)[last]
+    )
     kinds = weight(self, "type", (AGENT_TYPES, c.width), (None, "table"), c.width)
     x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
@@ -102,16 +106,17 @@ class MotionModel(nn.Module):
         x, _ = pair(c, name=f"pair_{i}")(x, valid, group)
     x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
     # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
-    head = _moves(self, "head", c, c.width, c.width**-1.0)
-    bias = _moves(self, "bias", c, 1, 0.0)[:, 0]
+    head = _moves(self, "head", c, c.width, c.width**-1.0, "vocab")
+    bias = _moves(self, "bias", c, 1, 0.0, "vocab")[:, 0]
     logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
     return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
 
 
-def _moves(module: nn.Module, name: str, c: MotionConfig, width: int, scale: float):
+def _moves(module: nn.Module, name: str, c: MotionConfig, width: int, scale: float, rows: str | None):
   """A table [rows, width] over moves: a row per acceleration + one per yaw rate + one of its own, from zero.
 
-  Moves that share a symbol learn together, which small budgets need; the table is as general as any.
+  Moves that share a symbol learn together, which small budgets need; the table is as general as any. `rows`
+  is the logical axis of the rows: "vocab" for outputs, None where rows are looked up.
   """
   init = nn.initializers.normal(scale)
   first, second = (
@@ -120,7 +125,7 @@ def _moves(module: nn.Module, name: str, c: MotionConfig, width: int, scale: flo
     )
     for i in range(2)
   )
-  zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("vocab", "table"))
+  zeros = nn.with_logical_partitioning(nn.initializers.zeros, (rows, "table"))
   own = module.param(name, zeros, (c.rows, width), jnp.float32)
   both = (first[:, None] + second[None, :]).reshape(-1, width)
   return own + jnp.pad(both, ((0, c.rows - c.vocabulary), (0, 0)))

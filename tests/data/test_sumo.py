@@ -104,7 +104,7 @@ def test_missing_simulator_names_the_remedy(jobs, monkeypatch):
 @pytest.mark.parametrize("domain", sumo.DOMAINS)
 def test_world_is_populated_and_moves(scenes, domain):
   scene = scenes[domain]
-  assert 30 <= vehicles(scene).sum(1).mean() <= 125
+  assert 30 <= vehicles(scene).sum(1).mean() <= 210
   assert (scene.valid_TxA.sum(0) >= sumo.MIN_FRAMES).all()
   assert (speeds(scene)[vehicles(scene)] < 0.3).mean() < 0.5
   assert scene.type_A[0] == AgentType.CAR

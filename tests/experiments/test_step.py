@@ -78,9 +78,9 @@ def test_accumulation_does_not_depend_on_the_cut(one_device):
 # Collectives in the compiled step. A rise means that a sharding annotation was lost: look before raising it.
 COLLECTIVES = {
   "data": {"all-reduce": 1, "all-gather": 0, "all-to-all": 0, "collective-permute": 0},
-  "fsdp": {"all-reduce": 15, "all-gather": 14, "all-to-all": 0, "collective-permute": 0},
-  "tensor": {"all-reduce": 14, "all-gather": 0, "all-to-all": 0, "collective-permute": 0},
-  "sequence": {"all-reduce": 3, "all-gather": 6, "all-to-all": 0, "collective-permute": 0},
+  "fsdp": {"all-reduce": 14, "all-gather": 13, "all-to-all": 0, "collective-permute": 0},
+  "tensor": {"all-reduce": 13, "all-gather": 2, "all-to-all": 0, "collective-permute": 0},
+  "sequence": {"all-reduce": 3, "all-gather": 6, "all-to-all": 0, "collective-permute": 1},
 }
 
 

@@ -32,7 +32,9 @@ def test_param_count_is_the_number_of_parameters(width, layers, head_dim, scan):
   shapes = jax.eval_shape(MotionModel(config).init, jax.random.key(0), random_batch(1))["params"]
   leaves = {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(nn.unbox(shapes))}
   assert sum(leaves.values()) == config.param_count()
-  outside = sum(v for k, v in leaves.items() if any(name in k for name in ("before", "last", "'type'", "head", "bias")))
+  outside = sum(
+    v for k, v in leaves.items() if any(name in k for name in ("before", "last", "'type'", "head", "bias"))
+  )
   assert sum(leaves.values()) - outside == config.non_embedding_params()
 
 
