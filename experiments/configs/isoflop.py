@@ -6,6 +6,8 @@ backward pass. Widths in one budget are spaced so that the loss has its minimum 
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from experiments.configs import motion
 
 STEPS = AGENTS = 16  # of the windows data.build makes by default
@@ -35,3 +37,11 @@ def point(width: int, flops: float, seed: int) -> dict[str, Any]:
     "seed": seed,
     "trial.flops": flops,
   }
+
+
+def config(width: int, flops: float) -> ConfigDict:
+  """The configuration of a run at this width that spends `flops`."""
+  made = motion.get_config(f"w{width}")
+  made.tokens = tokens(width, flops)
+  made.data.batch_windows = motion.batch_windows(made.tokens)
+  return made

@@ -17,13 +17,7 @@ TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  config = motion.get_config("w8")
-  if variant == "larger":
-    width, flops = LARGER
-    config = motion.get_config(f"w{width}")
-    config.tokens = isoflop.tokens(width, flops)
-    config.data.batch_windows = motion.batch_windows(config.tokens)
-  return config
+  return isoflop.config(*LARGER) if variant == "larger" else motion.get_config("w8")
 
 
 def sweep(variant: str = "") -> list[dict]:

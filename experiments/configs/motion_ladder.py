@@ -6,6 +6,10 @@ Expected: results/ladder/README.md. Cost: about 15 minutes on two idle cores, th
 
   python -m data.build --source=sumo --scenes_per_domain=56 --seed=1 --fractions=0.88,0.03,0.09 --out=build/ladder_data
   python -m scaling.sweep --config=experiments/configs/motion_ladder.py --workdir=build/ladder
+  python -m scaling.fit --runs=build/ladder/runs.csv --out=build/law --predict_flops=2e12 --predict_params=26752 \\
+    --predict_tokens=9050101
+  python -m scaling.sweep --config=experiments/configs/motion_ladder.py:larger --workdir=build/larger
+  python -m scaling.fit --runs=build/ladder/runs.csv,build/larger/runs.csv --holdout_budgets=1 --out=build/law
 """
 
 from ml_collections import ConfigDict
@@ -24,18 +28,15 @@ TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  config = motion.get_config("w16")
-  if variant == "larger":
-    width, flops = LARGER
-    config = motion.get_config(f"w{width}")
-    config.tokens = isoflop.tokens(width, flops)
-    config.data.batch_windows = motion.batch_windows(config.tokens)
+  config = isoflop.config(*LARGER) if variant == "larger" else motion.get_config("w16")
   config.data.dataset = "build/ladder_data"
   config.checkpoint.every_steps = 5000
   return config
 
 
 def sweep(variant: str = "") -> list[dict]:
+  if variant == "larger":
+    return [isoflop.point(*LARGER, seed=0)]
   ladder = TINY if variant == "tiny" else LADDER
   return [
     isoflop.point(width, flops, seed)
