@@ -34,6 +34,7 @@ def point(width: int, flops: float, seed: int) -> dict[str, Any]:
     "model.head_dim": motion.head_dim(width),
     "tokens": count,
     "data.batch_windows": motion.batch_windows(count),
+    "optimizer.learning_rate": motion.learning_rate(count),
     "seed": seed,
     "trial.flops": flops,
   }
@@ -44,4 +45,5 @@ def config(width: int, flops: float) -> ConfigDict:
   made = motion.get_config(f"w{width}")
   made.tokens = tokens(width, flops)
   made.data.batch_windows = motion.batch_windows(made.tokens)
+  made.optimizer.learning_rate = motion.learning_rate(made.tokens)
   return made
