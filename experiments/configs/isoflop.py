@@ -11,15 +11,17 @@ from ml_collections import ConfigDict
 from experiments.configs import motion
 
 STEPS = AGENTS = 16  # of the windows data.build makes by default
-FEATURES = 63
 
 
 def tokens(width: int, flops: float) -> int:
   """D that spends `flops` at this width."""
+  from data import context
+  from data.motion import ACCELERATIONS, YAW_RATES
   from models.motion_config import MotionConfig
 
   config = MotionConfig(
-    width=width, layers=motion.depth(width), head_dim=motion.head_dim(width), factors=(15, 17), features=FEATURES,
+    width=width, layers=motion.depth(width), head_dim=motion.head_dim(width), features=context.FEATURES,
+    factors=(len(ACCELERATIONS), len(YAW_RATES)),
     steps=STEPS, agents=AGENTS, dtype="float32", scan=False, remat="none",
   )  # fmt: skip
   return round(flops / config.flops_per_token())
