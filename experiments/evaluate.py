@@ -18,7 +18,7 @@ from objectives import next_token
 _WINDOWS = 64
 
 
-def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str, threads: int) -> dict[str, Any]:
+def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> dict[str, Any]:
   """{"loss": nats per move, "by_slice": {"moving", each domain, "moving/<domain>"}} of all windows of `split`.
 
   The last batch is filled up with empty windows, which count nothing. Raises BadInput when the split is
@@ -26,7 +26,7 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str, threa
   """
   source = reader.WindowSource(dataset, split, FIELDS)
   run = steps.make_eval(task.loss_fn, mesh)
-  key = jax.jit(jax.random.key, out_shardings=jax.NamedSharding(mesh, jax.P()))(0)
+  key = meshes.make_key(0, mesh)
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
   size = math.ceil(min(_WINDOWS, len(source)) / rows) * rows
   mine = slice(jax.process_index(), None, jax.process_count())

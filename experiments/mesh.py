@@ -44,6 +44,11 @@ def make_mesh(data: int, fsdp: int, tensor: int, sequence: int, devices: list | 
   return Mesh(np.asarray(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def make_key(seed: int, mesh: Mesh) -> jax.Array:
+  """A typed key, whole on every device; made in a jit, as no process could place it on another's devices."""
+  return jax.jit(jax.random.key, out_shardings=NamedSharding(mesh, PartitionSpec()))(seed)
+
+
 def batch_sharding(name: str, mesh: Mesh) -> NamedSharding:
   """The placement of a batch array, read off its name: tokens_BxTxA is split over B and T."""
   axes = re.split("x", name.rpartition("_")[2])
