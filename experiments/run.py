@@ -15,7 +15,7 @@ from experiments.config import Train, from_dict
 from experiments.loop import train as loop
 from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
-from experiments.run_directory import RunDirectory, config_hash, read_config, read_result
+from experiments.run_directory import RunDirectory, read_config, read_result
 from experiments.task import Task, make_task
 
 
@@ -46,7 +46,7 @@ def train(workdir: str, config: Train, values: dict, coordinator: str, processes
         return 0
       row = loop(directory, config, dataset, stop)
       run_id = pathlib.Path(workdir).name
-      directory.write_result({"run_id": run_id, "config_hash": config_hash(values)} | row)
+      directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0
 
 
