@@ -1,32 +1,30 @@
-"""The training loop: from a run directory, a configuration and a dataset to a row of the run table."""
+"""The training loop: a run directory and what the run is made of become a row of the run table."""
 
 import time
 from typing import Any
 
 import jax
 
-from data.datasets import Dataset
 from experiments.attempt import Attempt
-from experiments.config import Train
 from experiments.evaluate import evaluate
 from experiments.peak import Speed
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
-from experiments.setup import Setup, make_setup
+from experiments.setup import Setup
 
 
-def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) -> dict[str, Any]:
-  """Trains to `config.tokens`, from the newest checkpoint if there is one, and returns the row.
+def train(run: RunDirectory, setup: Setup, stop: StopSignal) -> dict[str, Any]:
+  """Trains to the last step, from the newest checkpoint if there is one, and returns the row.
 
-  Raises Preempted after saving when `stop` was requested, Diverged when recovery fails.
+  Raises Preempted after saving when `stop` was requested, Diverged when recovery fails, BadInput when the
+  directory's run began with another dataset.
   """
   begun = time.monotonic()
-  setup = make_setup(config, dataset)
-  run.write_provenance(config.seed, [str(d) for d in jax.devices()], dataset.fingerprint)
+  config, model = setup.config, setup.task.model.config
+  run.write_provenance(config.seed, [str(d) for d in jax.devices()], setup.dataset.fingerprint)
   attempt = Attempt(run, setup)
-  model = setup.task.model.config
   with Progress(setup.total, run.path.name, attempt.done) as bar:
     speed = Speed(model.flops_per_token(), model.dtype) if bar.watched else None
     while attempt.done < setup.total:
@@ -44,7 +42,7 @@ def train(run: RunDirectory, config: Train, dataset: Dataset, stop: StopSignal) 
         bar.update(attempt.done - before, loss=attempt.journal.loss, **speed.shown(attempt.at.tokens))
   attempt.checkpoints.wait()
   seconds = time.monotonic() - begun
-  held_out = evaluate(setup.task, dataset, setup.mesh, attempt.state["params"], config.data.eval_split)
+  held_out = evaluate(setup.task, setup.dataset, setup.mesh, attempt.state["params"], config.data.eval_split)
   return _row(setup, attempt, held_out, seconds)
 
 

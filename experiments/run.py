@@ -16,6 +16,7 @@ from experiments.loop import train as loop
 from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
 from experiments.run_directory import RunDirectory, read_config, read_result
+from experiments.setup import make_setup
 from experiments.task import Task, make_task
 
 
@@ -40,11 +41,11 @@ def train(workdir: str, config: Train, values: dict, coordinator: str, processes
     if processes > 1:
       # A short heartbeat: the default makes the others wait 89 s for a peer that died.
       jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=20)
-    dataset = datasets.open_dataset(config.data.dataset)
+    setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     with RunDirectory.open(workdir, values, writer=process == 0) as directory:
       if directory.result() is not None:
         return 0
-      row = loop(directory, config, dataset, stop)
+      row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
       directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0

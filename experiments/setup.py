@@ -53,6 +53,7 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   key = meshes.make_key(config.seed, mesh)
   example = task.to_batch(source.stacked(np.zeros(data.batch_windows, np.int64)))
   spec, init = steps.abstract_state(task.model.init, tx, mesh, example, key)
+  meshes.require_fit(spec, example, optimizer.accumulate, mesh)
   step = steps.make_step(task.loss_fn, tx, mesh, spec, optimizer.accumulate)
   rate = schedule(optimizer, total)
   return Setup(config, dataset, mesh, task, source, total, rate, key, spec, init, step)
@@ -60,14 +61,8 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
 
 def stream(setup: Setup, start: int) -> Iterator[dict[str, jax.Array]]:
   """Endless batches on the mesh, from global window `start` of the run's order on."""
-  data = setup.config.data
+  data, (part, parts) = setup.config.data, meshes.batch_share(setup.mesh)
   batches = reader.batches(
-    setup.source,
-    data.batch_windows,
-    setup.config.seed,
-    start,
-    jax.process_index(),
-    jax.process_count(),
-    data.read_threads,
+    setup.source, data.batch_windows, setup.config.seed, start, part, parts, data.read_threads
   )
   return (meshes.put_batch(setup.task.to_batch(batch), setup.mesh) for batch in batches)

@@ -13,6 +13,7 @@ from experiments.configs import motion
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.run_directory import RunDirectory
+from experiments.setup import make_setup
 
 WINDOWS, STEPS = 8, 24
 
@@ -42,7 +43,7 @@ def train(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "batches", damaged)
     with RunDirectory.open(tmp_path / name, values) as directory:
       try:
-        row = loop.train(directory, from_dict(values), dataset, stop or StopSignal())
+        row = loop.train(directory, make_setup(from_dict(values), dataset), stop or StopSignal())
       except (Diverged, Preempted, _Killed) as error:
         row = error
       return row, directory.read_metrics()
