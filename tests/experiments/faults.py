@@ -72,7 +72,7 @@ def start(dataset: pathlib.Path, run: pathlib.Path, place: Place) -> list[subpro
   }  # fmt: skip
   options += [f"--config.{key}={value}" for key, value in settings.items()]
   if place.processes > 1:
-    options += [f"--coordinator=localhost:{_free_port()}", f"--processes={place.processes}"]
+    options += [f"--coordinator=localhost:{free_port()}", f"--processes={place.processes}"]
   command = [sys.executable, "-m", "experiments.train", *options]
   simulated = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={place.devices()}"}
   return [
@@ -84,7 +84,7 @@ def start(dataset: pathlib.Path, run: pathlib.Path, place: Place) -> list[subpro
   ]  # fmt: skip
 
 
-def _free_port() -> int:
+def free_port() -> int:
   with socket.socket() as held:
     held.bind(("localhost", 0))
     return held.getsockname()[1]
