@@ -90,9 +90,9 @@ COLLECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", COLLECTIVES)
-def test_collectives_are_counted(name):
-  state, step, batch, key = _setup(meshes.make_mesh(*MESHES[name]))
+@pytest.mark.parametrize(("name", "accumulate"), [*((name, 1) for name in COLLECTIVES), ("data", 2)])
+def test_collectives_are_counted(name, accumulate):
+  state, step, batch, key = _setup(meshes.make_mesh(*MESHES[name]), accumulate, batch_size=16)
   text = step.lower(state, batch, key).compile().as_text()
   found = {op: len(re.findall(rf"\b{op}(?:-start)?\(", text)) for op in COLLECTIVES[name]}
   assert found == COLLECTIVES[name]
