@@ -16,18 +16,21 @@ class Diverged(Fault):
   """Non-finite steps persist after rolling back; the last good state is on disk."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Position:
   """Where a run stands besides its state; saved with every checkpoint.
 
   samples: windows of the endless stream consumed, over all processes. tokens: supervised moves seen.
   rollbacks: how often it went back after non-finite steps. bad: non-finite steps in a row.
+  seconds: wall time that it took to come here, over all attempts. waited: of them, for data.
   """
 
   samples: int = 0
   tokens: float = 0.0
   rollbacks: int = 0
   bad: int = 0
+  seconds: float = 0.0
+  waited: float = 0.0
 
 
 class Attempt:
@@ -40,15 +43,13 @@ class Attempt:
   Attributes:
     state: {"params", "opt", "step"} on the mesh. at: Position.
     done: steps made. saved: the last of them on disk, or on its way there.
-    waited: seconds spent waiting for data.
     checkpoints, journal: of the run.
   """
 
   def __init__(self, run: RunDirectory, setup: Setup):
-    self._run, self._setup = run, setup
+    self._run, self._setup, self._since = run, setup, time.monotonic()
     self.checkpoints = Checkpoints(run.path, setup.config.checkpoint.keep)
     self.journal = Journal(run, setup.config.log_every, setup.rate)
-    self.waited = 0.0
     self._restore()
     self._batches = stream(setup, self.at.samples)
 
@@ -67,11 +68,11 @@ class Attempt:
     """Dispatches one step, and counts the one before it."""
     asked = time.monotonic()
     batch = next(self._batches)
-    self.waited += time.monotonic() - asked
+    self.at.waited += time.monotonic() - asked
     with jax.transfer_guard("disallow"):
       self.state, metrics = self._setup.step(self.state, batch, self._setup.key)
     self.done += 1
-    self.at = dataclasses.replace(self.at, samples=self.at.samples + self._setup.config.data.batch_windows)
+    self.at.samples += self._setup.config.data.batch_windows
     self.checkpoints.poll()
     self._count()
     self._late = self.done, metrics
@@ -84,9 +85,9 @@ class Attempt:
     self._late = None
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if values["finite"]:
-      self.at = dataclasses.replace(self.at, tokens=self.at.tokens + values["tokens"], bad=0)
+      self.at.tokens, self.at.bad = self.at.tokens + values["tokens"], 0
     else:
-      self.at = dataclasses.replace(self.at, bad=self.at.bad + 1)
+      self.at.bad += 1
     self.journal.step(step, self.at.tokens, values)
 
   def save(self) -> None:
@@ -96,8 +97,18 @@ class Attempt:
     """
     self._count()  # what is saved must count every step it contains
     if self.at.bad == 0 or (self.done == self._setup.total and not self.is_lost()):
+      self._clock()
       self.checkpoints.save(self.done, self.state, dataclasses.asdict(self.at))
       self.saved = self.done
+
+  def finish(self) -> None:
+    """Waits until the last save is on disk."""
+    self.checkpoints.wait()
+    self._clock()
+
+  def _clock(self) -> None:
+    now = time.monotonic()
+    self.at.seconds, self._since = self.at.seconds + now - self._since, now
 
   def is_lost(self) -> bool:
     """Whether so many steps in a row were not finite that the state must be at fault, not the data."""
@@ -105,15 +116,16 @@ class Attempt:
 
   def roll_back(self) -> None:
     """Returns to the last checkpoint, but skips the windows read since; raises Diverged when that was in vain."""
-    self.checkpoints.wait()
+    self.finish()
     if self.at.rollbacks >= self._setup.config.recovery.rollbacks:
       raise Diverged(
         f"{self.at.bad} non-finite steps in a row at step {self.done}, after {self.at.rollbacks} roll-backs;"
         f" the last good state is in {self._run.path}; lower the learning rate or look at windows near"
         f" {self.at.samples}"
       )
-    noticed, beyond, rollbacks = self.done, self.at.samples, self.at.rollbacks + 1
+    noticed, before = self.done, self.at
+    del self.state  # leaves room for the one that is restored
     self._restore()
-    self.at = dataclasses.replace(self.at, samples=beyond, rollbacks=rollbacks, bad=0)
-    self._batches = stream(self._setup, beyond)
-    self.journal.rolled_back(noticed, self.done, beyond)
+    self.at = dataclasses.replace(before, tokens=self.at.tokens, rollbacks=before.rollbacks + 1, bad=0)
+    self._batches = stream(self._setup, self.at.samples)
+    self.journal.rolled_back(noticed, self.done, self.at.samples)

@@ -1,6 +1,5 @@
 """The training loop: a run directory and what the run is made of become a row of the run table."""
 
-import time
 from typing import Any
 
 import jax
@@ -21,7 +20,6 @@ def train(run: RunDirectory, setup: Setup, stop: StopSignal) -> dict[str, Any]:
   Raises Preempted after saving when `stop` was requested, Diverged when recovery fails, BadInput when the
   directory's run began with another dataset.
   """
-  begun = time.monotonic()
   config, model = setup.config, setup.task.model.config
   run.write_provenance(config.seed, [str(d) for d in jax.devices()], setup.dataset.fingerprint)
   attempt = Attempt(run, setup)
@@ -36,18 +34,17 @@ def train(run: RunDirectory, setup: Setup, stop: StopSignal) -> dict[str, Any]:
       if attempt.is_lost():
         attempt.roll_back()
       elif stopping and attempt.done < setup.total:
-        attempt.checkpoints.wait()
+        attempt.finish()
         raise Preempted(f"saved step {attempt.saved} of {setup.total}; run the same command to continue")
       if speed:
         bar.update(attempt.done - before, loss=attempt.journal.loss, **speed.shown(attempt.at.tokens))
-  attempt.checkpoints.wait()
-  seconds = time.monotonic() - begun
+  attempt.finish()
   held_out = evaluate(setup.task, setup.dataset, setup.mesh, attempt.state["params"], config.data.eval_split)
-  return _row(setup, attempt, held_out, seconds)
+  return _row(setup, attempt, held_out)
 
 
-def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any], seconds: float) -> dict[str, Any]:
-  """What WORKSPACE.md calls the row, but for its name and hash, and counts of what went wrong."""
+def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, Any]:
+  """The run's line in the run table (scaling/table.py), but for its name and hash; and what went wrong."""
   config, model, tokens = setup.config, setup.task.model.config, attempt.at.tokens
   return {
     "family": config.family,
@@ -66,9 +63,9 @@ def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any], seconds: floa
     "learning_rate": config.optimizer.learning_rate,
     "batch_tokens": round(config.data.batch_windows * setup.source.tokens_per_window),
     "steps": attempt.done,
-    "seconds": seconds,
+    "seconds": attempt.at.seconds,
     "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    "data_wait_share": attempt.waited / seconds,
+    "data_wait_share": attempt.at.waited / attempt.at.seconds,
     "corrupt_records": setup.source.skipped,
     "quarantined_checkpoints": attempt.checkpoints.quarantined,
     "rollbacks": attempt.at.rollbacks,

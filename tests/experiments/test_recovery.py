@@ -1,12 +1,14 @@
 """Batches that make a step non-finite: skipped one by one, rolled back in a row, given up when they persist."""
 
+import itertools
 import json
+import types
 
 import numpy as np
 import pytest
 
 from data import datasets, reader
-from experiments import loop
+from experiments import attempt, loop
 from experiments.attempt import Diverged
 from experiments.config import from_dict
 from experiments.configs import motion
@@ -126,6 +128,19 @@ def test_a_run_killed_between_roll_back_and_save_ends_like_an_untouched_one(trai
   assert {k: v for k, v in again.items() if k not in clocks} == {
     k: v for k, v in row.items() if k not in clocks
   }
+
+
+def test_time_is_counted_over_all_attempts_without_what_lies_between(train, monkeypatch):
+  ticks = itertools.count()
+  monkeypatch.setattr(attempt, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
+  assert isinstance(train(range(0), stop=_StopAt9())[0], Preempted)
+  saved = json.loads((train.path / "run" / "manifests" / "9.json").read_text())["meta"]
+  assert 2 * 9 <= saved["seconds"] < 3 * 9  # a step looks at the clock twice
+  assert saved["waited"] == 9
+  ticks = itertools.count(10_000)
+  row, _ = train(range(0))
+  assert saved["seconds"] + 2 * (STEPS - 9) <= row["seconds"] < 3 * STEPS
+  assert row["data_wait_share"] == STEPS / row["seconds"]
 
 
 class _StopAt9:
