@@ -31,8 +31,8 @@ MAP = slice(9, 30)
 AGENTS = slice(30, 63)
 FEATURES = 63
 
-# About the standard deviation of each feature over moves of all simulated domains. A map offset varies by a tenth of what
-# a neighbour's position does: unscaled, it is learned a hundred times slower. Constants, so that a feature means
+# About the standard deviation of each feature over moves of all simulated domains. A map offset varies by a
+# tenth of what a neighbour's position does and would be learned slowly. Constants, so that a feature means
 # the same on every dataset. Where an agent is in its group says little by itself and is kept small; what is
 # nearly always zero, as the braking that a red light asks for, is kept from being all outliers.
 SPREAD = (

@@ -12,7 +12,12 @@ from data.errors import BadInput
 from experiments.config import Optimizer
 
 _TABLES = ("before", "last", "bias")
-_NO_DECAY = ("scale", "type", "stem_bias", *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")))
+_NO_DECAY = (
+  "scale",
+  "type",
+  "stem_bias",
+  *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")),
+)
 _PLAIN = (*_NO_DECAY, "stem_up")  # what has no fan-in that grows with the width
 
 
