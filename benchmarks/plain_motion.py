@@ -15,10 +15,11 @@ class PlainMotion(nn.Module):
   @nn.compact
   def __call__(self, batch):
     c = self.config
-    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    tokens, known = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    valid = batch["valid_BxTxA"]
     group = batch["group_BxA"].astype(jnp.int32)
-    moves = jnp.where(valid, tokens, c.vocabulary)
-    last_slot = jax.lax.cummax(jnp.where(valid, jnp.arange(c.agents), -1), axis=2)
+    moves = jnp.where(known, tokens, c.vocabulary)
+    last_slot = jax.lax.cummax(jnp.where(known, jnp.arange(c.agents), -1), axis=2)
     place = jnp.pad(last_slot, ((0, 0), (0, 0), (1, 0)), constant_values=-1)[..., :-1]
     same = jnp.take_along_axis(group[:, None], jnp.maximum(place, 0), axis=2) == group[:, None]
     before = jnp.take_along_axis(moves, jnp.maximum(place, 0), axis=2)

@@ -57,8 +57,8 @@ class Pair(nn.Module):
 class MotionModel(nn.Module):
   """apply({"params": p}, batch) -> float32 logits [B, T, A, V].
 
-  batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "mask_BxTxA"
-  bool, "group_BxA" and "type_BxA" int.
+  batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "valid_BxTxA" bool
+  (who is there), "mask_BxTxA" bool (whose move is known), "group_BxA" and "type_BxA" int.
   """
 
   config: MotionConfig
@@ -66,7 +66,7 @@ class MotionModel(nn.Module):
   @nn.compact
   def __call__(self, batch):
     c = self.config
-    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["valid_BxTxA"]
     group = batch["group_BxA"].astype(jnp.int32)
     seen = batch["features_BxTxAxF"].astype(jnp.float32)
     # An MLP before the residual stream: a narrow one could not carry all features to the first block.
@@ -78,8 +78,8 @@ class MotionModel(nn.Module):
     x = jnp.einsum("btam,md->btad", hidden, down)
     # The move of the agent before in this step, and the agent's own move a step ago; or "no move".
     none = jnp.asarray(c.vocabulary, jnp.int32)
-    moves = jnp.where(valid, tokens, none)
-    before = _before(moves, valid, group, c.vocabulary)
+    moves = jnp.where(batch["mask_BxTxA"], tokens, none)
+    before = _before(moves, batch["mask_BxTxA"], group, c.vocabulary)
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
     # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
     x = (
@@ -115,10 +115,10 @@ class MotionModel(nn.Module):
     return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
 
 
-def _before(moves_BxTxA, valid_BxTxA, group_BxA, none: int):
+def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):
   """The move of the last agent before that has one, in the same group; groups are runs of slots."""
   slots = jnp.arange(group_BxA.shape[1])
-  here = jax.lax.cummax(jnp.where(valid_BxTxA, slots[None, None], -1), axis=2)
+  here = jax.lax.cummax(jnp.where(mask_BxTxA, slots[None, None], -1), axis=2)
   place = jnp.pad(here, ((0, 0), (0, 0), (1, 0)), constant_values=-1)[..., :-1]
   moves = jnp.take_along_axis(moves_BxTxA, jnp.maximum(place, 0), axis=2)
   groups = jnp.take_along_axis(group_BxA[:, None], jnp.maximum(place, 0), axis=2)

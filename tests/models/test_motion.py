@@ -70,7 +70,7 @@ def test_no_move_sees_itself_or_a_later_one():
   move (t, i) and all features after t may change logits only at (t, j > i) and at later steps.
   """
   batch = random_batch(1)
-  batch["mask_BxTxA"][:] = True
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
   model = MotionModel(CONFIG)
   params = nn.unbox(_params(CONFIG, batch))
   apply = jax.jit(lambda b: model.apply({"params": params}, b))
@@ -99,7 +99,7 @@ def test_groups_and_invalid_positions_are_invisible():
   np.testing.assert_array_equal(after[:, ~second], before[:, ~second])
   assert (after[:, second] != before[:, second]).any()
 
-  hidden = ~batch["mask_BxTxA"][0]
+  hidden = ~batch["valid_BxTxA"][0]
   changed = {k: v.copy() for k, v in batch.items()}
   changed["features_BxTxAxF"][0][hidden] += 5
   after = np.asarray(apply(changed))[0]
@@ -109,7 +109,7 @@ def test_groups_and_invalid_positions_are_invisible():
 def test_ordering_within_a_step_lets_the_ego_lead():
   """Agents of one group answer the ego's move: its token changes the logits of all who follow."""
   batch = random_batch(1)
-  batch["mask_BxTxA"][:] = True
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
   model = MotionModel(CONFIG)
   params = nn.unbox(_params(CONFIG, batch))
   apply = jax.jit(lambda b: model.apply({"params": params}, b))
@@ -122,7 +122,7 @@ def test_ordering_within_a_step_lets_the_ego_lead():
 def test_the_last_agent_that_moves_is_answered_across_a_hole():
   """With slot 1 empty, slot 2 still sees what slot 0 does in this step."""
   batch = random_batch(1)
-  batch["mask_BxTxA"][:] = True
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
   batch["mask_BxTxA"][0, 0, 1] = False
   model = MotionModel(CONFIG)
   params = nn.unbox(_params(CONFIG, batch))
