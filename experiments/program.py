@@ -1,8 +1,8 @@
 """What every command-line program does: flags, one-sentence errors, exit codes.
 
 Exit codes: 0 done; 42 preempted after saving (run the same command again); 2 bad input (a retry cannot
-help); 130 interrupted; anything else is a fault and shows its traceback. Nothing heavy is imported here,
-so that --help and a mistyped flag are answered in well under two seconds.
+help); 130 interrupted; anything else is a fault, and shows its traceback unless it is a Fault. Nothing heavy is
+imported here, so that --help and a mistyped flag are answered in well under two seconds.
 """
 
 import difflib
@@ -25,6 +25,10 @@ flags.disclaim_key_flags()  # --config belongs to the program that asks for it, 
 DONE, FAULT, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
+
+class Fault(Exception):
+  """Something outside the program went wrong and its sentence says all; a retry may help."""
 
 
 class Preempted(Exception):
@@ -71,14 +75,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
   try:
     _parse(sys.argv)
     code = main()
-  except (BadInput, Preempted, KeyboardInterrupt) as error:
+  except (BadInput, Fault, Preempted, KeyboardInterrupt) as error:
     text = " ".join(str(error).split())
     print(_LABEL[exit_code(error)] + (f": {text}" if text else ""), file=sys.stderr)
     sys.exit(exit_code(error))
   sys.exit(code or DONE)
 
 
-_LABEL = {BAD_INPUT: "error", PREEMPTED: "preempted", INTERRUPTED: "interrupted"}
+_LABEL = {BAD_INPUT: "error", FAULT: "fault", PREEMPTED: "preempted", INTERRUPTED: "interrupted"}
 
 
 def _parse(argv: list[str]) -> None:

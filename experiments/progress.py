@@ -21,8 +21,13 @@ class Progress:
 
       self._bar = tqdm.tqdm(total=total, initial=initial, desc=label, unit=unit, dynamic_ncols=True)
 
+  @property
+  def watched(self) -> bool:
+    """Whether anybody sees what `update` shows."""
+    return self._bar is not None
+
   def update(self, count: int = 1, **shown: float | str) -> None:
-    """Advances by `count`; time left is estimated from the pace so far."""
+    """Advances by `count`, which may be negative; time left is estimated from the pace so far."""
     if self._bar is None:
       return
     if shown:

@@ -15,7 +15,9 @@ from experiments.config import Train, from_dict
 from experiments.loop import train as loop
 from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
-from experiments.run_directory import RunDirectory, config_hash, read_config, read_result
+from experiments.processes import Group
+from experiments.run_directory import RunDirectory, read_config, read_result
+from experiments.setup import make_setup
 from experiments.task import Task, make_task
 
 
@@ -31,22 +33,25 @@ class Run:
   params: dict
 
 
-def train(workdir: str, config: Train, values: dict, coordinator: str, processes: int, process: int) -> int:
+def train(workdir: str, config: Train, values: dict, group: Group | None = None) -> int:
   """Trains (or resumes) and writes result.json; a finished run of the same config is left as it is.
+
+  Args:
+    values: the resolved configuration that `config` was made from.
+    group: the processes of the run, when there are several.
 
   Raises Preempted, Diverged, and BadInput for a bad config, dataset or directory.
   """
   with StopSignal() as stop:
-    if processes > 1:
-      # A short heartbeat: the default makes the others wait 89 s for a peer that died.
-      jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=20)
-    dataset = datasets.open_dataset(config.data.dataset)
-    with RunDirectory.open(workdir, values, writer=process == 0) as directory:
+    if group:
+      group.join()
+    setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
+    with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
-      row = loop(directory, config, dataset, stop)
+      row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
-      directory.write_result({"run_id": run_id, "config_hash": config_hash(values)} | row)
+      directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0
 
 

@@ -40,7 +40,7 @@ LAZY_IN_EXPORT = {
   "ai_edge_litert",
   "qwix",
 }
-DOORS = {"data.errors", "data.files"}
+DOORS = {"data.errors", "data.files", "experiments.identity"}
 PROGRAM_DOORS = {"experiments.run", "experiments.program", "experiments.progress"}
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 

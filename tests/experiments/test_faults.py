@@ -1,5 +1,6 @@
 """The short form of tests/experiments/faults.py: a real run, interrupted and damaged."""
 
+import json
 import random
 import signal
 
@@ -29,7 +30,14 @@ def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path
 def test_two_processes_train_alike_and_stop_together(simulated, survivor):
   folder, _ = survivor
   run = folder / "stopped-2"
-  faults.interrupt(simulated, run, step=20, sent=signal.SIGTERM, delay_s=0, processes=2)
+  faults.interrupt(simulated, run, step=20, sent=signal.SIGTERM, delay_s=0, place=faults.TOGETHER)
   assert faults.largest_difference(folder / "untouched-1", run, 20) < 1e-5
   step, _ = faults.newest(run)  # on one device
   assert step == faults.last_step(run)
+
+
+def test_a_run_moves_from_one_device_to_eight(simulated, survivor):
+  folder, _ = survivor
+  untouched = json.loads((folder / "untouched-1" / "result.json").read_text())
+  moved = faults.move(simulated, folder / "moved", [faults.ALONE, faults.EIGHT])
+  assert moved == pytest.approx(untouched["loss"], rel=1e-5)

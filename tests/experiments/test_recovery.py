@@ -7,11 +7,13 @@ import pytest
 
 from data import datasets, reader
 from experiments import loop
+from experiments.attempt import Diverged
 from experiments.config import from_dict
 from experiments.configs import motion
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.run_directory import RunDirectory
+from experiments.setup import make_setup
 
 WINDOWS, STEPS = 8, 24
 
@@ -41,8 +43,8 @@ def train(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "batches", damaged)
     with RunDirectory.open(tmp_path / name, values) as directory:
       try:
-        row = loop.train(directory, from_dict(values), dataset, stop or StopSignal())
-      except (loop.Diverged, Preempted, _Killed) as error:
+        row = loop.train(directory, make_setup(from_dict(values), dataset), stop or StopSignal())
+      except (Diverged, Preempted, _Killed) as error:
         row = error
       return row, directory.read_metrics()
 
@@ -89,7 +91,7 @@ def test_three_bad_batches_roll_back_and_are_not_read_again(train):
 
 def test_persistent_bad_batches_stop_the_run_with_the_last_good_state_on_disk(train):
   error, metrics = train(_windows(range(8, 1000)))
-  assert isinstance(error, loop.Diverged)
+  assert isinstance(error, Diverged)
   assert "3 non-finite steps in a row" in str(error) and "after 2 roll-backs" in str(error)
   assert not (train.path / "run" / "result.json").exists()
   manifest = json.loads((train.path / "run" / "manifests" / "6.json").read_text())
