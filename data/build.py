@@ -60,7 +60,7 @@ def main() -> int:
       f"is {_INPUT.value!r} for {_SOURCE.value}", "--input", "name the logs' directory, for real logs only"
     )
   dataset_writer.require_new(_OUT.value)
-  window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value)
+  window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value, 4)
   split_by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
   bad: list[str] = []
   pool = concurrent.futures.ProcessPoolExecutor(_WORKERS.value, multiprocessing.get_context("spawn"))

@@ -79,7 +79,7 @@ def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) 
   for start in tqdm.tqdm(range(0, count, _CHUNK), "roll-outs", disable=None):
     rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last window
     windows = {name: value[rows] for name, value in cases.windows.items()}
-    inputs = prepare(windows, to_batch, cases.observed, dt)
+    inputs = prepare(windows, to_batch, cases.observed)
     key = jax.random.fold_in(jax.random.key(seed), start)
     for k, futures in enumerate(made):
       roll_out = sampled if k else greedy

@@ -31,9 +31,7 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
       t, step_key = at
       seen = context.features(state[:, None], alive[:, None], around, jnp)[:, 0]
       seen = seen.astype(jnp.float16).astype(jnp.float32) * keep  # as stored for training
-      place = jnp.where(alive[..., None], state[..., : motion.Y + 1], 0.0)
-      simulated = {"features_BxTxAxF": seen, "place_BxTxAx2": place}
-      batch = batch | {name: batch[name].at[:, t].set(x) for name, x in simulated.items() if name in batch}
+      batch = batch | {"features_BxTxAxF": batch["features_BxTxAxF"].at[:, t].set(seen)}
 
       def draw(slot, tokens):
         here = apply({"params": params}, batch | {"tokens_BxTxA": tokens})[:, t, slot]
@@ -51,18 +49,17 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
   return jax.jit(roll_out)
 
 
-def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> dict:
+def prepare(windows: Window, to_batch: Callable, observed: int) -> dict:
   """What `roll_out` needs of stacked windows [B, ...]; nothing in it depends on later frames.
 
   `to_batch` makes the model's batch of stacked windows; what it blanks in the features stays blank.
   """
-  mask, state = windows["mask_TxA"], windows["state_TxAxS"]
-  known = mask[:, observed - 1]
-  alive = known | mask[:, observed]
-  reached = motion.step(state[:, observed - 1], windows["tokens_TxA"][:, observed - 1], dt)
+  valid, mask, state = (windows[name] for name in ("valid_TxA", "mask_TxA", "state_TxAxS"))
+  alive = valid[:, observed]
   past = np.arange(mask.shape[1])[None, :, None] < observed
   causal = windows | {
     "tokens_TxA": np.where(past, windows["tokens_TxA"], 0),
+    "valid_TxA": np.where(past, valid, alive[:, None]),
     "mask_TxA": np.where(past, mask, alive[:, None]),
     "features_TxAxF": np.where(past[..., None], windows["features_TxAxF"], 0),
     "state_TxAxS": np.where(past[..., None], state, 0),
@@ -73,7 +70,7 @@ def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> di
   return {
     "batch": batch | {"features_BxTxAxF": batch["features_BxTxAxF"].astype(np.float32)},
     "around": surroundings(causal),
-    "state": np.where(known[..., None], reached, state[:, observed]).astype(np.float32),
+    "state": state[:, observed],
     "alive": alive,
     "keep": kept[:, 0].astype(np.float32),
   }

@@ -12,8 +12,13 @@ from data.errors import BadInput
 from experiments.config import Optimizer
 
 _TABLES = ("before", "last", "bias")
-_NO_DECAY = ("scale", "type", *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")))
-_PLAIN = (*_NO_DECAY, "input")  # what has no fan-in that grows with the width
+_NO_DECAY = (
+  "scale",
+  "type",
+  "stem_bias",
+  *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")),
+)
+_PLAIN = (*_NO_DECAY, "stem_up")  # what has no fan-in that grows with the width
 
 
 def schedule(config: Optimizer, steps: int) -> optax.Schedule:

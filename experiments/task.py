@@ -15,6 +15,7 @@ from objectives import next_token
 # Window arrays that training reads, and their names once stacked.
 FIELDS = {
   "tokens_TxA": "tokens_BxTxA",
+  "valid_TxA": "valid_BxTxA",
   "mask_TxA": "mask_BxTxA",
   "moving_A": "moving_BxA",
   "features_TxAxF": "features_BxTxAxF",
