@@ -109,7 +109,7 @@ def interrupt(
 ) -> None:
   """Starts the run and sends its last process a signal `delay_s` after it has begun and `step` was logged.
 
-  All processes must save and exit 42 after SIGTERM; none may believe itself done after SIGKILL.
+  All processes must save and exit 42 after SIGTERM or SIGINT; none may believe itself done after SIGKILL.
   """
   attempts = _starts(run)
   group = start(dataset, run, place)
@@ -130,7 +130,7 @@ def interrupt(
   codes = [process.returncode for process in group]
   stopped = all(code == 42 for code in codes)
   killed = codes[-1] == -signal.SIGKILL and not {0, 2, 42} & set(codes)
-  assert stopped if sent == signal.SIGTERM else killed, f"{sent.name} at {step}: {codes}\n{errors}"
+  assert killed if sent == signal.SIGKILL else stopped, f"{sent.name} at {step}: {codes}\n{errors}"
 
 
 def _starts(run: pathlib.Path) -> int:

@@ -30,7 +30,7 @@ def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path
 def test_two_processes_train_alike_and_stop_together(simulated, survivor):
   folder, _ = survivor
   run = folder / "stopped-2"
-  faults.interrupt(simulated, run, step=20, sent=signal.SIGTERM, delay_s=0, place=faults.TOGETHER)
+  faults.interrupt(simulated, run, step=20, sent=signal.SIGINT, delay_s=0, place=faults.TOGETHER)
   assert faults.largest_difference(folder / "untouched-1", run, 20) < 1e-5
   step, _ = faults.newest(run)  # on one device
   assert step == faults.last_step(run)
