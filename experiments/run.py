@@ -10,6 +10,7 @@ from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
+from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train, from_dict
 from experiments.loop import train as loop
@@ -42,6 +43,7 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
 
   Raises Preempted, Diverged, and BadInput for a bad config, dataset or directory.
   """
+  keep_freed_memory()
   with StopSignal() as stop:
     if group:
       group.join()
