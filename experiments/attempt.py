@@ -107,6 +107,11 @@ class Attempt:
     self.journal.close()
     self._clock()
 
+  def close(self) -> None:
+    """To be called however the attempt ends, before the directory is let go of."""
+    self.checkpoints.close()
+    self.journal.close()
+
   def _clock(self) -> None:
     now = time.monotonic()
     self.at.seconds, self._since = self.at.seconds + now - self._since, now

@@ -34,7 +34,7 @@ _SPARE = 2.5  # free space wanted before a save, over the bytes of the state
 
 
 class Checkpoints:
-  """The checkpoints of one run.
+  """The checkpoints of one run. Close it before letting go of the directory: a save may be under way.
 
   Args:
     directory: the run directory.
@@ -95,6 +95,14 @@ class Checkpoints:
       saving.result()
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices("drivetrain checkpoint")
+
+  def close(self) -> None:
+    """Ends the save under way, if any; its error is logged, for close is called while others are raised."""
+    saving, self._saving = self._saving, None
+    if saving is not None and (error := saving.exception()):
+      logging.error("%s", error)
+    self._thread.shutdown()
+    self._orbax.close()
 
   def restore_newest(self, abstract_state: Any) -> tuple[int, Any, dict] | None:
     """(step, state, meta) of the newest step whose every file matches its manifest; None in a fresh run.
