@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data import datasets, reader
-from experiments import attempt, checkpoints, loop
+from experiments import attempt, loop, manifest
 from experiments.attempt import Diverged
 from experiments.config import from_dict
 from experiments.configs import motion
@@ -145,13 +145,13 @@ def test_time_is_counted_over_all_attempts_without_what_lies_between(train, monk
 
 
 def test_a_run_that_fails_lets_go_of_its_directory_after_the_save_under_way(train, monkeypatch):
-  whole = checkpoints._digests
+  whole = manifest.digests
 
   def slow(*arguments):
     time.sleep(1)
     return whole(*arguments)
 
-  monkeypatch.setattr(checkpoints, "_digests", slow)
+  monkeypatch.setattr(manifest, "digests", slow)
   assert isinstance(train(range(0), stop=_FailsAfter6())[0], _Killed)
   assert (train.path / "run" / "manifests" / "6.json").exists()
 
