@@ -41,12 +41,14 @@ class Journal:
 
     tokens: supervised moves seen so far, this step included.
     """
-    record: dict[str, Any] = {"step": step, "learning_rate": float(self._rate(step - 1))}
-    if not values["finite"]:
-      self._run.append_metrics(record | {"event": "non-finite step skipped"})
+    finite = bool(values["finite"])
+    self.loss = values["loss"] if finite else self.loss
+    if finite and step % self._every:
       return
-    self.loss = values["loss"]
-    if step % self._every == 0:
+    record: dict[str, Any] = {"step": step, "learning_rate": float(self._rate(step - 1))}
+    if not finite:
+      self._run.append_metrics(record | {"event": "non-finite step skipped"})
+    else:
       record |= {"tokens": tokens} | {name: values[name] for name in _SHOWN}
       self._run.append_metrics(record)
       if self._board:
