@@ -6,7 +6,6 @@ futures, agent by agent; the K forecasts are the first --samples of them. "likel
 every agent instead. Writes OUT/forecast.json.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -31,10 +30,11 @@ _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 
 
 def main() -> int:
-  from data.files import write_json_atomic
+  from data.files import require_directory, write_json_atomic
   from evaluation.cases import make_cases
   from experiments import run as runs
 
+  out = require_directory(_OUT.value, "--out") / "forecast.json"
   run = runs.open_run(_RUN.value, _DATASET.value)
   split = _SPLIT.value or run.config.data.eval_split
   cases = make_cases(
@@ -55,7 +55,6 @@ def main() -> int:
     "split": split,
     "seed": _SEED.value,
   }
-  out = pathlib.Path(_OUT.value) / "forecast.json"
   write_json_atomic(out, result)
   print(table(result))
   print(out)
