@@ -31,10 +31,11 @@ _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 
 def main() -> int:
   from data.files import require_directory, write_json_atomic
+
+  out = require_directory(_OUT.value, "--out") / "forecast.json"
   from evaluation.cases import make_cases
   from experiments import run as runs
 
-  out = require_directory(_OUT.value, "--out") / "forecast.json"
   run = runs.open_run(_RUN.value, _DATASET.value)
   split = _SPLIT.value or run.config.data.eval_split
   cases = make_cases(

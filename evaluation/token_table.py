@@ -19,14 +19,15 @@ _CHUNK = 256  # windows read at once
 
 
 def main() -> int:
+  from data.files import require_directory, write_json_atomic
+
+  out = require_directory(_OUT.value, "--out") / "tokens.json"
   import numpy as np
 
-  from data.files import require_directory, write_json_atomic
   from data.reader import WindowSource
   from evaluation import baselines
   from experiments import run as runs
 
-  out = require_directory(_OUT.value, "--out") / "tokens.json"
   run = runs.open_run(_RUN.value)
 
   def windows(split: str) -> Iterator[dict[str, Any]]:
