@@ -17,8 +17,14 @@ from data.files import require_free_space, sha256, write_json_atomic
 from data.schema import SCHEMA_VERSION, Scene
 from data.windows import Window, WindowConfig
 
-_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384}
-_TOGETHER = 256  # records handed to TFDS at once: it rewrites its metadata each time
+_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384, "rollouts": 16384}
+# Group size 1: a damaged byte costs one record. Windows are read once per epoch and run, on cores that also train:
+# unpacking them takes longer than reading them does, so they stay as they are, at three times the size.
+_OPTIONS = {
+  "scenes": "group_size:1",
+  "windows": "group_size:1,uncompressed",
+  "rollouts": "group_size:1",
+}
 _FREE_BYTES = 256 * 2**20
 _FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota exceeded", "File too large")
 
@@ -84,11 +90,12 @@ def write_dataset(
 def _write_records(partial, examples, window: WindowConfig, splits) -> dict[str, dict[str, int]]:
   writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in KINDS}
   counts = {name: Counter(scenes=0, windows=0, tokens=0) for name in splits}
-  row = records.row_dtype(window.spec)
+  rows = {kind: records.row_dtype(spec) for kind, spec in window.parts.items()}
   for split, scene, windows in examples:
     writers["scenes"].add(split, records.encode_scene(scene))
     for each in windows:
-      writers["windows"].add(split, records.encode_window(each, row))
+      for kind, row in rows.items():
+        writers[kind].add(split, records.encode_window(each, row))
     tokens = int(sum(each["mask_TxA"].sum() for each in windows))
     counts[split].update(scenes=1, windows=len(windows), tokens=tokens)
   for writer in writers.values():
@@ -97,32 +104,67 @@ def _write_records(partial, examples, window: WindowConfig, splits) -> dict[str,
 
 
 class _Writer:
-  """Byte strings to a TFDS dataset with the single feature "record"."""
+  """Byte strings to a TFDS dataset with the single feature "record".
 
-  def __init__(self, directory: pathlib.Path, name: str, splits: tuple[str, ...]):
+  The shards are written here, since TFDS's own writer knows no options; TFDS describes and finds them.
+  """
+
+  def __init__(self, directory: pathlib.Path, kind: str, splits: tuple[str, ...]):
     import tensorflow_datasets as tfds
+    from array_record.python import array_record_module
+    from tensorflow_datasets.proto import tf_example_pb2
 
     directory.mkdir(parents=True)
-    identity = tfds.core.dataset_info.DatasetIdentity(
-      name=name,
-      version=tfds.core.Version(VERSION),
-      data_dir=str(directory),
-      module_name="data.datasets",
-    )
-    info = tfds.core.DatasetInfo(
-      builder=identity,
-      features=tfds.features.FeaturesDict({"record": tfds.features.Tensor(shape=(), dtype=np.object_)}),
-    )
-    self._writer = tfds.core.SequentialWriter(info, _RECORDS_PER_SHARD[name], file_format="array_record")
-    self._writer.initialize_splits(list(splits))
-    self._waiting: dict[str, list[dict[str, bytes]]] = {split: [] for split in splits}
+    self._directory, self._kind = directory, kind
+    self._lengths: dict[str, list[int]] = {split: [] for split in splits}  # records of every shard
+    self._bytes = dict.fromkeys(splits, 0)
+    self._shards: dict[str, Any] = {}  # the one of each split that is being written
+    self._files = {
+      split: tfds.core.ShardedFileTemplate(
+        data_dir=directory,
+        dataset_name=kind,
+        split=split,
+        filetype_suffix="array_record",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+      )
+      for split in splits
+    }
+    self._open = array_record_module.ArrayRecordWriter
+    self._example = tf_example_pb2.Example
 
   def add(self, split: str, record: bytes) -> None:
-    self._waiting[split].append({"record": record})
-    if len(self._waiting[split]) >= _TOGETHER:
-      self._writer.add_examples({split: self._waiting[split]})
-      self._waiting[split] = []
+    lengths = self._lengths[split]
+    if not lengths or lengths[-1] == _RECORDS_PER_SHARD[self._kind]:
+      if lengths:
+        self._shards.pop(split).close()
+      path = self._files[split].sharded_filepath(shard_index=len(lengths), num_shards=None)
+      self._shards[split] = self._open(str(path), _OPTIONS[self._kind])
+      lengths.append(0)
+    example = self._example()
+    example.features.feature["record"].bytes_list.value.append(record)
+    encoded = example.SerializeToString()
+    self._shards[split].write(encoded)
+    lengths[-1] += 1
+    self._bytes[split] += len(encoded)
 
   def close(self) -> None:
-    self._writer.add_examples(self._waiting)
-    self._writer.close_all()
+    import tensorflow_datasets as tfds
+
+    for shard in self._shards.values():
+      shard.close()
+    info = tfds.core.DatasetInfo(
+      builder=tfds.core.dataset_info.DatasetIdentity(
+        name=self._kind,
+        version=tfds.core.Version(VERSION),
+        data_dir=str(self._directory),
+        module_name="data.datasets",
+      ),
+      features=tfds.features.FeaturesDict({"record": tfds.features.Tensor(shape=(), dtype=np.object_)}),
+    )
+    info.set_file_format("array_record")
+    splits = [
+      tfds.core.SplitInfo(split, lengths, self._bytes[split], self._files[split])
+      for split, lengths in self._lengths.items()
+    ]
+    info.set_splits(tfds.core.SplitDict(splits))
+    info.write_to_directory(self._directory)

@@ -2,7 +2,8 @@
 
   OUT/dataset.json      the manifest below; written last, so that its presence means a whole dataset
   OUT/scenes/1.0.0/     TFDS, one record per scene      (data.records.encode_scene)
-  OUT/windows/1.0.0/    TFDS, one record per window     (data.records.encode_window)
+  OUT/windows/1.0.0/    TFDS, one record per window     (data.records.encode_window): what training reads
+  OUT/rollouts/1.0.0/   TFDS, one record per window, in the same order: what a roll-out needs besides
 
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
@@ -27,9 +28,9 @@ from data.files import canonical_json, read_json, sha256
 from data.schema import SCHEMA_VERSION, Scene
 from data.windows import WindowConfig
 
-FORMAT_VERSION = 2
-KINDS = ("scenes", "windows")
-VERSION = "1.0.0"  # of the two TFDS datasets, which name their folder by it
+FORMAT_VERSION = 3
+KINDS = ("scenes", "windows", "rollouts")
+VERSION = "1.0.0"  # of the TFDS datasets, which name their folder by it
 REBUILD = "build the dataset again with data.build"
 
 
@@ -52,10 +53,10 @@ class Dataset:
   damaged: tuple[str, ...]
 
   def records(self, kind: str, split: str) -> "Records":
-    """Random access to the encoded "scenes" or "windows" of a split."""
-    counts = self.manifest["splits"]
-    if not counts.get(split, {}).get(kind):
-      known = ", ".join(name for name in counts if counts[name][kind])
+    """Random access to the encoded "scenes", "windows" or "rollouts" of a split."""
+    counts, counted = self.manifest["splits"], "scenes" if kind == "scenes" else "windows"
+    if not counts.get(split, {}).get(counted):
+      known = ", ".join(name for name in counts if counts[name][counted])
       raise BadInput(f"split {split!r} holds no {kind}", self.path, f"choose one of {known}")
     return Records(self.path / kind / VERSION, split)
 

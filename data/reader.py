@@ -1,10 +1,12 @@
 """Windows from disk to batches, by Grain: shuffled, endless, resumable at any global sample.
 
-The order is one endless stream of window indices (shuffle, then repeat); process i of n takes every n-th
-element from i on, and batches of size / n. The global batch of a step is therefore the same set of windows
-for every n that divides the batch, and a position is a single number: windows consumed over all processes.
+The order is one endless stream of window indices (each epoch a permutation of its own); process i of n takes
+every n-th element from i on, and batches of size / n. The global batch of a step is therefore the same set of
+windows for every n that divides the batch, and a position is a single number: windows consumed over all processes.
 """
 
+import dataclasses
+import functools
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -12,12 +14,13 @@ import grain
 import numpy as np
 
 from data import records
-from data.datasets import REBUILD, Dataset
+from data.datasets import REBUILD, Dataset, Records
 from data.errors import BadInput
 
 _BAD_SHARE = 1e-4  # of a split's records may be unreadable, but always at least one
-_EPOCHS = 1_000_000  # endless in practice, yet the stream keeps a length that fits an index
-_AHEAD = 8  # batches prepared in advance
+_ENDLESS = 2**53  # reads; the stream keeps a length that fits an index
+_TOGETHER = 32  # windows read at once: to hand over two takes longer than to read them
+_AHEAD = 4  # reads in advance
 
 
 class WindowSource:
@@ -34,11 +37,17 @@ class WindowSource:
   """
 
   def __init__(self, dataset: Dataset, split: str, fields: Iterable[str], limit: int = 0):
-    self._records = dataset.records("windows", split)
+    self._fields = tuple(fields)
     self._where = f"{dataset.path}/windows, {split}"
+    self._parts = []
+    for kind, spec in dataset.window.parts.items():
+      if wanted := [name for name in self._fields if name in spec]:
+        self._parts.append(_Part(dataset.records(kind, split), records.row_dtype(spec), wanted))
     counts = dataset.manifest["splits"][split]
-    if len(self._records) != counts["windows"]:
-      raise BadInput(f"{len(self._records)} windows, {counts['windows']} were written", self._where, REBUILD)
+    for part in self._parts:
+      if len(part.records) != counts["windows"]:
+        found = f"{len(part.records)} records of {', '.join(part.fields)}"
+        raise BadInput(f"{found}, {counts['windows']} were written", self._where, REBUILD)
     if limit > counts["windows"]:
       raise BadInput(
         f"{limit} windows wanted, {counts['windows']} exist", self._where, "lower unique_windows"
@@ -48,8 +57,6 @@ class WindowSource:
     self._length = limit or counts["windows"]
     self.tokens_per_window = counts["tokens"] / counts["windows"]
     self.tokens = self._length * self.tokens_per_window
-    self._row = records.row_dtype(dataset.window.spec)
-    self._fields = tuple(fields)
     self._bad: set[int] = set()
     self._lock = threading.Lock()
 
@@ -62,20 +69,22 @@ class WindowSource:
 
   def stacked(self, indices: np.ndarray) -> dict[str, np.ndarray]:
     """The windows at `indices`, stacked by field: [len(indices), ...]."""
-    rows = np.frombuffer(b"".join(self._read(int(index)) for index in indices), self._row)
-    return {name: np.ascontiguousarray(rows[name]) for name in self._fields}
+    encoded = zip(*(self._read(int(index)) for index in indices), strict=True)
+    found: dict[str, np.ndarray] = {}
+    for part, rows in zip(self._parts, encoded, strict=True):
+      table = np.frombuffer(b"".join(rows), part.row)
+      found |= {name: np.ascontiguousarray(table[name]) for name in part.fields}
+    return {name: found[name] for name in self._fields}
 
-  def _read(self, index: int) -> bytes:
-    """The record, or the next readable one."""
+  def _read(self, index: int) -> list[bytes]:
+    """The records of the window, one of each part, or of the next that is readable in all of them."""
     for attempt in range(self._length):
       place = (index + attempt) % self._length
       if place in self._bad:
         continue
+      stored = place if self._places is None else int(self._places[place])
       try:
-        record = self._records[place if self._places is None else int(self._places[place])]
-        if len(record) == self._row.itemsize:
-          return record
-        self._reject(place, f"{len(record)} bytes instead of {self._row.itemsize}")
+        return [part.read(stored) for part in self._parts]
       except RuntimeError as error:
         self._reject(place, str(error))
     raise BadInput("no record is readable", self._where, REBUILD)
@@ -86,6 +95,22 @@ class WindowSource:
       if len(self._bad) > max(1, _BAD_SHARE * self._length):
         what = f"{len(self._bad)} of {self._length} records are unreadable (the last: {why})"
         raise BadInput(what, self._where, REBUILD)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """The records of one kind, and the wanted fields among those they hold."""
+
+  records: Records
+  row: np.dtype
+  fields: list[str]
+
+  def read(self, place: int) -> bytes:
+    """Raises RuntimeError when the record is damaged."""
+    record = self.records[place]
+    if len(record) != self.row.itemsize:
+      raise RuntimeError(f"{len(record)} bytes instead of {self.row.itemsize}")
+    return record
 
 
 def batches(
@@ -106,7 +131,23 @@ def batches(
     raise BadInput(
       f"batch {batch_size} is not a multiple of {processes} processes", "config", "change one of them"
     )
-  order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_EPOCHS)
-  mine = order[start + process :: processes].batch(batch_size // processes).map(source.stacked)
+  size = batch_size // processes
+  count = size * max(1, _TOGETHER // size)
+
+  @functools.lru_cache(maxsize=2)  # reads ahead lie on both sides of an epoch's end
+  def order(epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(len(source))
+
+  def read(number: int) -> dict[str, np.ndarray]:
+    """The windows of several batches at once."""
+    sample = start + process + processes * (number * count + np.arange(count))
+    epochs, places = np.divmod(sample, len(source))
+    return source.stacked(np.concatenate([order(e)[places[epochs == e]] for e in np.unique(epochs)]))
+
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD if threads else 0)
-  return iter(mine.to_iter_dataset(options))
+  reads = grain.MapDataset.range(_ENDLESS).map(read).to_iter_dataset(options)
+  return (
+    {name: value[row : row + size] for name, value in read.items()}
+    for read in reads
+    for row in range(0, count, size)
+  )

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from data import context, lanes, motion
+from data import context, lanes, motion, records
 from data.errors import BadInput
 from data.schema import LaneType, Scene, Signal
 
@@ -36,30 +36,41 @@ class WindowConfig:
   least_moves: int
 
   @property
-  def spec(self) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name to (shape, dtype) of every array of a window; units as in data.context and data.motion."""
+  def parts(self) -> dict[str, records.Spec]:
+    """Kind of record to the arrays it holds, name to (shape, dtype); units as in data.context and data.motion.
+
+    Training reads "windows" alone; "rollouts" holds what a roll-out needs besides, of the same windows.
+    """
     t, a, p, q = self.steps, self.agents, self.points, self.stops
     return {
-      "tokens_TxA": ((t, a), np.int16),
-      "valid_TxA": ((t, a), np.bool_),  # the agent is there and seen by others
-      "mask_TxA": ((t, a), np.bool_),  # its move exists and is supervised
-      "moving_A": ((a,), np.bool_),
-      "features_TxAxF": ((t, a, context.FEATURES), np.float16),
-      "group_A": ((a,), np.uint8),  # 0: empty slot
-      "type_A": ((a,), np.uint8),
-      "domain": ((), np.uint8),
-      # What a roll-out needs besides; training does not read it.
-      "agent_A": ((a,), np.int32),  # its column in the scene
-      "state_TxAxS": ((t, a, motion.STATE), np.float32),
-      "truth_TxAx2": ((t + 1, a, 2), np.float32),  # logged positions, not quantised
-      "size_Ax2": ((a, 2), np.float32),
-      "path_AxPx2": ((a, p, 2), np.float32),
-      "spacing_A": ((a,), np.float32),
-      "limit_AxP": ((a, p), np.float16),
-      "junction_AxP": ((a, p), np.uint8),
-      "stop_AxQ": ((a, q), np.float32),
-      "signal_TxAxQ": ((t, a, q), np.uint8),
+      "windows": {
+        "tokens_TxA": ((t, a), np.int16),
+        "valid_TxA": ((t, a), np.bool_),  # the agent is there and seen by others
+        "mask_TxA": ((t, a), np.bool_),  # its move exists and is supervised
+        "moving_A": ((a,), np.bool_),
+        "features_TxAxF": ((t, a, context.FEATURES), np.float16),
+        "group_A": ((a,), np.uint8),  # 0: empty slot
+        "type_A": ((a,), np.uint8),
+        "domain": ((), np.uint8),
+      },
+      "rollouts": {
+        "agent_A": ((a,), np.int32),  # its column in the scene
+        "state_TxAxS": ((t, a, motion.STATE), np.float32),
+        "truth_TxAx2": ((t + 1, a, 2), np.float32),  # logged positions, not quantised
+        "size_Ax2": ((a, 2), np.float32),
+        "path_AxPx2": ((a, p, 2), np.float32),
+        "spacing_A": ((a,), np.float32),
+        "limit_AxP": ((a, p), np.float16),
+        "junction_AxP": ((a, p), np.uint8),
+        "stop_AxQ": ((a, q), np.float32),
+        "signal_TxAxQ": ((t, a, q), np.uint8),
+      },
     }
+
+  @property
+  def spec(self) -> records.Spec:
+    """Every array of a window, over all parts."""
+    return {name: kind for part in self.parts.values() for name, kind in part.items()}
 
 
 def windows_of(scene: Scene, config: WindowConfig, domain: int) -> list[Window]:

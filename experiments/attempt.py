@@ -49,19 +49,19 @@ class Attempt:
   def __init__(self, run: RunDirectory, setup: Setup):
     self._run, self._setup, self._since = run, setup, time.monotonic()
     self.checkpoints = Checkpoints(run.path, setup.config.checkpoint.keep)
-    self.journal = Journal(run, setup.config.log_every, setup.rate)
+    self.journal = Journal(run, setup.config.log_every, setup.rate, setup.config.tensorboard)
     self._restore()
     self._batches = stream(setup, self.at.samples)
 
   def _restore(self) -> None:
-    """Takes the newest verified checkpoint onto the present mesh, or starts; forgets what was logged later."""
+    """Takes the newest verified checkpoint onto the present mesh, or starts; the journal goes back to it."""
     restored = self.checkpoints.restore_newest(self._setup.spec)
     if restored is None:
       self.state, self.at = self._setup.init(self._setup.key), Position()
     else:
       self.state, self.at = restored[1], Position(**restored[2])
     self.done = self.saved = int(self.state["step"])
-    self._run.supersede(self.done)
+    self.journal.resume(self.done)
     self._late: tuple[int, dict[str, jax.Array]] | None = None
 
   def advance(self) -> None:
@@ -102,9 +102,15 @@ class Attempt:
       self.saved = self.done
 
   def finish(self) -> None:
-    """Waits until the last save is on disk."""
+    """Waits until the last save and all records are on disk."""
     self.checkpoints.wait()
+    self.journal.close()
     self._clock()
+
+  def close(self) -> None:
+    """To be called however the attempt ends, before the directory is let go of."""
+    self.checkpoints.close()
+    self.journal.close()
 
   def _clock(self) -> None:
     now = time.monotonic()

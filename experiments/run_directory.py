@@ -3,7 +3,7 @@
 config.json       the resolved config of the first start; the directory belongs to its identity for ever
 provenance.json   dataset, revision, packages, devices, argv of the first start; under "restarts" of the others
 attempts.jsonl    one record per start and per orderly end; a killed attempt has no end
-metrics.jsonl     one record per logged step, in step order
+metrics.jsonl     one record per logged step, in step order; tb/ the same for TensorBoard, when asked for
 checkpoints/, manifests/, quarantine/    see experiments/checkpoints.py
 result.json       the row of the run table, written last: it exists exactly when the run is done
 lock              held (flock) by the process that writes here

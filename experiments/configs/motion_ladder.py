@@ -1,4 +1,4 @@
-"""The fuller ladder: five budgets over two decades, five sizes each, three seeds at the middle size.
+"""The fuller ladder: five budgets over two decades, five sizes each, more seeds in the middle.
 
 Policies: the learning rate and the batch of experiments/configs/motion.py, with muP; the rate is chosen on the tuning
 split (experiments/configs/motion_rate.py). Expected, and its cost: results/ladder.
@@ -22,6 +22,7 @@ LADDER = {
   1.5e11: (8, 12, 16, 24, 32),
   5e11: (12, 16, 24, 32, 40),
 }
+SEEDS = (1, 2, 3, 2, 1)  # by size, most where the minimum is
 LARGER = (32, 2e12)
 TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
@@ -43,5 +44,5 @@ def sweep(variant: str = "") -> list[dict]:
     isoflop.point(width, flops, seed)
     for flops, widths in ladder.items()
     for place, width in enumerate(widths)
-    for seed in ((0, 1, 2) if place == 2 else (0,))
+    for seed in range(SEEDS[place])
   ]

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from data import dataset_writer, datasets, records, schema
@@ -57,9 +58,27 @@ def test_manifest_counts_and_records_stand_alone(made):
     tokens = sum(int(w["mask_TxA"].sum()) for w in windows)
     counts = dataset.manifest["splits"][split]
     assert counts == {"scenes": 4, "windows": len(windows), "tokens": tokens} and tokens > 0
-  reader = array_record_module.ArrayRecordReader(str(tiny_datasets.shard(made)))
-  assert "group_size:1," in reader.writer_options_string()
-  reader.close()
+  for kind, packed in (("scenes", True), ("windows", False), ("rollouts", True)):
+    reader = array_record_module.ArrayRecordReader(str(tiny_datasets.shard(made, kind)))
+    assert "group_size:1," in reader.writer_options_string()
+    assert ("uncompressed" not in reader.writer_options_string()) == packed
+    reader.close()
+
+
+def test_many_records_go_into_shards_that_tfds_finds_in_order(tmp_path, monkeypatch):
+  monkeypatch.setattr(dataset_writer, "_RECORDS_PER_SHARD", {"scenes": 1, "windows": 3, "rollouts": 4})
+  windows = tiny_datasets.numbered_windows(10)
+  examples = [("train", next(tiny_datasets.scene_examples(1))[1], windows)]
+  tiny_datasets.write(tmp_path / "d", examples, ("train",))
+  dataset = datasets.open_dataset(tmp_path / "d")
+  for kind, shards in (("windows", 4), ("rollouts", 3)):
+    assert len(list((dataset.path / kind / "1.0.0").glob("*.array_record-*"))) == shards
+    builder = tfds.builder_from_directory(str(dataset.path / kind / "1.0.0"))
+    assert builder.info.splits["train"].num_examples == 10
+    row = records.row_dtype(dataset.window.parts[kind])
+    wanted = [records.encode_window(window, row) for window in windows]
+    assert [example["record"] for example in builder.as_data_source("train")] == wanted
+    assert [dataset.records(kind, "train")[index] for index in range(10)] == wanted
 
 
 def test_same_examples_same_bytes(made, tmp_path):
@@ -142,6 +161,7 @@ def _python(code: str, *args) -> subprocess.CompletedProcess:
   [
     ({"schema_version": 0}, f"schema_version is 0, this version reads {schema.SCHEMA_VERSION}"),
     ({"format_version": None}, "format_version is None"),
+    ({"format_version": 2}, "format_version is 2, this version reads 3; build the dataset again"),
     ({"tokens_fingerprint": "abc"}, "tokens_fingerprint is abc"),
     ({"domains": ["other"]}, "does not match its own fingerprint"),
     ({"files": {}}, "does not match its own fingerprint"),

@@ -1,5 +1,6 @@
 """The reader: one order for any number of processes, exact resume, counted skips."""
 
+import dataclasses
 import functools
 import itertools
 import shutil
@@ -103,9 +104,44 @@ def test_limits_are_nested_and_drawn_from_the_whole_split(made):
     reader.WindowSource(dataset, "train", FIELDS, COUNT + 1)
 
 
-def damage(dataset, numbers) -> None:
+def test_training_fields_are_read_without_the_rest_and_all_fields_together(made, tmp_path):
+  copy = shutil.copytree(made, tmp_path / "d")
+  dataset, windows = datasets.open_dataset(copy), tiny_datasets.numbered_windows(COUNT)
+  some = np.array([7, 0, 49, 7])
+  for fields in (("truth_TxAx2", "tokens_TxA", "size_Ax2"), ("limit_AxP",)):
+    stacked = reader.WindowSource(dataset, "train", fields).stacked(some)
+    assert tuple(stacked) == fields
+    for name in fields:
+      np.testing.assert_array_equal(stacked[name], np.stack([windows[i][name] for i in some]))
+  shutil.rmtree(copy / "rollouts")
+  training = reader.WindowSource(dataset, "train", dataset.window.parts["windows"])
+  assert tiny_datasets.number_of(training.stacked(some)) == some.tolist()
+
+
+def test_parts_of_different_length_are_refused(made, monkeypatch):
+  dataset, whole = datasets.open_dataset(made), datasets.Dataset.records
+
+  def short(self, kind, split):
+    return whole(self, kind, split) if kind == "windows" else [b""] * (COUNT - 1)
+
+  monkeypatch.setattr(datasets.Dataset, "records", short)
+  reader.WindowSource(dataset, "train", FIELDS)
+  with pytest.raises(BadInput, match="49 records of truth_TxAx2, 50 were written"):
+    reader.WindowSource(dataset, "train", (*FIELDS, "truth_TxAx2"))
+
+
+def test_batches_of_every_size_follow_one_order(source):
+  """Several batches are read at once; where one read ends must not show."""
+  whole = [number for batch in steps(source, 200, 1) for number in batch]
+  for size in (2, 3, 7, reader._TOGETHER, reader._TOGETHER + 1, 2 * reader._TOGETHER):
+    found = steps(source, 200 // size, size, start=0, threads=2)
+    assert [number for batch in found for number in batch] == whole[: 200 // size * size]
+    assert {len(batch) for batch in found} == {size}
+
+
+def damage(dataset, numbers, kind="windows") -> None:
   """Flips bits until exactly the records with these numbers are unreadable."""
-  path = tiny_datasets.shard(dataset)
+  path = tiny_datasets.shard(dataset, kind)
   for offset in range(0, path.stat().st_size, 700):
     tiny_datasets.flip(path, offset)
     if not (bad := tiny_datasets.unreadable(path)) or not bad <= set(numbers):
@@ -129,17 +165,34 @@ def test_a_damaged_record_is_replaced_by_the_next_and_counted(made, source, tmp_
   np.testing.assert_array_equal(whole["features_TxAxF"][-1], whole["features_TxAxF"][0])
 
 
+def test_a_window_damaged_in_one_part_is_replaced_in_all(made, tmp_path):
+  copy = shutil.copytree(made, tmp_path / "d")
+  damage(copy, [4], "rollouts")
+  dataset, windows = datasets.open_dataset(copy), tiny_datasets.numbered_windows(COUNT)
+  fields = ("tokens_TxA", "truth_TxAx2")
+  torn = reader.WindowSource(dataset, "train", fields)
+  stacked = torn.stacked(np.array([3, 4, 5]))
+  assert tiny_datasets.number_of(stacked) == [3, 5, 5] and torn.skipped == 1
+  for name in fields:
+    np.testing.assert_array_equal(stacked[name], np.stack([windows[i][name] for i in (3, 5, 5)]))
+  training = reader.WindowSource(dataset, "train", FIELDS)
+  assert tiny_datasets.number_of(training.stacked(np.arange(COUNT))) == list(range(COUNT))
+  assert training.skipped == 0
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 def test_more_than_the_bound_stops_the_run(made, tmp_path, threads):
   copy = shutil.copytree(made, tmp_path / "d")
   damage(copy, [3, 30])
   torn = reader.WindowSource(datasets.open_dataset(copy), "train", FIELDS)
   with pytest.raises(BadInput, match="2 of 50 records are unreadable"):
-    steps(torn, 13, 4, threads=threads)
+    steps(torn, 100, 4, threads=threads)
 
 
 def test_a_record_of_another_length_is_not_read_as_a_window(made, monkeypatch):
   torn = reader.WindowSource(datasets.open_dataset(made), "train", FIELDS)
-  monkeypatch.setattr(torn, "_records", {n: b"\0" * (torn._row.itemsize - (n == 2)) for n in range(COUNT)})
+  size = torn._parts[0].row.itemsize
+  short = {n: b"\0" * (size - (n == 2)) for n in range(COUNT)}
+  monkeypatch.setattr(torn, "_parts", [dataclasses.replace(torn._parts[0], records=short)])
   torn.stacked(np.arange(COUNT))
   assert torn.skipped == 1

@@ -232,22 +232,13 @@ def flip(run: pathlib.Path, folder: pathlib.Path, flips: int, rng: random.Random
 
 def abstract_state(run: pathlib.Path):
   """The state that the training program of `run` would restore, on the first device."""
-  import jax
-
   from data import datasets
-  from experiments import mesh as meshes
   from experiments.config import from_dict
-  from experiments.optimizer import make_optimizer
+  from experiments.run import describe
   from experiments.run_directory import read_config
-  from experiments.step import abstract_state as describe
-  from experiments.task import make_task
 
   config = from_dict(read_config(run))
-  dataset = datasets.open_dataset(config.data.dataset)
-  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
-  tx = make_optimizer(config.optimizer, 100, config.model.width)
-  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
-  return describe(task.model.init, tx, mesh, task.to_batch(dataset.example()), jax.random.key(0))[0]
+  return describe(config, datasets.open_dataset(config.data.dataset))[1]
 
 
 def newest(run: pathlib.Path):

@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import time
 import types
 
 import numpy as np
 import pytest
 
 from data import datasets, reader
-from experiments import attempt, loop
+from experiments import attempt, loop, manifest
 from experiments.attempt import Diverged
 from experiments.config import from_dict
 from experiments.configs import motion
@@ -141,6 +142,25 @@ def test_time_is_counted_over_all_attempts_without_what_lies_between(train, monk
   row, _ = train(range(0))
   assert saved["seconds"] + 2 * (STEPS - 9) <= row["seconds"] < 3 * STEPS
   assert row["data_wait_share"] == STEPS / row["seconds"]
+
+
+def test_a_run_that_fails_lets_go_of_its_directory_after_the_save_under_way(train, monkeypatch):
+  whole = manifest.digests
+
+  def slow(*arguments):
+    time.sleep(1)
+    return whole(*arguments)
+
+  monkeypatch.setattr(manifest, "digests", slow)
+  assert isinstance(train(range(0), stop=_FailsAfter6())[0], _Killed)
+  assert (train.path / "run" / "manifests" / "6.json").exists()
+
+
+class _FailsAfter6:
+  def requested(self, step):
+    if step > 6:
+      raise _Killed
+    return False
 
 
 class _StopAt9:
