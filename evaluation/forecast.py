@@ -6,7 +6,6 @@ futures, agent by agent; the K forecasts are the first --samples of them. "likel
 every agent instead. Writes OUT/forecast.json.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -31,7 +30,9 @@ _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 
 
 def main() -> int:
-  from data.files import write_json_atomic
+  from data.files import require_directory, write_json_atomic
+
+  out = require_directory(_OUT.value, "--out") / "forecast.json"
   from evaluation.cases import make_cases
   from experiments import run as runs
 
@@ -55,7 +56,6 @@ def main() -> int:
     "split": split,
     "seed": _SEED.value,
   }
-  out = pathlib.Path(_OUT.value) / "forecast.json"
   write_json_atomic(out, result)
   print(table(result))
   print(out)

@@ -2,12 +2,11 @@
 
 Run the same command again to continue: finished trials are kept, killed ones resume from their checkpoints.
 W/trials.jsonl lists the trials, W/runs/<id> holds their run directories, W/logs/<id>.log what they printed.
---config.key=value holds for every trial.
+--config.key=value holds for every trial, and is refused for a key that the sweep itself sets to another value.
 """
 
 from absl import flags
 
-from data.errors import BadInput
 from experiments import program
 
 MODULE = "experiments.train"
@@ -17,16 +16,12 @@ _CONFIG = program.define_config()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the sweep; created, or continued.", required=True
 )
-_ENGINE = flags.DEFINE_enum(
-  "engine", "local", ["local", "snakemake", "skypilot", "jobset"], "What runs the trials."
-)
+_ENGINE = flags.DEFINE_enum("engine", "local", ["local"], "What runs the trials: this machine.")
 _SLOTS = flags.DEFINE_integer("slots", 2, "Trials at a time; processors are shared equally.", lower_bound=1)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the trials and stop.")
 
 
 def main() -> int:
-  if _ENGINE.value != "local":
-    raise BadInput(f"{_ENGINE.value} comes with the sweeps extra", "--engine", "use --engine=local")
   from ml_collections import config_flags
 
   program.config_dict(_CONFIG)

@@ -60,7 +60,8 @@ def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str)
     base: overrides that every trial shares.
     module: the program a trial runs.
 
-  Raises BadInput for a file without sweep(), an unknown key, a value of the wrong type, two equal trials.
+  Raises BadInput for a file without sweep(), an unknown key, a value of the wrong type, two equal trials, a key
+  that `base` and a point of the sweep want to have different values.
   """
   where = f"{config_file}:{variant}" if variant else config_file
   space = runpy.run_path(config_file)
@@ -71,6 +72,11 @@ def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str)
   for number, point in enumerate(space["sweep"](*arguments)):
     about = {key.removeprefix("trial."): value for key, value in point.items() if key.startswith("trial.")}
     own = {key: value for key, value in point.items() if not key.startswith("trial.")}
+    for key in base.keys() & own.keys():
+      if base[key] != own[key]:
+        what = f"sets every trial to {base[key]!r}, but sweep point {number} to {own[key]!r}"
+        remedy = f"leave the flag out, or change sweep() in {config_file}"
+        raise BadInput(what, f"--config.{key}", remedy)
     overrides = {**base, **own}
     config = space["get_config"](*arguments)
     for key, value in overrides.items():

@@ -7,13 +7,16 @@ Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.165
   python -m experiments.train --config=experiments/configs/motion.py --config.data.dataset=build/sumo \
     --workdir=build/run
 
-Variants: a width ("w8": one rule from about 2 thousand parameters, "w8", to tens of millions, "w512", and
-billions, "w4096"), "tiny" (20 seconds).
+Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens of millions, "w512", and billions,
+"w4096"), "tiny" (20 seconds). What it reaches: results/README.md.
 """
 
 import math
+import re
 
 from ml_collections import ConfigDict
+
+from experiments.configs import variants
 
 
 def depth(width: int) -> int:
@@ -41,6 +44,9 @@ def learning_rate(tokens: int) -> float:
 
 
 def get_config(variant: str = "w32") -> ConfigDict:
+  variant = variant or "w32"
+  if not re.fullmatch(r"w[1-9]\d*", variant):
+    variants.require(variant, ("tiny", "w8", "w32", "w128", "w512"), __file__)
   width = 8 if variant == "tiny" else int(variant.removeprefix("w"))
   tokens = 100_000 if variant == "tiny" else 2_000_000
   return ConfigDict(

@@ -1,8 +1,7 @@
 """The fuller ladder: five budgets over two decades, five sizes each, more seeds in the middle.
 
-Policies: learning rate by the data, with muP, chosen on the tuning split (experiments/configs/motion_rate.py);
-batch of one window up to 2.25 M moves, then as the square root of the data; cosine to 5 %.
-Expected: results/ladder/README.md. Cost: about 25 minutes on two idle cores, the larger run 5 more.
+Policies: the learning rate and the batch of experiments/configs/motion.py, with muP; the rate is chosen on the tuning
+split (experiments/configs/motion_rate.py). Expected, and its cost: results/ladder.
 
   python -m data.build --source=sumo --scenes_per_domain=56 --seed=1 --fractions=0.88,0.03,0.09 --out=build/ladder_data
   python -m scaling.sweep --config=experiments/configs/motion_ladder.py --workdir=build/ladder
@@ -14,7 +13,7 @@ Expected: results/ladder/README.md. Cost: about 25 minutes on two idle cores, th
 
 from ml_collections import ConfigDict
 
-from experiments.configs import isoflop, motion
+from experiments.configs import isoflop, motion, variants
 
 LADDER = {
   5e9: (4, 6, 8, 12, 16),
@@ -29,13 +28,15 @@ TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  config = isoflop.config(*LARGER) if variant == "larger" else motion.get_config("w16")
+  variants.require(variant, ("tiny", "larger"), __file__)
+  config = isoflop.config(*LARGER) if variant == "larger" else motion.get_config(variant or "w16")
   config.data.dataset = "build/ladder_data"
   config.checkpoint.every_steps = 5000
   return config
 
 
 def sweep(variant: str = "") -> list[dict]:
+  variants.require(variant, ("tiny", "larger"), __file__)
   if variant == "larger":
     return [isoflop.point(*LARGER, seed) for seed in range(3)]
   ladder = TINY if variant == "tiny" else LADDER

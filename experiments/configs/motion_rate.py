@@ -2,14 +2,14 @@
 
 muP (arXiv:2203.03466) says that the best rate does not move with the width; with the data it falls. Judged on the
 tuning split, which no ladder is scored on; the rule drawn from it is `learning_rate` in
-experiments/configs/motion.py. Cost: about 10 minutes. Expected: results/rate.
+experiments/configs/motion.py. Expected, and its cost: results/rate.
 
   python -m scaling.sweep --config=experiments/configs/motion_rate.py --workdir=build/rate
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import isoflop, motion
+from experiments.configs import isoflop, motion, variants
 
 RATES = (0.002, 0.004, 0.008, 0.016, 0.032)
 WIDTHS = (8, 16, 32)
@@ -17,7 +17,8 @@ TOKENS = (100_000, 400_000, 1_600_000)
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  config = motion.get_config("w16")
+  variants.require(variant, ("tiny",), __file__)
+  config = motion.get_config(variant or "w16")
   config.data.dataset = "build/ladder_data"
   config.data.eval_split = "tune"
   config.checkpoint.every_steps = 5000
@@ -25,6 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def sweep(variant: str = "") -> list[dict]:
+  variants.require(variant, ("tiny",), __file__)
   tiny = variant == "tiny"
   return [
     isoflop.point(width, isoflop.flops(width, tokens), seed=0) | {"optimizer.learning_rate": rate}

@@ -249,6 +249,15 @@ def test_the_report_has_closed_form_errors():
   json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.parametrize("program", ["forecast", "token_table"])
+def test_an_output_that_is_a_file_is_refused_before_the_run_is_opened(tmp_path, program):
+  (tmp_path / "out").write_text("mine")
+  command = [sys.executable, "-m", f"evaluation.{program}", f"--run={tmp_path}", f"--out={tmp_path / 'out'}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and "give a directory as --out" in done.stderr
+  assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_a_directory_that_is_no_run_exits_2_and_writes_nothing(tmp_path):
   command = [
     sys.executable,

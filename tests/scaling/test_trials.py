@@ -62,6 +62,16 @@ def test_command_line(expand):
   assert (one.flops, one.retries, one.seed, two.retries) == (3e9, trials.RETRIES, 1, 0)
 
 
+def test_an_override_is_never_lost_to_the_sweep(expand):
+  with pytest.raises(BadInput) as caught:
+    expand(TWO, {"name": "b", "rate": 0.5})
+  assert caught.value.where == "--config.rate" and "0.5" in caught.value.what and "0.001" in caught.value.what
+  assert "sweep point 1" in caught.value.what and "leave the flag out" in caught.value.remedy
+  assert [t.trial_id for t in expand('[{"rate": 0.5}, {"seed": 1}]', {"rate": 0.5})] == [
+    t.trial_id for t in expand('[{"rate": 0.5}, {"rate": 0.5, "seed": 1}]')
+  ]
+
+
 @pytest.mark.parametrize(
   ("points", "words"),
   [
