@@ -39,8 +39,11 @@ def batch_windows(tokens: int) -> int:
 
 
 def learning_rate(tokens: int) -> float:
-  """At width 32: 0.008 at 0.4 M moves, falling as the fourth root of the data (results/rate)."""
-  return 0.008 * (4e5 / tokens) ** 0.25
+  """At width 32: 0.008 at 0.4 M moves, falling as the fourth root of the data, times the root of the batch.
+
+  Both from the tuning split (results/rate). The root of the batch: S. Malladi et al., arXiv:2205.10287.
+  """
+  return 0.008 * (4e5 / tokens) ** 0.25 * math.sqrt(batch_windows(tokens))
 
 
 def get_config(variant: str = "w32") -> ConfigDict:
