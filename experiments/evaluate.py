@@ -21,8 +21,8 @@ _WINDOWS = 64
 def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> dict[str, Any]:
   """{"loss": nats per move, "by_slice": {"moving", each domain, "moving/<domain>"}} of all windows of `split`.
 
-  The last batch is filled up with empty windows, which count nothing. Raises BadInput when the split is
-  empty or the loss is not finite.
+  A slice without moves is left out. The last batch is filled up with empty windows, which count nothing.
+  Raises BadInput when the split is empty or the loss is not finite.
   """
   source = reader.WindowSource(dataset, split, FIELDS)
   run = steps.make_eval(task.loss_fn, mesh)
@@ -35,12 +35,13 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
     mine = np.arange(start + part, min(start + size, len(source)), parts)
     full = {name: _filled(value, size // parts) for name, value in source.stacked(mine).items()}
     sums.append(jax.tree.map(np.asarray, run(params, meshes.put_batch(task.to_batch(full), mesh), key)))
-  means = next_token.reduce(sums)
+  with np.errstate(invalid="ignore"):  # an empty slice is NaN, and left out below
+    means = next_token.reduce(sums)
   if not np.isfinite(means["loss"]):
     raise BadInput(
       f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights"
     )
-  slices = {"moving": float(means["moving"])}
+  slices = {"moving": float(means["moving"])} if np.isfinite(means["moving"]) else {}
   for prefix, name in (("", "by_domain"), ("moving/", "moving_by_domain")):
     for domain, value in zip(dataset.domains, means[name], strict=True):
       if np.isfinite(value):

@@ -38,7 +38,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def sweep(variant: str = "") -> list[dict]:
   variants.require(variant, ("tiny", "larger"), __file__)
   if variant == "larger":
-    return [isoflop.point(*LARGER, seed=0)]
+    return [isoflop.point(*LARGER, seed) for seed in range(3)]
   ladder = TINY if variant == "tiny" else LADDER
   return [
     isoflop.point(width, flops, seed)

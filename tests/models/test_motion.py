@@ -119,6 +119,39 @@ def test_ordering_within_a_step_lets_the_ego_lead():
   np.testing.assert_array_equal(changed, [False] + [True] * 5 + [False] * 2)
 
 
+def _alone(steps: int) -> dict[str, np.ndarray]:
+  """A window whose agents are all there and know no move: what they see of the past are features alone."""
+  batch = random_batch(1, steps=steps)
+  batch["valid_BxTxA"][:], batch["mask_BxTxA"][:] = True, False
+  return batch
+
+
+def test_time_counts_from_one_step_to_another_not_from_the_start_of_the_window():
+  """The same five steps give the same logits at the start of a window and, after three empty ones, at its end."""
+  early = random_batch(1)
+  late = {name: value.copy() for name, value in early.items()}
+  for name in ("tokens_BxTxA", "valid_BxTxA", "mask_BxTxA", "features_BxTxAxF"):
+    early[name][:, 5:] = 0
+    late[name][:] = np.roll(early[name], 3, axis=1)
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, early))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  np.testing.assert_allclose(apply(late)[:, 3:], apply(early)[:, :5], rtol=1e-4, atol=1e-5)
+
+
+def test_the_past_has_an_order():
+  """With one attention over time, only its positions tell the past from the same past shuffled."""
+  config = dataclasses.replace(CONFIG, layers=2)
+  batch = _alone(config.steps)
+  params = jax.tree.map(lambda p: 4 * p, nn.unbox(_params(config, batch)))
+  apply = jax.jit(lambda b: MotionModel(config).apply({"params": params}, b))
+  shuffled = batch | {"features_BxTxAxF": batch["features_BxTxAxF"][:, [5, 2, 6, 0, 3, 1, 4, 7]]}
+  before, after = (
+    np.asarray(jax.nn.softmax(apply(b)[0, -1, :, : config.vocabulary])) for b in (batch, shuffled)
+  )
+  assert (np.abs(after - before).sum(-1) > 1e-3).all()
+
+
 def test_the_last_agent_that_moves_is_answered_across_a_hole():
   """With slot 1 empty, slot 2 still sees what slot 0 does in this step."""
   batch = random_batch(1)
