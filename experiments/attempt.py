@@ -7,12 +7,12 @@ import jax
 
 from experiments.checkpoints import Checkpoints
 from experiments.journal import Journal
-from experiments.program import Fault
+from experiments.program import LastingFault
 from experiments.run_directory import RunDirectory
 from experiments.setup import Setup, stream
 
 
-class Diverged(Fault):
+class Diverged(LastingFault):
   """Non-finite steps persist after rolling back; the last good state is on disk."""
 
 

@@ -5,8 +5,8 @@ split (experiments/configs/motion_rate.py). Expected, and its cost: results/ladd
 
   python -m data.build --source=sumo --scenes_per_domain=56 --seed=1 --fractions=0.88,0.03,0.09 --out=build/ladder_data
   python -m scaling.sweep --config=experiments/configs/motion_ladder.py --workdir=build/ladder
-  python -m scaling.fit --runs=build/ladder/runs.csv --out=build/law --predict_flops=2e12 --predict_params=26752 \\
-    --predict_tokens=9050101
+  python -m scaling.fit --runs=build/ladder/runs.csv --out=build/law --predict_flops=2e12 --predict_params=37024 \\
+    --predict_tokens=7095822
   python -m scaling.sweep --config=experiments/configs/motion_ladder.py:larger --workdir=build/larger
   python -m scaling.fit --runs=build/ladder/runs.csv,build/larger/runs.csv --holdout_budgets=1 --out=build/law
 """

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from scaling import analysis
 from tests.scaling.surface import DRIVING, isoflop, write
 
 BUDGETS = 1e11 * 4.0 ** np.arange(3)
@@ -81,6 +82,15 @@ def test_a_reviewer_compares_in_a_fresh_directory_and_seeds_are_judged_together(
   assert outcome["loss_sd"] == pytest.approx(0.01 * row["loss"])
   assert outcome["loss_error_percent"] == pytest.approx(100 * (prediction["loss"] / row["loss"] - 1))
   assert outcome["written_before"] is False  # one of them started earlier
+
+
+def test_a_run_far_off_the_optimum_is_predicted_with_a_warning(story, tmp_path):
+  """Sizes of the table are up to 5 times off; a prediction 4 times off is of their kind, one 12 times is not."""
+  found = analysis.analyse([story[0] / "runs.csv"], "huber", 0, 0, 0)
+  for times, warned in ((4.0, False), (12.0, True)):
+    params = float(found.iso.params(6.4e12)) / times
+    made = analysis.predict(found, tmp_path / f"{times}.json", 6.4e12, params, 6.4e12 / 6 / params)
+    assert any("times off N*(C)" in text for text in analysis.warnings(made)) is warned
 
 
 def test_what_the_results_promise_a_reviewer(tmp_path):
