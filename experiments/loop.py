@@ -54,9 +54,9 @@ def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, 
   config, model, tokens = setup.config, setup.task.model.config, attempt.at.tokens
   return {
     "family": config.family,
-    "objective": config.objective,
+    "objective": config.objective + (f", blind to {config.data.blind_to}" if config.data.blind_to else ""),
     "dataset": setup.dataset.path.name,
-    "split_fingerprint": setup.dataset.fingerprint,
+    "split_fingerprint": f"{setup.dataset.fingerprint}/{config.data.eval_split}",
     "params": model.non_embedding_params(),
     "params_total": model.param_count(),
     "tokens": int(tokens),
