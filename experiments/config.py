@@ -6,8 +6,13 @@ import typing
 
 from data.errors import BadInput
 
-Count = typing.Annotated[int, 1]  # at least 1
+# A type, the least value and, where there is one, the largest.
+Count = typing.Annotated[int, 1]
 Natural = typing.Annotated[int, 0]
+Positive = typing.Annotated[float, 1e-12]
+Least0 = typing.Annotated[float, 0.0]
+Share = typing.Annotated[float, 0.0, 1.0]
+Decay = typing.Annotated[float, 0.0, 0.999999]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,9 +20,9 @@ class Model:
   width: Count
   layers: Count
   head_dim: Count
-  dtype: str  # "float32" or "bfloat16" matmuls
+  dtype: typing.Literal["float32", "bfloat16"]  # of matmuls
   scan: bool
-  remat: str  # "none", "dots", "full"
+  remat: typing.Literal["none", "dots", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +33,21 @@ class Data:
   batch_windows: Count
   unique_windows: Natural  # 0: all
   read_threads: Natural
-  blind_to: str  # "", "map" or "agents": what is hidden from the model
+  blind_to: typing.Literal["", "map", "agents"]  # what is hidden from the model
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  learning_rate: float  # peak, at `base_width`
+  learning_rate: Positive  # peak, at `base_width`
   base_width: Natural  # muP: matrices at width w learn at learning_rate * base_width / w; 0: the same for all
-  schedule: str  # "cosine", "linear" or "wsd" (warm-up, stable, decay)
-  warmup: float  # fraction of the steps
-  final: float  # last learning rate over peak
-  weight_decay: float
-  clip: float  # global gradient norm
-  b1: float
-  b2: float
-  z_loss: float
+  schedule: typing.Literal["cosine", "linear", "wsd"]  # wsd: warm-up, stable, decay
+  warmup: Share  # fraction of the steps
+  final: Share  # last learning rate over peak
+  weight_decay: Least0
+  clip: Positive  # global gradient norm
+  b1: Decay
+  b2: Decay
+  z_loss: Least0
   accumulate: Count  # micro-batches per step
 
 
@@ -72,7 +77,7 @@ class Train:
 
   family: str
   objective: str
-  seed: int
+  seed: Natural
   tokens: Count
   log_every: Count
   tensorboard: bool
@@ -85,7 +90,7 @@ class Train:
 
 
 def from_dict(values: dict, kind: type = Train, where: str = "config") -> typing.Any:
-  """Nested dict to the dataclass; a missing, unknown, wrongly typed or too small value raises BadInput."""
+  """Nested dict to the dataclass; what is missing, unknown, of another type or out of range raises BadInput."""
   fields = {field.name: field.type for field in dataclasses.fields(kind)}
   for name in values:
     if name not in fields:
@@ -100,11 +105,18 @@ def from_dict(values: dict, kind: type = Train, where: str = "config") -> typing
 def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typing.Any:
   if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
     return from_dict(value, typing.cast(type, wanted), f"{where}.{name}")
-  plain, *least = typing.get_args(wanted) or (wanted,)
+  if typing.get_origin(wanted) is typing.Literal:
+    if value not in typing.get_args(wanted):
+      known = ", ".join(repr(one) for one in typing.get_args(wanted))
+      raise BadInput(f"{name} is {value!r}", where, f"choose one of {known}")
+    return value
+  plain, *bounds = typing.get_args(wanted) or (wanted,)
   if plain is float and type(value) is int:
     value = float(value)
   if type(value) is not plain:
     raise BadInput(f"{name} is {value!r}, which is no {plain.__name__}", where, "correct its type")
-  if least and value < least[0]:
-    raise BadInput(f"{name} is {value}, below {least[0]}", where, "raise it")
+  if bounds and not value >= bounds[0]:
+    raise BadInput(f"{name} is {value}, below {bounds[0]}", where, "raise it")
+  if len(bounds) > 1 and value > bounds[1]:
+    raise BadInput(f"{name} is {value}, above {bounds[1]}", where, "lower it")
   return value

@@ -48,6 +48,7 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
   task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
   source = reader.WindowSource(dataset, data.train_split, FIELDS, limit=data.unique_windows)
+  reader.WindowSource(dataset, data.eval_split, FIELDS)  # a split that is not there must not wait for the end
   total = math.ceil(config.tokens / (data.batch_windows * source.tokens_per_window))
   tx = make_optimizer(optimizer, total, config.model.width)
   key = meshes.make_key(config.seed, mesh)
