@@ -68,8 +68,6 @@ def _blind(blind_to: str) -> Callable:
   """Ablations: hide the map features, or the other agents (features, attention and moves)."""
   if blind_to == "":
     return lambda batch: batch
-  if blind_to not in ("map", "agents"):
-    raise BadInput(f"blind_to is {blind_to!r}", "config.data", "choose '', 'map' or 'agents'")
   block = context.MAP if blind_to == "map" else context.AGENTS
 
   def hide(batch):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from data import context
-from data.errors import BadInput
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import FIELDS, make_task
@@ -83,8 +82,3 @@ def test_who_is_blind_to_the_others_does_not_answer_them(blind_to):
   answers = blind_to != "agents"
   assert windows["group_A"][0].tolist() == [1, 1, 1, 1, 2, 2]
   np.testing.assert_array_equal(changed, [False, True, answers, answers, False, False])
-
-
-def test_another_ablation_is_refused():
-  with pytest.raises(BadInput, match=r"blind_to is 'road'.*choose '', 'map' or 'agents'"):
-    _task("road")
