@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string(
 CONFIG = (
   "experiments/configs/motion_demo.py"  # its sweep() is the ladder, its variant "larger" the run to predict
 )
-LOGS = ("--source=sumo", "--scenes_per_domain=11")
+LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
 def chain(work: pathlib.Path) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The demo's ladder: three budgets, five sizes each, and one larger run to predict.
+"""The demo's ladder: four budgets, five sizes each, and one larger run to predict.
 
 Expected: a minimum inside every budget, and the larger run near its prediction; what came of it, and the time it
 took: results/demo.
@@ -11,8 +11,13 @@ from ml_collections import ConfigDict
 
 from experiments.configs import isoflop, motion, variants
 
-LADDER = {8e9: (4, 6, 8, 12, 16), 2e10: (4, 6, 8, 12, 16), 5e10: (6, 8, 12, 16, 24)}
-LARGER = (16, 1.6e11)
+LADDER = {
+  5e9: (4, 6, 8, 12, 16),
+  1.25e10: (4, 6, 8, 12, 16),
+  3.2e10: (6, 8, 12, 16, 24),
+  8e10: (8, 12, 16, 24, 32),
+}
+LARGER = (16, 2.56e11)
 TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
 
 
