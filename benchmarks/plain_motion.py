@@ -1,6 +1,7 @@
 """The motion model as one would first write it: Flax's own layers, no mesh, no logical axes. A peer to time."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from models.motion_config import AGENT_TYPES, MotionConfig
@@ -14,12 +15,18 @@ class PlainMotion(nn.Module):
   @nn.compact
   def __call__(self, batch):
     c = self.config
-    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    tokens, known = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    valid = batch["valid_BxTxA"]
     group = batch["group_BxA"].astype(jnp.int32)
-    moves = jnp.where(valid, tokens, c.vocabulary)
-    before = jnp.pad(moves, ((0, 0), (0, 0), (1, 0)), constant_values=c.vocabulary)[..., :-1]
+    moves = jnp.where(known, tokens, c.vocabulary)
+    last_slot = jax.lax.cummax(jnp.where(known, jnp.arange(c.agents), -1), axis=2)
+    place = jnp.pad(last_slot, ((0, 0), (0, 0), (1, 0)), constant_values=-1)[..., :-1]
+    same = jnp.take_along_axis(group[:, None], jnp.maximum(place, 0), axis=2) == group[:, None]
+    before = jnp.take_along_axis(moves, jnp.maximum(place, 0), axis=2)
+    before = jnp.where((place >= 0) & same, before, c.vocabulary)
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
-    x = nn.Dense(c.width, use_bias=False)(batch["features_BxTxAxF"].astype(jnp.float32))
+    x = nn.gelu(nn.Dense(4 * c.width)(batch["features_BxTxAxF"].astype(jnp.float32)))
+    x = nn.Dense(c.width, use_bias=False)(x)
     x = x + nn.Embed(c.rows, c.width)(before) + nn.Embed(c.rows, c.width)(last)
     x = x + nn.Embed(AGENT_TYPES, c.width)(batch["type_BxA"].astype(jnp.int32))[:, None]
     for layer in range(c.layers):

@@ -50,6 +50,7 @@ def main() -> int:
   shape = (_WINDOWS.value, config.steps, config.agents)
   batch = {
     "tokens_BxTxA": rng.integers(0, config.vocabulary, shape).astype(np.int16),
+    "valid_BxTxA": np.ones(shape, bool),
     "mask_BxTxA": np.ones(shape, bool),
     "moving_BxA": np.ones(shape[::2], bool),
     "features_BxTxAxF": rng.normal(size=(*shape, config.features)).astype(np.float16),

@@ -60,7 +60,7 @@ def main() -> int:
       f"is {_INPUT.value!r} for {_SOURCE.value}", "--input", "name the logs' directory, for real logs only"
     )
   dataset_writer.require_new(_OUT.value)
-  window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value)
+  window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value, 4)
   split_by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
   bad: list[str] = []
   pool = concurrent.futures.ProcessPoolExecutor(_WORKERS.value, multiprocessing.get_context("spawn"))
@@ -134,6 +134,7 @@ def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callab
 def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) -> tuple[list, Callable]:
   """The same for log files: all are read once to see which of them show the same traffic."""
   from data import argoverse2, commonroad, splits
+  from data.errors import BadInput
   from experiments.progress import Progress
 
   source = {"commonroad": commonroad, "argoverse2": argoverse2}[_SOURCE.value]
@@ -147,17 +148,23 @@ def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) 
         _leave_out(bad, why, len(paths))
       else:
         seen.append((path, trace))
-  found = splits.assign([trace for _, trace in seen], fractions, _SEED.value, split_by)
+  try:
+    found = splits.assign([trace for _, trace in seen], fractions, _SEED.value, split_by)
+  except BadInput as error:
+    if not bad:
+      raise
+    what = f"{error.what} ({len(bad)} of {len(paths)} logs are unusable, the last: {bad[-1]})"
+    raise BadInput(what, error.where, error.remedy) from None
   jobs = [(path, t.metadata.domain, found[t.metadata.scene_id]) for path, t in seen]
   return jobs, source.read
 
 
 def _leave_out(bad: list[str], why: str, total: int) -> None:
-  """Notes an unusable scene; too many of them raise BadInput."""
+  """Notes an unusable scene; too many of them, or nothing else, raise BadInput."""
   from data.errors import BadInput
 
   bad.append(why)
-  if len(bad) > max(1, _MAX_BAD_SHARE * total):
+  if len(bad) == total or len(bad) > max(1, _MAX_BAD_SHARE * total):
     raise BadInput(
       f"{len(bad)} of {total} scenes are unusable, the last: {why}", "logs", "repair or remove them"
     )

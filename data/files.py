@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic JSON, SHA-256 digests, free space."""
+"""Files that are either whole or absent: atomic JSON, SHA-256 digests, where they may go, free space."""
 
 import hashlib
 import json
@@ -56,6 +56,20 @@ def sha256(path: os.PathLike | str) -> str:
   """Hex digest of a file, read in chunks."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_directory(path: os.PathLike | str, flag: str) -> pathlib.Path:
+  """`path` as a place for results, made or not; asked before long work, so that its result has somewhere to go.
+
+  Raises BadInput that names `flag` when it is a file, lies in one, or cannot be written to.
+  """
+  path = pathlib.Path(path)
+  nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+  if not nearest.is_dir():
+    raise BadInput("is a file", nearest, f"give a directory as {flag}")
+  if not os.access(nearest, os.W_OK | os.X_OK):
+    raise BadInput("cannot be written to", nearest, f"give another directory as {flag}")
+  return path
 
 
 def require_free_space(directory: os.PathLike | str, needed_bytes: int) -> None:

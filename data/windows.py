@@ -16,7 +16,6 @@ from data.schema import LaneType, Scene, Signal
 Window = dict[str, np.ndarray]
 
 _PATH_MARGIN = 110.0  # m beyond what the initial speed covers: acceleration and look-ahead
-_MIN_MOVES = 4  # an agent with fewer moves in a window is left to the next one
 _MOVING = 2.0  # m an agent must travel in the window to be reported as moving
 
 
@@ -25,6 +24,7 @@ class WindowConfig:
   """Attributes:
   dt: seconds per move. steps: moves. agents: slots. points: path points. stops: signals kept per path.
   phases: windows start at this many different frames of a token period (logs faster than the tokens).
+  least_moves: an agent with fewer in a window gets no slot there and is not seen by the others.
   """
 
   dt: float
@@ -33,6 +33,7 @@ class WindowConfig:
   points: int
   stops: int
   phases: int
+  least_moves: int
 
   @property
   def parts(self) -> dict[str, records.Spec]:
@@ -44,7 +45,8 @@ class WindowConfig:
     return {
       "windows": {
         "tokens_TxA": ((t, a), np.int16),
-        "mask_TxA": ((t, a), np.bool_),  # the move exists and is supervised
+        "valid_TxA": ((t, a), np.bool_),  # the agent is there and seen by others
+        "mask_TxA": ((t, a), np.bool_),  # its move exists and is supervised
         "moving_A": ((a,), np.bool_),
         "features_TxAxF": ((t, a, context.FEATURES), np.float16),
         "group_A": ((a,), np.uint8),  # 0: empty slot
@@ -52,6 +54,7 @@ class WindowConfig:
         "domain": ((), np.uint8),
       },
       "rollouts": {
+        "agent_A": ((a,), np.int32),  # its column in the scene
         "state_TxAxS": ((t, a, motion.STATE), np.float32),
         "truth_TxAx2": ((t + 1, a, 2), np.float32),  # logged positions, not quantised
         "size_Ax2": ((a, 2), np.float32),
@@ -91,7 +94,7 @@ def windows_of(scene: Scene, config: WindowConfig, domain: int) -> list[Window]:
     )
     rows = [
       row
-      for start in range(0, max(len(frames) - _MIN_MOVES, 1), config.steps)
+      for start in range(0, max(len(frames) - config.least_moves, 1), config.steps)
       for row in _rows(scene, frames, moves, start, config)
     ]
     windows += _pack(rows, config, domain)
@@ -145,11 +148,11 @@ def groups(position_Nx2: np.ndarray, size: int) -> list[np.ndarray]:
 def _rows(scene, frames, moves, start, config) -> list[Window]:
   """The groups of one time slice, as unpacked windows with as many slots as agents."""
   span = slice(start, start + config.steps)
-  mask = moves.mask_TxA[span]
-  agents = np.flatnonzero(mask.sum(0) >= min(_MIN_MOVES, len(mask)))
+  mask, valid = moves.mask_TxA[span], scene.valid_TxA[frames[span]]
+  agents = np.flatnonzero(valid.any(0) & (mask.sum(0) >= min(config.least_moves, len(mask))))
   if not len(agents):
     return []
-  first = mask[:, agents].argmax(0)
+  first = valid[:, agents].argmax(0)
   place = moves.state_TxAxS[start + first, agents, :2]
   return [
     _row(scene, frames, moves, start, agents[members], first[members], config)
@@ -167,16 +170,17 @@ def _row(scene, frames, moves, start, agents, first, config) -> Window:
   length = len(here)
   state = moves.state_TxAxS[start : start + length, agents]
   mask = moves.mask_TxA[start : start + length, agents]
+  valid = scene.valid_TxA[here][:, agents]
   ego = state[first[0], 0]
   row["tokens_TxA"][:length] = moves.tokens_TxA[start : start + length, agents]
-  row["mask_TxA"][:length] = mask
-  row["state_TxAxS"][:length] = np.where(mask[..., None], _to_frame(state, ego), 0)
+  row["valid_TxA"][:length], row["mask_TxA"][:length] = valid, mask
+  row["state_TxAxS"][:length] = np.where(valid[..., None], _to_frame(state, ego), 0)
   after = frames[start : start + steps + 1]
   truth = _to_frame_points(scene.position_TxAx2[after][:, agents], ego)
   row["truth_TxAx2"][: len(after)] = np.where(scene.valid_TxA[after][:, agents, None], truth, 0)
   travelled = (mask * state[..., motion.SPEED]).sum(0) * config.dt
   row["moving_A"][:] = travelled > _MOVING
-  row["type_A"][:] = scene.type_A[agents]
+  row["agent_A"][:], row["type_A"][:] = agents, scene.type_A[agents]
   row["size_Ax2"][:] = scene.size_Ax2[agents]
   row["stop_AxQ"][:] = context.FAR
   for slot, (agent, t) in enumerate(zip(agents, first, strict=True)):
@@ -228,7 +232,7 @@ def _pack(rows: list[Window], config: WindowConfig, domain: int) -> list[Window]
   for start in range(0, len(windows), 16):  # bounds the memory of the pairwise geometry
     chunk = windows[start : start + 16]
     stacked = {name: np.stack([w[name] for w in chunk]) for name in chunk[0]}
-    seen = context.features(stacked["state_TxAxS"], stacked["mask_TxA"], surroundings(stacked))
+    seen = context.features(stacked["state_TxAxS"], stacked["valid_TxA"], surroundings(stacked))
     for window, value in zip(chunk, seen, strict=True):
       window["features_TxAxF"] = value.astype(np.float16)
   return windows

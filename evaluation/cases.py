@@ -68,7 +68,7 @@ def make_cases(
       "--observed_s, --horizon_s",
       "shorten them",
     )
-  shape = dataclasses.replace(window, steps=observed + steps, phases=1)
+  shape = dataclasses.replace(window, steps=observed + steps, phases=1, least_moves=0)
   rows, left_out, stride = [], 0, 0
   for scene in scenes:
     stride = round(window.dt / scene.metadata.dt)
@@ -98,19 +98,16 @@ def crop(scene: Scene, start: int, stop: int) -> Scene:
 def _piece(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> tuple[list[Window], int]:
   """Windows of one piece with the logged truth of their slots, and how many agents have no slot."""
   whole = np.asarray(scene.valid_TxA.all(0))
-  windows = windows_of(scene, shape, 0)
-  # Cut again with the agents' columns in place of their sizes, which move nobody: who is in which slot.
-  columns = np.arange(len(whole), dtype=np.float32)
-  named = dataclasses.replace(scene, size_Ax2=np.stack([columns, columns], -1))
+  # Who gets a slot, in which group and in whose frame, must not depend on who is there later.
+  past = np.arange(len(scene.valid_TxA))[:, None] <= observed * stride
   found = []
-  for window, names in zip(windows, windows_of(named, shape, 0), strict=True):
-    column_A = names["size_Ax2"][:, 0].astype(np.int64)
-    mask_TxA, taken = window["mask_TxA"], window["group_A"] > 0
+  for window in windows_of(dataclasses.replace(scene, valid_TxA=scene.valid_TxA & past), shape, 0):
+    column_A, mask_TxA, taken = window["agent_A"], window["mask_TxA"], window["group_A"] > 0
     frame = np.zeros((len(column_A), 3))
     for group in np.unique(window["group_A"][taken]):
       members = window["group_A"] == group
       ego = int(members.argmax())
-      first, column = int(mask_TxA[:, ego].argmax()) * stride, column_A[ego]
+      first, column = int(window["valid_TxA"][:, ego].argmax()) * stride, column_A[ego]
       frame[members] = [*scene.position_TxAx2[first, column], scene.heading_TxA[first, column]]
     position, now = scene.position_TxAx2[:, column_A], observed * stride
     extra = {

@@ -6,7 +6,6 @@ futures, agent by agent; the K forecasts are the first --samples of them. "likel
 every agent instead. Writes OUT/forecast.json.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -31,7 +30,9 @@ _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 
 
 def main() -> int:
-  from data.files import write_json_atomic
+  from data.files import require_directory, write_json_atomic
+
+  out = require_directory(_OUT.value, "--out") / "forecast.json"
   from evaluation.cases import make_cases
   from experiments import run as runs
 
@@ -55,7 +56,6 @@ def main() -> int:
     "split": split,
     "seed": _SEED.value,
   }
-  out = pathlib.Path(_OUT.value) / "forecast.json"
   write_json_atomic(out, result)
   print(table(result))
   print(out)
@@ -69,21 +69,23 @@ def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) 
   """
   import jax
   import numpy as np
-  import tqdm
 
   from evaluation.rollout import make_roll_out, prepare
+  from experiments.progress import Progress
 
   greedy, sampled = (make_roll_out(apply, cases.observed, cases.steps, dt, kind) for kind in (True, False))
   count = len(cases.scored_BxA)
   made: list[list] = [[] for _ in range(samples + 1)]
-  for start in tqdm.tqdm(range(0, count, _CHUNK), "roll-outs", disable=None):
-    rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last window
-    windows = {name: value[rows] for name, value in cases.windows.items()}
-    inputs = prepare(windows, to_batch, cases.observed, dt)
-    key = jax.random.fold_in(jax.random.key(seed), start)
-    for k, futures in enumerate(made):
-      roll_out = sampled if k else greedy
-      futures.append(roll_out(params, inputs, jax.random.fold_in(key, k))[..., :2])
+  with Progress(count, "roll-outs", unit="window") as bar:
+    for start in range(0, count, _CHUNK):
+      rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last window
+      windows = {name: value[rows] for name, value in cases.windows.items()}
+      inputs = prepare(windows, to_batch, cases.observed)
+      key = jax.random.fold_in(jax.random.key(seed), start)
+      for k, futures in enumerate(made):
+        roll_out = sampled if k else greedy
+        futures.append(roll_out(params, inputs, jax.random.fold_in(key, k))[..., :2])
+      bar.update(min(_CHUNK, count - start))
   position = np.stack([np.concatenate(futures)[:count] for futures in made])  # [K + 1, B, A, steps + 1, 2]
   position = np.stack([cases.to_scene(one) for one in _to_log_rate(position, cases.stride)])
   shift = cases.history_BxHxAx2[:, -1, :, None] - position[..., :1, :]

@@ -1,7 +1,8 @@
 """Roll-out: the motion model drives all agents of a window into the future.
 
-Each step computes every agent's context from the simulated states, then draws the agents' moves one after the
-other, ego first, each given the moves before it: exactly the factorisation that is trained (models/motion.py).
+Each step computes every agent's context from the simulated states, then draws the agents' moves, ego first, each
+given the moves before it: exactly the factorisation that is trained (models/motion.py). The model answers for
+all slots at once, so their moves are found together, as a fixed point, in far fewer passes than there are slots.
 Signals stay as last observed and nobody enters, because a forecast does not know better.
 """
 
@@ -23,6 +24,12 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
   a sample.
   """
 
+  def draws(params, batch, key):
+    """Gumbel noise: the largest of logits + noise is a sample of their softmax, and the same in every pass."""
+    windows, _, slots, moves = jax.eval_shape(apply, {"params": params}, batch).shape
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(slots))
+    return jax.vmap(lambda slot: jax.random.gumbel(slot, (windows, moves)), out_axes=1)(keys)
+
   def roll_out(params, inputs, key):
     around, keep, alive = inputs["around"], inputs["keep"], inputs["alive"]
 
@@ -31,16 +38,16 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
       t, step_key = at
       seen = context.features(state[:, None], alive[:, None], around, jnp)[:, 0]
       seen = seen.astype(jnp.float16).astype(jnp.float32) * keep  # as stored for training
-      place = jnp.where(alive[..., None], state[..., : motion.Y + 1], 0.0)
-      simulated = {"features_BxTxAxF": seen, "place_BxTxAx2": place}
-      batch = batch | {name: batch[name].at[:, t].set(x) for name, x in simulated.items() if name in batch}
+      batch = batch | {"features_BxTxAxF": batch["features_BxTxAxF"].at[:, t].set(seen)}
 
-      def draw(slot, tokens):
-        here = apply({"params": params}, batch | {"tokens_BxTxA": tokens})[:, t, slot]
-        move = here.argmax(-1) if greedy else jax.random.categorical(jax.random.fold_in(step_key, slot), here)
-        return tokens.at[:, t, slot].set(move.astype(tokens.dtype))
+      def answer(moves_BxA):
+        tokens = batch["tokens_BxTxA"].at[:, t].set(moves_BxA)
+        logits_BxAxV = apply({"params": params}, batch | {"tokens_BxTxA": tokens})[:, t]
+        return (logits_BxAxV + noise_BxAxV).argmax(-1).astype(moves_BxA.dtype)
 
-      tokens = jax.lax.fori_loop(0, alive.shape[-1], draw, batch["tokens_BxTxA"])
+      noise_BxAxV = 0.0 if greedy else draws(params, batch, step_key)
+      moves_BxA = settled(answer, batch["tokens_BxTxA"][:, t - 1])  # most agents go on as they did
+      tokens = batch["tokens_BxTxA"].at[:, t].set(moves_BxA)
       state = motion.step(state, tokens[:, t].astype(jnp.int32), dt, jnp)
       return (batch | {"tokens_BxTxA": tokens}, state), state
 
@@ -51,18 +58,36 @@ def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy:
   return jax.jit(roll_out)
 
 
-def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> dict:
+def settled(answer: Callable, guess_BxA: jax.Array) -> jax.Array:
+  """The moves [B, A] that answer(moves) gives back, where the answer of a slot depends on the slots before it.
+
+  The first slot is final after one pass, and so the n-th after n: all A passes are what asking slot by slot would
+  give. They end with the first that changes nothing, which comes early, as most moves do not hang on a chain of
+  others. Jacobi iteration: Y. Song et al., ICML 2021, arXiv:2002.03629.
+  """
+
+  def again(carry):
+    moves_BxA, _, passes = carry
+    fresh_BxA = answer(moves_BxA)
+    return fresh_BxA, (fresh_BxA != moves_BxA).any(), passes + 1
+
+  def unsettled(carry):
+    return carry[1] & (carry[2] < guess_BxA.shape[1])
+
+  return jax.lax.while_loop(unsettled, again, (guess_BxA, True, 0))[0]
+
+
+def prepare(windows: Window, to_batch: Callable, observed: int) -> dict:
   """What `roll_out` needs of stacked windows [B, ...]; nothing in it depends on later frames.
 
   `to_batch` makes the model's batch of stacked windows; what it blanks in the features stays blank.
   """
-  mask, state = windows["mask_TxA"], windows["state_TxAxS"]
-  known = mask[:, observed - 1]
-  alive = known | mask[:, observed]
-  reached = motion.step(state[:, observed - 1], windows["tokens_TxA"][:, observed - 1], dt)
+  valid, mask, state = (windows[name] for name in ("valid_TxA", "mask_TxA", "state_TxAxS"))
+  alive = valid[:, observed]
   past = np.arange(mask.shape[1])[None, :, None] < observed
   causal = windows | {
     "tokens_TxA": np.where(past, windows["tokens_TxA"], 0),
+    "valid_TxA": np.where(past, valid, alive[:, None]),
     "mask_TxA": np.where(past, mask, alive[:, None]),
     "features_TxAxF": np.where(past[..., None], windows["features_TxAxF"], 0),
     "state_TxAxS": np.where(past[..., None], state, 0),
@@ -73,7 +98,7 @@ def prepare(windows: Window, to_batch: Callable, observed: int, dt: float) -> di
   return {
     "batch": batch | {"features_BxTxAxF": batch["features_BxTxAxF"].astype(np.float32)},
     "around": surroundings(causal),
-    "state": np.where(known[..., None], reached, state[:, observed]).astype(np.float32),
+    "state": state[:, observed],
     "alive": alive,
     "keep": kept[:, 0].astype(np.float32),
   }

@@ -4,7 +4,6 @@ Held-out nats per move of the model beside unigram, bigram, repeat and constant-
 training windows, for all and for moving agents. Writes OUT/tokens.json.
 """
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +19,11 @@ _CHUNK = 256  # windows read at once
 
 
 def main() -> int:
+  from data.files import require_directory, write_json_atomic
+
+  out = require_directory(_OUT.value, "--out") / "tokens.json"
   import numpy as np
 
-  from data.files import write_json_atomic
   from data.reader import WindowSource
   from evaluation import baselines
   from experiments import run as runs
@@ -47,7 +48,7 @@ def main() -> int:
       rows[domain] = {"model": model[key]} | {
         name: float(parts[part][0][index] / parts[part][1][index]) for name, parts in sums.items()
       }
-  write_json_atomic(pathlib.Path(_OUT.value) / "tokens.json", result | {"run": run.row["run_id"]})
+  write_json_atomic(out, result | {"run": run.row["run_id"]})
   print(table(result))
   return 0
 

@@ -5,7 +5,7 @@ is restored without a word, a stray directory passes for the newest step, and no
 exists for us only with a manifest, written after the commit:
 
   checkpoints/<step>/       arrays, written by Orbax
-  manifests/<step>.json     {"step", "meta", "arrays", "files": {name: [bytes, sha256]}, "digest"}
+  manifests/<step>.json     every file's size and SHA-256, see experiments/manifest.py
   quarantine/<step>-<n>/    what failed the check, never deleted here
 
 In a run of several processes all call the same methods at the same steps; the first one writes manifests.
@@ -13,9 +13,7 @@ In a run of several processes all call the same methods at the same steps; the f
 
 import concurrent.futures
 import errno
-import hashlib
 import itertools
-import json
 import logging
 import pathlib
 import shutil
@@ -28,13 +26,14 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from data.errors import BadInput
-from data.files import canonical_json, require_free_space, sha256, write_json_atomic
+from data.files import canonical_json, require_free_space, write_json_atomic
+from experiments import manifest as manifests
 
 _SPARE = 2.5  # free space wanted before a save, over the bytes of the state
 
 
 class Checkpoints:
-  """The checkpoints of one run.
+  """The checkpoints of one run. Close it before letting go of the directory: a save may be under way.
 
   Args:
     directory: the run directory.
@@ -77,7 +76,7 @@ class Checkpoints:
     require_free_space(self.directory, int(_SPARE * sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
     if self._primary():
       (self._manifests / f"{step}.json").unlink(missing_ok=True)
-    manifest = {"step": step, "meta": meta, "arrays": _arrays(state)}
+    manifest = {"step": step, "meta": meta, "arrays": manifests.arrays(state)}
     # force: a directory without a manifest is no checkpoint, and may be in the way of one.
     self._orbax.save(self._arrays / str(step), args=ocp.args.StandardSave(state), force=True)
     self._saving = self._thread.submit(self._commit, manifest)
@@ -95,6 +94,14 @@ class Checkpoints:
       saving.result()
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices("drivetrain checkpoint")
+
+  def close(self) -> None:
+    """Ends the save under way, if any; its error is logged, for close is called while others are raised."""
+    saving, self._saving = self._saving, None
+    if saving is not None and (error := saving.exception()):
+      logging.error("%s", error)
+    self._thread.shutdown()
+    self._orbax.close()
 
   def restore_newest(self, abstract_state: Any) -> tuple[int, Any, dict] | None:
     """(step, state, meta) of the newest step whose every file matches its manifest; None in a fresh run.
@@ -117,8 +124,10 @@ class Checkpoints:
           "put a good copy back, or start again in another --workdir",
         )
       return None
-    manifest = read_manifest(self._manifests / f"{step}.json")
-    _require_same_arrays(_arrays(abstract_state), manifest["arrays"], self._arrays / str(step))
+    manifest = manifests.read_manifest(self._manifests / f"{step}.json")
+    manifests.require_same_arrays(
+      manifests.arrays(abstract_state), manifest["arrays"], self._arrays / str(step)
+    )
     state = self._orbax.restore(self._arrays / str(step), args=ocp.args.StandardRestore(abstract_state))
     return step, state, manifest["meta"]
 
@@ -129,8 +138,8 @@ class Checkpoints:
       self._orbax.wait_until_finished()
       if not self._primary():
         return
-      manifest["files"] = _digests(self._arrays / str(step))
-      manifest["digest"] = _seal(manifest)
+      manifest["files"] = manifests.digests(self._arrays / str(step))
+      manifest["digest"] = manifests.seal(manifest)
       write_json_atomic(self._manifests / f"{step}.json", manifest)
       self._prune()
     except Exception as error:
@@ -160,7 +169,7 @@ class Checkpoints:
   def _newest_good(self) -> int:
     """The newest step that verifies, or -1; the bad ones met on the way are quarantined."""
     for step in reversed(self.steps()):
-      fault = _fault(self._manifests / f"{step}.json", self._arrays / str(step))
+      fault = manifests.fault(self._manifests / f"{step}.json", self._arrays / str(step))
       if fault is None:
         return step
       logging.error("checkpoint %d of %s is damaged: %s", step, self.directory, fault)
@@ -182,57 +191,6 @@ class Checkpoints:
 
   def _primary(self) -> bool:
     return jax.process_index() == 0
-
-
-def read_manifest(path: pathlib.Path) -> dict:
-  """A manifest whose own digest matches; raises ValueError or OSError otherwise."""
-  manifest = json.loads(path.read_bytes())
-  if not isinstance(manifest, dict) or manifest.get("digest") != _seal(manifest):
-    raise ValueError("the manifest does not match its own digest")
-  return manifest
-
-
-def _seal(manifest: dict) -> str:
-  rest = {key: value for key, value in manifest.items() if key != "digest"}
-  return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
-
-
-def _digests(step_directory: pathlib.Path) -> dict[str, list]:
-  """{relative name: [bytes, sha256]} of every file; a link counts as a file that no manifest can hold."""
-  return {
-    str(path.relative_to(step_directory)): ["link"]
-    if path.is_symlink()
-    else [path.stat().st_size, sha256(path)]
-    for path in sorted(step_directory.rglob("*"))
-    if path.is_symlink() or not path.is_dir()
-  }
-
-
-def _fault(manifest_path: pathlib.Path, step_directory: pathlib.Path) -> str | None:
-  """What is wrong with a step, or None when every file is as the manifest says."""
-  try:
-    manifest = read_manifest(manifest_path)
-    if str(manifest["step"]) != step_directory.name:
-      return f"the manifest is for step {manifest['step']}"
-    wanted, found = manifest["files"], _digests(step_directory)
-  except (OSError, ValueError, KeyError) as error:
-    return str(error)
-  wrong = [name for name in sorted(wanted | found) if wanted.get(name) != found.get(name)]
-  return f"{len(wrong)} files differ from the manifest, the first is {wrong[0]}" if wrong else None
-
-
-def _arrays(state: Any) -> dict[str, str]:
-  """{path of the leaf: "float32[2, 3]"}."""
-  leaves = jax.tree_util.tree_leaves_with_path(state)
-  return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
-
-
-def _require_same_arrays(wanted: dict, found: dict, where: pathlib.Path) -> None:
-  """Orbax would cast, cut or pad to fit; a state of another program is refused instead."""
-  for name in sorted(wanted | found):
-    if wanted.get(name) != found.get(name):
-      what = f"{name} is {found.get(name, 'absent')} there, the program expects {wanted.get(name, 'nothing')}"
-      raise BadInput(what, where, "use the code and config that wrote the checkpoint")
 
 
 @jax.jit

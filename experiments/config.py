@@ -6,15 +6,23 @@ import typing
 
 from data.errors import BadInput
 
+# A type, the least value and, where there is one, the largest.
+Count = typing.Annotated[int, 1]
+Natural = typing.Annotated[int, 0]
+Positive = typing.Annotated[float, 1e-12]
+Least0 = typing.Annotated[float, 0.0]
+Share = typing.Annotated[float, 0.0, 1.0]
+Decay = typing.Annotated[float, 0.0, 0.999999]
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  width: int
-  layers: int
-  head_dim: int
-  dtype: str  # "float32" or "bfloat16" matmuls
+  width: Count
+  layers: Count
+  head_dim: Count
+  dtype: typing.Literal["float32", "bfloat16"]  # of matmuls
   scan: bool
-  remat: str  # "none", "dots", "full"
+  remat: typing.Literal["none", "dots", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,45 +30,45 @@ class Data:
   dataset: str  # directory made by data.build
   train_split: str
   eval_split: str
-  batch_windows: int
-  unique_windows: int  # 0: all
-  read_threads: int
-  blind_to: str  # "", "map" or "agents": what is hidden from the model
+  batch_windows: Count
+  unique_windows: Natural  # 0: all
+  read_threads: Natural
+  blind_to: typing.Literal["", "map", "agents"]  # what is hidden from the model
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  learning_rate: float  # peak, at `base_width`
-  base_width: int  # muP: matrices at width w learn at learning_rate * base_width / w; 0: the same for all
-  schedule: str  # "cosine", "linear" or "wsd" (warm-up, stable, decay)
-  warmup: float  # fraction of the steps
-  final: float  # last learning rate over peak
-  weight_decay: float
-  clip: float  # global gradient norm
-  b1: float
-  b2: float
-  z_loss: float
-  accumulate: int  # micro-batches per step
+  learning_rate: Positive  # peak, at `base_width`
+  base_width: Natural  # muP: matrices at width w learn at learning_rate * base_width / w; 0: the same for all
+  schedule: typing.Literal["cosine", "linear", "wsd"]  # wsd: warm-up, stable, decay
+  warmup: Share  # fraction of the steps
+  final: Share  # last learning rate over peak
+  weight_decay: Least0
+  clip: Positive  # global gradient norm
+  b1: Decay
+  b2: Decay
+  z_loss: Least0
+  accumulate: Count  # micro-batches per step
 
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-  data: int
-  fsdp: int
-  tensor: int
-  sequence: int
+  data: Count
+  fsdp: Count
+  tensor: Count
+  sequence: Count
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-  every_steps: int
-  keep: int
+  every_steps: Count
+  keep: Count
 
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-  patience: int  # consecutive non-finite steps before rolling back
-  rollbacks: int  # before giving up
+  patience: Count  # consecutive non-finite steps before rolling back
+  rollbacks: Natural  # before giving up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +77,9 @@ class Train:
 
   family: str
   objective: str
-  seed: int
-  tokens: int
-  log_every: int
+  seed: Natural
+  tokens: Count
+  log_every: Count
   tensorboard: bool
   model: Model
   data: Data
@@ -82,25 +90,33 @@ class Train:
 
 
 def from_dict(values: dict, kind: type = Train, where: str = "config") -> typing.Any:
-  """Nested dict to the dataclass; a missing, unknown or wrongly typed key raises BadInput."""
+  """Nested dict to the dataclass; what is missing, unknown, of another type or out of range raises BadInput."""
   fields = {field.name: field.type for field in dataclasses.fields(kind)}
   for name in values:
     if name not in fields:
       near = difflib.get_close_matches(name, fields, 1)
       raise BadInput(f"unknown key {name!r}", where, f"did you mean {near[0]!r}?" if near else "remove it")
-  made = {}
-  for name, wanted in fields.items():
+  for name in fields:
     if name not in values:
       raise BadInput(f"key {name!r} is missing", where, "set it in the config file")
-    value = values[name]
-    if dataclasses.is_dataclass(wanted):
-      made[name] = from_dict(value, typing.cast(type, wanted), f"{where}.{name}")
-      continue
-    if wanted is float and type(value) is int:
-      value = float(value)
-    if type(value) is not wanted:
-      raise BadInput(
-        f"{name} is {value!r}, not a {getattr(wanted, '__name__', wanted)}", where, "correct its type"
-      )
-    made[name] = value
-  return kind(**made)
+  return kind(**{name: _value(values[name], wanted, name, where) for name, wanted in fields.items()})
+
+
+def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typing.Any:
+  if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
+    return from_dict(value, typing.cast(type, wanted), f"{where}.{name}")
+  if typing.get_origin(wanted) is typing.Literal:
+    if value not in typing.get_args(wanted):
+      known = ", ".join(repr(one) for one in typing.get_args(wanted))
+      raise BadInput(f"{name} is {value!r}", where, f"choose one of {known}")
+    return value
+  plain, *bounds = typing.get_args(wanted) or (wanted,)
+  if plain is float and type(value) is int:
+    value = float(value)
+  if type(value) is not plain:
+    raise BadInput(f"{name} is {value!r}, which is no {plain.__name__}", where, "correct its type")
+  if bounds and not value >= bounds[0]:
+    raise BadInput(f"{name} is {value}, below {bounds[0]}", where, "raise it")
+  if len(bounds) > 1 and value > bounds[1]:
+    raise BadInput(f"{name} is {value}, above {bounds[1]}", where, "lower it")
+  return value

@@ -23,18 +23,19 @@ _WORKDIR = flags.DEFINE_string(
 CONFIG = (
   "experiments/configs/motion_demo.py"  # its sweep() is the ladder, its variant "larger" the run to predict
 )
-LOGS = ("--source=sumo", "--scenes_per_domain=8", "--steps=240")
+LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
 def chain(work: pathlib.Path) -> Iterator[Any]:
   """The stages in order, each made when those before it are done: it may read what they left."""
+  from data.datasets import KINDS
   from experiments.stages import Stage
 
   config = pathlib.Path(CONFIG)
   dataset, ladder, law, larger = (work / name for name in ("dataset", "ladder", "law", "larger"))
   manifest, on_dataset = dataset / "dataset.json", f"--config.data.dataset={dataset}"
 
-  content = (manifest, dataset / "scenes", dataset / "windows")
+  content = (manifest, *(dataset / kind for kind in KINDS))
   argv: tuple[str, ...] = ("data.build", *LOGS, f"--out={dataset}")
   yield Stage("dataset", "simulate logs", argv, (), content, dataset)
 

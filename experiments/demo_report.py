@@ -21,16 +21,16 @@ _AGAIN = "run experiments.demo again"
 
 
 def main() -> int:
-  from scaling import analysis, table
+  from scaling import analysis, fit_report, table
 
   work = pathlib.Path(_WORKDIR.value)
   law = work / "law"
   outcome = table.collect([work / "larger"], law / "larger.csv")
   found = analysis.analyse([work / "ladder" / "runs.csv", outcome], "huber", DRAWS, seed=0, holdout=1)
   found = analysis.compare(found, law / "prediction.json")
-  analysis.write(found, law)
+  fit_report.write(found, law)
   sections = [
-    *analysis.sections(found, law),
+    *fit_report.sections(found, law),
     forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
     places(read_json(work / "larger" / "result.json", _AGAIN)),
     traffic(
@@ -39,7 +39,8 @@ def main() -> int:
     times(work / "stages"),
   ]
   title = "Drivetrain: a scaling law for a driving world model"
-  write_report(work / "report.html", title, sections, analysis.summary(found), analysis.provenance(found))
+  summary, footer = fit_report.summary(found), fit_report.provenance(found)
+  write_report(work / "report.html", title, sections, summary, footer)
   return 0
 
 

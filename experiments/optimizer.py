@@ -8,12 +8,16 @@ is the width w learns at rate * base_width / w, inputs and embeddings at the pla
 import jax
 import optax
 
-from data.errors import BadInput
 from experiments.config import Optimizer
 
 _TABLES = ("before", "last", "bias")
-_NO_DECAY = ("scale", "type", *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")))
-_PLAIN = (*_NO_DECAY, "input")  # what has no fan-in that grows with the width
+_NO_DECAY = (
+  "scale",
+  "type",
+  "stem_bias",
+  *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")),
+)
+_PLAIN = (*_NO_DECAY, "stem_up")  # what has no fan-in that grows with the width
 
 
 def schedule(config: Optimizer, steps: int) -> optax.Schedule:
@@ -25,11 +29,9 @@ def schedule(config: Optimizer, steps: int) -> optax.Schedule:
     after = optax.cosine_decay_schedule(peak, rest, alpha=config.final)
   elif config.schedule == "linear":
     after = optax.linear_schedule(peak, end, rest)
-  elif config.schedule == "wsd":
+  else:  # warm-up, stable, decay
     cooldown = max(1, rest // 5)
     after = optax.linear_schedule(peak, end, cooldown, transition_begin=rest - cooldown)
-  else:
-    raise BadInput(f"schedule is {config.schedule!r}", "config.optimizer", "choose cosine, linear or wsd")
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 

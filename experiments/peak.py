@@ -1,4 +1,4 @@
-"""The machine's measured matmul peak: the denominator of MFU."""
+"""The machine's measured matmul peak, and a run's share of it (MFU)."""
 
 import time
 
@@ -17,3 +17,23 @@ def matmul_peak(dtype: str, size: int = 1024, repeats: int = 5) -> float:
     multiply(x).block_until_ready()
     best = min(best, time.perf_counter() - begun)
   return 2 * size**3 / best
+
+
+class Speed:
+  """Tokens per second, and the model's share of the matmul peak of all devices, since the first step.
+
+  Measures the peak when made, so make it while the devices are idle.
+  """
+
+  def __init__(self, flops_per_token: int, dtype: str):
+    self._flops, self._peak = flops_per_token, matmul_peak(dtype) * jax.device_count()
+    self._begun: tuple[float, float] | None = None
+
+  def shown(self, tokens: float) -> dict[str, float]:
+    """What the progress bar shows when `tokens` have been seen; nothing after the step that compiled."""
+    now = time.monotonic()
+    if self._begun is None or tokens < self._begun[1]:  # a roll-back may go to before the beginning
+      self._begun = now, tokens
+      return {}
+    rate = (tokens - self._begun[1]) / max(now - self._begun[0], 1e-9)
+    return {"tokens/s": rate, "MFU": rate * self._flops / self._peak}

@@ -1,8 +1,9 @@
 """What every command-line program does: flags, one-sentence errors, exit codes.
 
 Exit codes: 0 done; 42 preempted after saving (run the same command again); 2 bad input (a retry cannot
-help); 130 interrupted; anything else is a fault and shows its traceback. Nothing heavy is imported here,
-so that --help and a mistyped flag are answered in well under two seconds.
+help); 130 interrupted; anything else is a fault, and shows its traceback unless it is a Fault: 3 one that the same
+command would meet again, 1 all others. Nothing heavy is imported here, so that --help and a mistyped flag are answered
+in well under two seconds.
 """
 
 import difflib
@@ -22,9 +23,17 @@ from data.errors import BadInput
 
 flags.disclaim_key_flags()  # --config belongs to the program that asks for it, and shows in its --help
 
-DONE, FAULT, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 1, 2, 42, 130
+DONE, FAULT, BAD_INPUT, LASTING, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 42, 130
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
+
+class Fault(Exception):
+  """Something outside the program went wrong and its sentence says all; a retry may help."""
+
+
+class LastingFault(Fault):
+  """A fault that follows from the configuration and the data alone: the same command would end in it again."""
 
 
 class Preempted(Exception):
@@ -37,10 +46,8 @@ def exit_code(error: BaseException | None) -> int:
     return DONE
   if isinstance(error, SystemExit):
     return error.code if isinstance(error.code, int) else FAULT if error.code else DONE
-  for kind, code in ((BadInput, BAD_INPUT), (Preempted, PREEMPTED), (KeyboardInterrupt, INTERRUPTED)):
-    if isinstance(error, kind):
-      return code
-  return FAULT
+  codes = {BadInput: BAD_INPUT, LastingFault: LASTING, Preempted: PREEMPTED, KeyboardInterrupt: INTERRUPTED}
+  return next((code for kind, code in codes.items() if isinstance(error, kind)), FAULT)
 
 
 def define_config() -> flags.FlagHolder:
@@ -71,14 +78,20 @@ def run(main: Callable[[], int | None]) -> NoReturn:
   try:
     _parse(sys.argv)
     code = main()
-  except (BadInput, Preempted, KeyboardInterrupt) as error:
+  except (BadInput, Fault, Preempted, KeyboardInterrupt) as error:
     text = " ".join(str(error).split())
     print(_LABEL[exit_code(error)] + (f": {text}" if text else ""), file=sys.stderr)
     sys.exit(exit_code(error))
   sys.exit(code or DONE)
 
 
-_LABEL = {BAD_INPUT: "error", PREEMPTED: "preempted", INTERRUPTED: "interrupted"}
+_LABEL = {
+  BAD_INPUT: "error",
+  FAULT: "fault",
+  LASTING: "fault",
+  PREEMPTED: "preempted",
+  INTERRUPTED: "interrupted",
+}
 
 
 def _parse(argv: list[str]) -> None:

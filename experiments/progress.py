@@ -8,21 +8,27 @@ class Progress:
   """Counts to `total`; `update` also shows numbers such as loss, tokens per second and MFU.
 
   Args:
-    total: steps (or items) in all.
+    total: steps (or items) in all; millions of them are shown as such.
     label: what is counted.
     initial: how many were done before, in a resumed run.
     unit: what one of them is called.
   """
 
-  def __init__(self, total: int, label: str, initial: int = 0, unit: str = "step"):
+  def __init__(self, total: float, label: str, initial: float = 0, unit: str = "step"):
     self._bar: Any = None
     if sys.stderr.isatty():
       import tqdm
 
-      self._bar = tqdm.tqdm(total=total, initial=initial, desc=label, unit=unit, dynamic_ncols=True)
+      shown = {"desc": label, "unit": unit, "unit_scale": total >= 1e6, "dynamic_ncols": True}
+      self._bar = tqdm.tqdm(total=total, initial=initial, **shown)
 
-  def update(self, count: int = 1, **shown: float | str) -> None:
-    """Advances by `count`; time left is estimated from the pace so far."""
+  @property
+  def watched(self) -> bool:
+    """Whether anybody sees what `update` shows."""
+    return self._bar is not None
+
+  def update(self, count: float = 1, **shown: float | str) -> None:
+    """Advances by `count`, which may be negative; time left is estimated from the pace so far."""
     if self._bar is None:
       return
     if shown:

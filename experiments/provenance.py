@@ -1,5 +1,6 @@
 """Where a result came from: revision, packages, machine. Everything a second person needs to repeat it."""
 
+import functools
 import hashlib
 import importlib.metadata
 import pathlib
@@ -21,8 +22,13 @@ def now() -> str:
   return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+@functools.cache
 def git_revision() -> str:
-  """`<sha>`, with `+<12 hex of the difference>` when the working tree is not clean; "unknown" outside git."""
+  """`<sha>`, with `+<12 hex of the difference>` when the working tree is not clean; "unknown" outside git.
+
+  Asked once in a process, and in those forked from it: the code that runs is the code that was imported, whatever
+  becomes of the working tree. Whoever imports long before using asks before importing (scaling/launcher.py).
+  """
   revision = _git("rev-parse", "HEAD")
   if revision is None:
     return "unknown"

@@ -1,5 +1,6 @@
 """The one door to a run directory: train one, or open one that has been trained."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -16,7 +17,9 @@ from experiments.config import Train, from_dict
 from experiments.loop import train as loop
 from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
-from experiments.run_directory import RunDirectory, config_hash, read_config, read_result
+from experiments.processes import Group
+from experiments.run_directory import RunDirectory, read_config, read_result
+from experiments.setup import make_setup
 from experiments.task import Task, make_task
 
 
@@ -32,30 +35,33 @@ class Run:
   params: dict
 
 
-def train(workdir: str, config: Train, values: dict, coordinator: str, processes: int, process: int) -> int:
+def train(workdir: str, config: Train, values: dict, group: Group | None = None) -> int:
   """Trains (or resumes) and writes result.json; a finished run of the same config is left as it is.
+
+  Args:
+    values: the resolved configuration that `config` was made from.
+    group: the processes of the run, when there are several.
 
   Raises Preempted, Diverged, and BadInput for a bad config, dataset or directory.
   """
   keep_freed_memory()
   with StopSignal() as stop:
-    if processes > 1:
-      # A short heartbeat: the default makes the others wait 89 s for a peer that died.
-      jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=20)
-    dataset = datasets.open_dataset(config.data.dataset)
-    with RunDirectory.open(workdir, values, writer=process == 0) as directory:
+    if group:
+      group.join()
+    setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
+    with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
-      row = loop(directory, config, dataset, stop)
+      row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
-      directory.write_result({"run_id": run_id, "config_hash": config_hash(values)} | row)
+      directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0
 
 
 def open_run(workdir: str, dataset: str = "") -> Run:
   """Opens a finished run read-only; `dataset` replaces the one it was trained on.
 
-  Raises BadInput when it is no run, is not finished, or its checkpoints are damaged.
+  Raises BadInput when it is no run, is not finished, or its last checkpoint is damaged.
   """
   path = pathlib.Path(workdir)
   config = from_dict(read_config(path))
@@ -63,13 +69,19 @@ def open_run(workdir: str, dataset: str = "") -> Run:
   if row is None:
     raise BadInput("the run has no result.json yet", path, "let the training command finish")
   opened = datasets.open_dataset(dataset or config.data.dataset)
-  task = make_task(config, opened.window.steps, opened.window.agents, len(opened.domains))
-  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
-  example = task.to_batch(opened.example())
-  tx = make_optimizer(config.optimizer, row["steps"], config.model.width)
-  key = jax.random.key(0)
-  spec, _ = steps.abstract_state(task.model.init, tx, mesh, example, key)
-  restored = Checkpoints(path, keep=1, read_only=True).restore_newest(spec)
-  if restored is None:
-    raise BadInput("the run has no checkpoint", path, "run the training command again")
+  task, spec = describe(config, opened)
+  with contextlib.closing(Checkpoints(path, keep=1, read_only=True)) as checkpoints:
+    restored = checkpoints.restore_newest(spec)
+  if restored is None or restored[0] != row["steps"]:
+    what = f"has no good checkpoint of its last step, {row['steps']}"
+    raise BadInput(what, path, "put a good copy back, or run the training command in another --workdir")
   return Run(path, row, config, opened, task, restored[1]["params"])
+
+
+def describe(config: Train, dataset: Dataset) -> tuple[Task, steps.State]:
+  """The task of a configuration, and shapes of its state with all of it on the first device."""
+  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  tx = make_optimizer(config.optimizer, 1, config.model.width)  # its schedule has no state
+  example = task.to_batch(dataset.example())
+  return task, steps.abstract_state(task.model.init, tx, mesh, example, jax.random.key(0))[0]

@@ -1,9 +1,9 @@
 """The directory of one run: whose it is, what happened in it, and what came out.
 
-config.json       the resolved config; the directory belongs to it for ever
-provenance.json   revision, packages, devices, argv, dataset fingerprint of the first attempt
+config.json       the resolved config of the first start; the directory belongs to its identity for ever
+provenance.json   dataset, revision, packages, devices, argv of the first start; under "restarts" of the others
 attempts.jsonl    one record per start and per orderly end; a killed attempt has no end
-metrics.jsonl     one record per logged step, in step order
+metrics.jsonl     one record per logged step, in step order; tb/ the same for TensorBoard, when asked for
 checkpoints/, manifests/, quarantine/    see experiments/checkpoints.py
 result.json       the row of the run table, written last: it exists exactly when the run is done
 lock              held (flock) by the process that writes here
@@ -16,20 +16,15 @@ import os
 import pathlib
 import socket
 import sys
-from hashlib import sha256
 from typing import Any, Self
 
 from data.errors import BadInput
 from data.files import canonical_json, read_json, require_free_space, write_json_atomic, write_text_atomic
 from experiments import provenance
+from experiments.identity import config_hash, identity, operational
 from experiments.program import exit_code
 
 _SPARE_BYTES = 32 * 2**20  # for metrics and JSON; checkpoints ask for their own space
-
-
-def config_hash(config: dict) -> str:
-  """First 12 hex digits of SHA-256 over the canonical JSON of a resolved config."""
-  return sha256(canonical_json(config).encode()).hexdigest()[:12]
 
 
 class RunDirectory:
@@ -37,8 +32,8 @@ class RunDirectory:
 
   Attributes:
     path: the directory.
-    config: the resolved config, as it reads back from JSON.
-    hash: config_hash(config).
+    config: the resolved config of this start, as it reads back from JSON.
+    hash: config_hash(config), the same for every start.
     writer: False in all but the first process of a run; methods that write then do nothing.
   """
 
@@ -51,8 +46,10 @@ class RunDirectory:
   def open(cls, path: os.PathLike | str, config: dict, writer: bool = True) -> Self:
     """Creates the directory or resumes it.
 
-    Raises BadInput when another process holds it, when it belongs to another config or to something else
-    than a run, when the config is not JSON, or when the disk is full. In each case nothing is changed.
+    The config may differ from the one it was created with in operational keys only (experiments/identity.py).
+
+    Raises BadInput when another process holds it, when it belongs to another run or to something else than a
+    run, when the config is not JSON, or when the disk is full. In each case nothing is changed.
     """
     path = pathlib.Path(path)
     try:
@@ -97,11 +94,25 @@ class RunDirectory:
       self._lock.close()
 
   def write_provenance(self, seed: int, devices: list[str], dataset_fingerprint: str) -> None:
-    """Writes provenance.json once; later attempts leave theirs in attempts.jsonl."""
-    if self.writer and not (self.path / "provenance.json").exists():
-      facts = {"config": self.config, "config_hash": self.hash, "seed": seed, "devices": devices}
-      facts |= {"dataset_fingerprint": dataset_fingerprint}
-      write_json_atomic(self.path / "provenance.json", facts | provenance.describe())
+    """Adds this start to provenance.json: its machine, command, devices and operational keys (the mesh ...).
+
+    Raises BadInput when the dataset is not the one that the run began with.
+    """
+    if not self.writer:
+      return
+    path = self.path / "provenance.json"
+    start = provenance.describe() | {"devices": devices, "operational": operational(self.config)}
+    if not path.exists():
+      first = {"config": self.config, "config_hash": self.hash, "seed": seed, "restarts": []}
+      write_json_atomic(path, first | {"dataset_fingerprint": dataset_fingerprint} | start)
+      return
+    facts = read_json(path, "restore the file, or choose another --workdir")
+    theirs = facts["dataset_fingerprint"]
+    if theirs != dataset_fingerprint:
+      what = f"began with a dataset of fingerprint {theirs}, the one given has {dataset_fingerprint}"
+      raise BadInput(what, self.path, "give the dataset it began with, or choose another --workdir")
+    facts["restarts"].append(start)
+    write_json_atomic(path, facts)
 
   def append_metrics(self, record: dict) -> None:
     """Adds one record; it must hold "step". NaN and infinity raise ValueError before any write."""
@@ -188,8 +199,8 @@ def _refuse_foreign(path: pathlib.Path) -> None:
 def _refuse_other_config(path: pathlib.Path, config: dict) -> None:
   if not (path / "config.json").exists():
     return
-  theirs = _flatten(read_json(path / "config.json", "restore the file, or choose another --workdir"))
-  ours = _flatten(config)
+  first = read_json(path / "config.json", "restore the file, or choose another --workdir")
+  theirs, ours = _flatten(identity(first)), _flatten(identity(config))
   keys = [k for k in sorted(theirs | ours) if theirs.get(k, "absent") != ours.get(k, "absent")]
   if keys:
     shown = ", ".join(

@@ -43,41 +43,17 @@ def make_step(
 
   metrics: float32 scalars "loss", "moving" (nats), "tokens" (count), "gradient_norm", "finite".
   """
-
-  def objective(params, batch, key):
-    metrics = loss_fn(params, batch, key)
-    return metrics["objective"][0], metrics
+  sums_and_metrics = _accumulated(loss_fn, accumulate)
 
   def step(state, batch, key):
-    key = jax.random.fold_in(key, state["step"])
-    gradient = jax.grad(objective, has_aux=True)
-    if accumulate == 1:
-      sums, metrics = gradient(state["params"], batch, key)
-    else:
-      micro = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
-
-      def add(total, piece):
-        index, part = piece
-        return jax.tree.map(
-          jnp.add, total, gradient(state["params"], part, jax.random.fold_in(key, index))
-        ), None
-
-      zero = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype),
-        jax.eval_shape(gradient, state["params"], jax.tree.map(lambda x: x[0], micro), key),
-      )
-      (sums, metrics), _ = jax.lax.scan(add, zero, (jnp.arange(accumulate), micro))
+    sums, metrics = sums_and_metrics(state["params"], batch, jax.random.fold_in(key, state["step"]))
     count = jnp.maximum(metrics["objective"][1], 1.0)
     gradients = jax.tree.map(lambda g: g / count, sums)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["objective"][0])
     updates, opt = tx.update(gradients, state["opt"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
-    kept = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old),
-      {"params": params, "opt": opt},
-      {"params": state["params"], "opt": state["opt"]},
-    )
+    fresh = {"params": optax.apply_updates(state["params"], updates), "opt": opt}
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), fresh, {k: state[k] for k in fresh})
     report = {
       "loss": metrics["loss"][0] / count,
       "moving": metrics["moving"][0] / jnp.maximum(metrics["moving"][1], 1.0),
@@ -90,6 +66,32 @@ def make_step(
   sharding = jax.tree.map(lambda leaf: leaf.sharding, spec)
   whole = NamedSharding(mesh, PartitionSpec())
   return _in_mesh(jax.jit(step, donate_argnums=0, out_shardings=(sharding, whole)), mesh)
+
+
+def _accumulated(loss_fn: Callable, pieces: int) -> Callable:
+  """(params, batch, key) -> (gradients of the objective's sum, metrics), both summed over micro-batches."""
+
+  def objective(params, batch, key):
+    metrics = loss_fn(params, batch, key)
+    return metrics["objective"][0], metrics
+
+  gradient = jax.grad(objective, has_aux=True)
+  if pieces == 1:
+    return gradient
+
+  def summed(params, batch, key):
+    # Micro-batch i is every pieces-th window from i on: each device cuts its own rows, none has to move.
+    micro = jax.tree.map(lambda x: x.reshape(-1, pieces, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add(total, piece):
+      index, part = piece
+      return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(key, index))), None
+
+    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], micro), key)
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zero, (jnp.arange(pieces), micro))[0]
+
+  return summed
 
 
 def make_eval(loss_fn: Callable, mesh: Mesh) -> Callable:

@@ -15,6 +15,7 @@ from objectives import next_token
 # Window arrays that training reads, and their names once stacked.
 FIELDS = {
   "tokens_TxA": "tokens_BxTxA",
+  "valid_TxA": "valid_BxTxA",
   "mask_TxA": "mask_BxTxA",
   "moving_A": "moving_BxA",
   "features_TxAxF": "features_BxTxAxF",
@@ -67,8 +68,6 @@ def _blind(blind_to: str) -> Callable:
   """Ablations: hide the map features, or the other agents (features, attention and moves)."""
   if blind_to == "":
     return lambda batch: batch
-  if blind_to not in ("map", "agents"):
-    raise BadInput(f"blind_to is {blind_to!r}", "config.data", "choose '', 'map' or 'agents'")
   block = context.MAP if blind_to == "map" else context.AGENTS
 
   def hide(batch):

@@ -6,13 +6,17 @@ from experiments import program
 
 _CONFIG = program.define_config()
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run directory; created, or resumed if it has the same config.", required=True
+  "workdir",
+  None,
+  "Run directory; created, or resumed, on whatever mesh, if it is the same run.",
+  required=True,
 )
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", "", "HOST:PORT of process 0, for a run of several processes."
 )
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes.", lower_bound=1)
 _PROCESS = flags.DEFINE_integer("process", 0, "Index of this process.", lower_bound=0)
+_WAIT = flags.DEFINE_integer("wait_s", 120, "Seconds to wait for the other processes.", lower_bound=1)
 
 
 def main() -> int:
@@ -21,8 +25,10 @@ def main() -> int:
 
   config = configs.from_dict(values)
   from experiments import run
+  from experiments.processes import Group
 
-  return run.train(_WORKDIR.value, config, values, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  group = Group(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _WAIT.value)
+  return run.train(_WORKDIR.value, config, values, group if group.processes > 1 else None)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ For a window of T steps and A agents (ego first in its group) it gives the exact
   p(moves | first states, map) = prod_t prod_i p(m[t,i] | m[<t, :], m[t, <i]),
 
 because position (t, i) receives the context of agent i at t, which follows from moves before t, and the move
-of its predecessor i - 1 at t; attention then runs causally, alternately over time within an agent and over
-agents within a step. The ego moves first, so its token is the action that the others answer.
+at t of the last agent before i that has one; attention then runs causally, alternately over time within an
+agent and over agents within a step. The ego moves first, so its token is the action that the others answer.
 
 Axial attention: J. Ho et al., arXiv:1912.12180. Joint motion tokens: A. Seff et al., arXiv:2309.16534.
 """
@@ -57,8 +57,8 @@ class Pair(nn.Module):
 class MotionModel(nn.Module):
   """apply({"params": p}, batch) -> float32 logits [B, T, A, V].
 
-  batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "mask_BxTxA"
-  bool, "group_BxA" and "type_BxA" int.
+  batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "valid_BxTxA" bool
+  (who is there), "mask_BxTxA" bool (whose move is known), "group_BxA" and "type_BxA" int.
   """
 
   config: MotionConfig
@@ -66,17 +66,20 @@ class MotionModel(nn.Module):
   @nn.compact
   def __call__(self, batch):
     c = self.config
-    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["mask_BxTxA"]
+    tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["valid_BxTxA"]
     group = batch["group_BxA"].astype(jnp.int32)
     seen = batch["features_BxTxAxF"].astype(jnp.float32)
-    x = jnp.einsum(
-      "btaf,fd->btad", seen, weight(self, "input", (c.features, c.width), ("features", "embed"), c.features)
-    )
+    # An MLP before the residual stream: a narrow one could not carry all features to the first block.
+    up = weight(self, "stem_up", (c.features, 4 * c.width), ("features", "mlp"), c.features)
+    bias = nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",))
+    bias = self.param("stem_bias", bias, (4 * c.width,), jnp.float32)
+    hidden = jax.nn.gelu(jnp.einsum("btaf,fm->btam", seen, up) + bias[None, None, None])
+    down = weight(self, "stem_down", (4 * c.width, c.width), ("mlp", "embed"), 4 * c.width)
+    x = jnp.einsum("btam,md->btad", hidden, down)
     # The move of the agent before in this step, and the agent's own move a step ago; or "no move".
     none = jnp.asarray(c.vocabulary, jnp.int32)
-    moves, groups = jnp.where(valid, tokens, none), jnp.pad(group, ((0, 0), (1, 0)))[:, :-1]
-    before = jnp.pad(moves, ((0, 0), (0, 0), (1, 0)), constant_values=c.vocabulary)[..., :-1]
-    before = jnp.where((groups == group)[:, None, :], before, none)
+    moves = jnp.where(batch["mask_BxTxA"], tokens, none)
+    before = _before(moves, batch["mask_BxTxA"], group, c.vocabulary)
     last = jnp.pad(moves, ((0, 0), (1, 0), (0, 0)), constant_values=c.vocabulary)[:, :-1]
     # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
     x = (
@@ -110,6 +113,16 @@ class MotionModel(nn.Module):
     bias = _moves(self, "bias", c, 1, 0.0, "vocab")[:, 0]
     logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
     return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
+
+
+def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):
+  """The move of the last agent before that has one, in the same group; groups are runs of slots."""
+  slots = jnp.arange(group_BxA.shape[1])
+  here = jax.lax.cummax(jnp.where(mask_BxTxA, slots[None, None], -1), axis=2)
+  place = jnp.pad(here, ((0, 0), (0, 0), (1, 0)), constant_values=-1)[..., :-1]
+  moves = jnp.take_along_axis(moves_BxTxA, jnp.maximum(place, 0), axis=2)
+  groups = jnp.take_along_axis(group_BxA[:, None], jnp.maximum(place, 0), axis=2)
+  return jnp.where((place >= 0) & (groups == group_BxA[:, None]), moves, none)
 
 
 def _moves(module: nn.Module, name: str, c: MotionConfig, width: int, scale: float, rows: str | None):

@@ -48,9 +48,10 @@ class MotionConfig:
     return -(-(self.vocabulary + 1) // 64) * 64
 
   def non_embedding_params(self) -> int:
-    """N: input projection, blocks and norms; without the move and type embeddings and the output head."""
+    """N: stem, blocks and norms; without the move and type embeddings and the output head."""
+    stem = 4 * self.width * (self.features + 1 + self.width)
     block = 12 * self.width**2 + 2 * self.width
-    return self.features * self.width + self.layers * block + self.width
+    return stem + self.layers * block + self.width
 
   def param_count(self) -> int:
     tables = 3 * (self.rows + sum(self.factors)) + AGENT_TYPES
@@ -63,5 +64,6 @@ class MotionConfig:
     """
     d = self.width
     attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
-    forward = 2 * self.features * d + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
+    stem = 8 * d * (self.features + d)
+    forward = stem + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
     return 3 * forward

@@ -3,6 +3,7 @@
 Leaves DIR/fit.json, figures (PDF and PNG) and report.html. Two steps make an honest forecast:
   --predict_flops=C [--predict_params=N --predict_tokens=D]   before the larger run starts: prediction.json
   --runs=T.csv,LARGER.csv --holdout_budgets=1                 afterwards: the same fit, and what became of it
+The second reads DIR/prediction.json, or --prediction=FILE. LARGER.csv may hold several seeds of the run.
 """
 
 import pathlib
@@ -10,6 +11,7 @@ import pathlib
 from absl import flags
 
 from data.errors import BadInput
+from data.files import require_directory
 from experiments import program
 
 _RUNS = flags.DEFINE_list("runs", None, "Run tables (CSV), separated by commas.", required=True)
@@ -23,6 +25,9 @@ _HOLDOUT = flags.DEFINE_integer(
 _PARAMS = flags.DEFINE_float("predict_params", None, "N of the run to predict; the optimum if left out.")
 _TOKENS = flags.DEFINE_float("predict_tokens", None, "D of the run to predict.")
 _FLOPS = flags.DEFINE_float("predict_flops", None, "C of the run to predict, fully counted.")
+_PREDICTION = flags.DEFINE_string(
+  "prediction", "", "prediction.json to compare with; empty: the one in --out, if there is one."
+)
 
 
 def main() -> int:
@@ -36,18 +41,20 @@ def main() -> int:
       raise BadInput(f"is {value}", f"--predict_{name}", "give a positive number")
   if _FLOPS.value is not None and _HOLDOUT.value:
     raise BadInput("looks back", "--holdout_budgets", "predict first, and hold out in a later call")
-  from scaling import analysis
+  if _FLOPS.value is not None and _PREDICTION.value:
+    raise BadInput("looks back", "--prediction", "predict first, and compare in a later call")
+  out = require_directory(_OUT.value, "--out")
+  from scaling import analysis, fit_report
 
   found = analysis.analyse(
     [pathlib.Path(p) for p in _RUNS.value], _LOSS.value, _BOOTSTRAP.value, _SEED.value, _HOLDOUT.value
   )
-  out = pathlib.Path(_OUT.value)
   if _FLOPS.value is not None:
     found = analysis.predict(found, out / "prediction.json", _FLOPS.value, _PARAMS.value, _TOKENS.value)
-  elif (out / "prediction.json").exists():
-    found = analysis.compare(found, out / "prediction.json")
-  analysis.write(found, out)
-  print(analysis.summary(found))
+  elif _PREDICTION.value or (out / "prediction.json").exists():
+    found = analysis.compare(found, pathlib.Path(_PREDICTION.value or out / "prediction.json"))
+  fit_report.write(found, out)
+  print(fit_report.summary(found))
   print(out / "report.html")
   return 0
 

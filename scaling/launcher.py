@@ -1,5 +1,8 @@
 """A process that has imported the training stack once, and forks a child for every trial.
 
+What a child knows of its code (the git revision) must be what the launcher imported, not what lies in the working
+tree by then: MODULE:FUNCTION calls a function that remembers, before the modules after it are imported.
+
 Importing jax, flax, orbax and grain costs seconds of a small trial's time. The launcher pays once; the
 child it forks has its own session, log file, processors and exit code, and runs the trial's module as
 `python -m` would. Forking is only safe while nothing has started a thread (no JAX backend exists yet): the
@@ -9,7 +12,7 @@ Speaks JSON lines. In: {"key", "module", "argv", "log", "cpus"}. Out: {"key", "p
 (negative: killed by that signal). When its input ends (the sweep is gone) the children are asked to save and
 stop.
 
-  python -m scaling.launcher [MODULE_TO_IMPORT ...]
+  python -m scaling.launcher [MODULE_TO_IMPORT | MODULE:FUNCTION_TO_CALL ...]
 """
 
 import gc
@@ -31,7 +34,10 @@ def serve(preload: list[str]) -> None:
   """The launcher's life. In a forked child it returns only by running the trial."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which then stops its trials
   for name in preload:
-    importlib.import_module(name)
+    module, _, function = name.partition(":")
+    imported = importlib.import_module(module)
+    if function:
+      getattr(imported, function)()
   gc.freeze()  # keeps the children's pages shared
   children: dict[int, str] = {}
   pending = b""

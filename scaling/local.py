@@ -1,23 +1,31 @@
 """The local engine: a config's sweep() run on this machine, from trials to the run table."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
 import signal
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from data.errors import BadInput
+from data.files import require_directory
 from scaling import slots as scheduler
 from scaling import table, trials
 from scaling.slots import State
 from scaling.trials import Trial
 
+Show = Callable[[list[State]], None]  # how the trials stand
+SILENT = contextlib.nullcontext[Show](lambda states: None)
+
 
 class Stopped(Exception):
   """The sweep was asked to stop; its trials have saved. The same call continues it."""
+
+
+class Failed(RuntimeError):
+  """Trials kept failing; the others are done."""
 
 
 def run(
@@ -27,14 +35,17 @@ def run(
   module: str,
   workdir: os.PathLike | str,
   slots: int,
-  label: str = "sweep",
+  watch: contextlib.AbstractContextManager[Show] = SILENT,
 ) -> pathlib.Path:
   """Expands, runs what is not done, and returns the path of runs.csv.
 
-  Raises BadInput when a trial's input is bad, RuntimeError when one keeps failing (with the last lines of
-  its log; the table of the others is written all the same), Stopped when asked to stop.
+  Args:
+    watch: entered while trials run; what it gives is called with their states, a few times a second.
+
+  Raises BadInput when a trial's input is bad, Failed when one keeps failing (with the last lines of its log; the
+  table of the others is written all the same), Stopped when asked to stop.
   """
-  root = pathlib.Path(workdir)
+  root = require_directory(workdir, "--workdir")
   expanded = trials.expand(config_file, variant, base, module)
   root.mkdir(parents=True, exist_ok=True)
   with open(root / "lock", "a") as lock, _Stop() as stop:
@@ -43,8 +54,8 @@ def run(
     except BlockingIOError:
       raise BadInput("another sweep runs here", root, "wait for it, or choose another --workdir") from None
     _write_trials(root / "trials.jsonl", expanded)
-    with _Bar(expanded, label) as bar:
-      states = scheduler.run_trials(expanded, root, slots, stop.requested, bar.show)
+    with watch as show:
+      states = scheduler.run_trials(expanded, root, slots, stop.requested, show)
     finished = [root / s.trial.workdir for s in states if s.status == "done"]
     path = table.collect(finished, root / "runs.csv") if finished else root / "runs.csv"
     print(status_table(states))
@@ -59,7 +70,8 @@ def run(
       what = f"{len(failed)} of {len(states)} trials failed, {failed[0].trial.trial_id} first"
       if failed[0].code == scheduler.BAD_INPUT:
         raise BadInput(what, root, "mend what the trial complains about and run the same command again")
-      raise RuntimeError(f"{what}; run the same command to try again")
+      lasting = all(state.code == scheduler.LASTING for state in failed)
+      raise Failed(f"{what}; " + ("mend its cause first" if lasting else "run the same command to try again"))
   return path
 
 
@@ -89,52 +101,6 @@ class _Stop:
   def __exit__(self, *_) -> None:
     for number, handler in self._old.items():
       signal.signal(number, handler)
-
-
-class _Bar:
-  """Progress by expected FLOPs on a terminal, one line per finished trial elsewhere."""
-
-  def __init__(self, expanded: list[Trial], label: str):
-    self._cost = {t.trial_id: t.flops or 1.0 for t in expanded}
-    self._label, self._begun = label, time.monotonic()
-    self._ended: set[str] = set()
-    self._bar: Any = None
-    self._before: float | None = None
-
-  def __enter__(self) -> "_Bar":
-    if sys.stderr.isatty():
-      import tqdm
-
-      shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-      self._bar = tqdm.tqdm(total=len(self._cost), desc=self._label, bar_format=shape, dynamic_ncols=True)
-    return self
-
-  def __exit__(self, *_) -> None:
-    if self._bar is not None:
-      self._bar.close()
-
-  def show(self, states: list[State]) -> None:
-    done = sum(self._cost[s.trial.trial_id] for s in states if s.status == "done")
-    if self._before is None:
-      self._before = done
-    counts = [sum(s.status == status for s in states) for status in ("done", "running", "failed")]
-    elapsed, made = time.monotonic() - self._begun, done - self._before
-    remaining = sum(self._cost[s.trial.trial_id] for s in states if s.status in ("waiting", "running"))
-    left = f", {_clock(elapsed * remaining / made)} left" if made else ""
-    if self._bar is not None:
-      self._bar.n = counts[0]
-      self._bar.set_postfix_str(f"{counts[0]} done, {counts[1]} running, {counts[2]} failed{left}")
-      return
-    for state in states:
-      if state.status in ("done", "failed") and state.seconds and state.trial.trial_id not in self._ended:
-        self._ended.add(state.trial.trial_id)
-        name = f"{self._label}: {state.trial.trial_id} {state.status} in {state.seconds:.0f} s"
-        print(f"{name} ({sum(counts[::2])} of {len(states)}{left})", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-  minutes, rest = divmod(round(seconds), 60)
-  return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def status_table(states: list[State]) -> str:

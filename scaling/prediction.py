@@ -16,6 +16,7 @@ import dataclasses
 import os
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,12 @@ from scaling.isoflop import IsoFlop
 from scaling.table import Runs
 
 RULE = "smallest roll-out error: fitted to the budgets below, asked for the next budget's minimum"
+KEYS = (
+  "params", "tokens", "flops", "times_largest_budget", "loss", "ci95", "best_loss_of_largest_budget", "drop",
+  "drop_ci95", "estimator", "rule", "roll_out_error", "estimates", "rows_sha256",
+)  # fmt: skip
+# How far C / (N D) may lie from the table's: at its own sizes it is known, beyond them it drifts towards 6.
+SLACK, SLACK_BEYOND = 1.05, 1.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +61,43 @@ def optimum(law: parametric.Law, runs: Runs, flops: float) -> Target:
   return Target(float(params[best]), float(tokens[best]), flops)
 
 
-def frontier_estimate(iso: IsoFlop, floor: float, target: Target) -> tuple[float, np.ndarray]:
-  """Loss at `target`, and its draws, by the line through the minima of ln (L* - floor); NaN without one."""
+def require_larger(runs: Runs, target: Target) -> None:
+  """Raises BadInput for N, D and C that are no run of this table's model, or none beyond its largest budget."""
+  largest = float(runs.flops.max())
+  if target.flops <= isoflop.SAME_BUDGET * largest:
+    what = f"{target.flops:.4g} FLOPs are not beyond the table, whose largest run took {largest:.4g}"
+    raise BadInput(
+      what, "--predict_flops", "predict a larger run: of one inside, the table tells the outcome"
+    )
+  given = target.flops / (target.params * target.tokens)
+  own = float(flops_per_nd(runs, target.params))
+  slack = SLACK if runs.params.min() <= target.params <= runs.params.max() else SLACK_BEYOND
+  if abs(np.log(given / own)) > np.log(slack):
+    what = f"C / (N D) is {given:.4g}, but {own:.4g} at this size in the table"
+    where = "--predict_flops, --predict_params and --predict_tokens"
+    raise BadInput(what, where, "give C fully counted, N without embeddings and D in tokens, in units of one")
+
+
+def frontier_estimate(
+  iso: IsoFlop, floor: float, floors: np.ndarray | float, target: Target
+) -> tuple[float, np.ndarray]:
+  """Loss at `target`, and its draws, by the line through the minima of ln (L* - floor); NaN without one.
+
+  `floors` is the floor under each draw, or one for all; a draw whose floor lies above a minimum is NaN. N*(C)
+  is drawn too, from which the distance to the target is measured.
+  """
   interior = iso.interior
   if iso.params is None or floor >= min(profile.loss for profile in interior):
     return float("nan"), np.full(1, np.nan)
   compute = np.array([profile.flops for profile in interior])
   above = np.array([profile.loss for profile in interior]) - floor
-  drawn = np.stack([np.exp(profile.draws[2]) for profile in interior]) - floor
+  drawn = np.stack([np.exp(profile.draws[2]) for profile in interior]) - floors
   with np.errstate(invalid="ignore", divide="ignore"):
     line = isoflop.power_law(compute, above, np.log(drawn))
   curvature = np.mean([profile.curve[1] for profile in interior])
   away = np.exp(curvature * np.log(target.params / iso.params(target.flops)) ** 2)
-  return float((floor + line(target.flops)) * away), (floor + line.spread(target.flops)) * away
+  aways = np.exp(curvature * np.log(target.params / iso.params.spread(target.flops)) ** 2)
+  return float((floor + line(target.flops)) * away), (floors + line.spread(target.flops)) * aways
 
 
 def roll_out(runs: Runs, iso: IsoFlop, kind: str) -> dict[str, float]:
@@ -86,7 +117,7 @@ def roll_out(runs: Runs, iso: IsoFlop, kind: str) -> dict[str, float]:
     # Asked for the frontier itself, not for the size that the budgets below believe to be on it.
     on_frontier = Target(float(fewer.params(profile.flops)), profile.tokens, profile.flops)
     for name, floor in (("power", 0.0), ("floored", float(law.E))):
-      guess = frontier_estimate(fewer, floor, on_frontier)[0]
+      guess = frontier_estimate(fewer, floor, floor, on_frontier)[0]
       errors[name].append(float(np.log(guess / profile.loss)))
   return {name: float(np.sqrt(np.mean(np.square(e)))) if e else float("nan") for name, e in errors.items()}
 
@@ -97,13 +128,14 @@ def forecast(
   """The predicted loss of `target` with interval, and the drop from the best run of the largest budget.
 
   The 95% interval holds the draws of the estimator, the noise of one run, and the roll-out error as the
-  estimator's own.
+  estimator's own; None without draws, or when too few of them make sense.
   """
   law = fitted.law.loss(target.params, target.tokens)
+  floor, floors = float(fitted.law.E), fitted.law.E if fitted.draws is None else fitted.draws.E
   law_draws = np.full(1, np.nan) if fitted.draws is None else fitted.draws.loss(target.params, target.tokens)
   estimates = {
-    "power": frontier_estimate(iso, 0.0, target),
-    "floored": frontier_estimate(iso, float(fitted.law.E), target),
+    "power": frontier_estimate(iso, 0.0, 0.0, target),
+    "floored": frontier_estimate(iso, floor, floors, target),
     "parametric": (float(law), law_draws),
   }
   known = {name: e for name, e in errors.items() if np.isfinite(e) and np.isfinite(estimates[name][0])}
@@ -126,9 +158,9 @@ def forecast(
     "drop_ci95": None if interval is None else [best - interval[1], best - interval[0]],
     "estimator": chosen,
     "rule": RULE,
-    "roll_out_error": {name: _finite(e) for name, e in errors.items()},
-    "estimates": {name: _finite(value) for name, (value, _) in estimates.items()},
-    "noise_sd": _finite(iso.noise),
+    "roll_out_error": {name: finite(e) for name, e in errors.items()},
+    "estimates": {name: finite(value) for name, (value, _) in estimates.items()},
+    "noise_sd": finite(iso.noise),
     "n_runs": len(runs),
     "rows_sha256": runs.rows_sha256(),
     "table_sha256": runs.table_sha256,
@@ -140,7 +172,7 @@ def write(path: os.PathLike | str, prediction: dict[str, Any]) -> dict[str, Any]
   stays as it is. Raises BadInput when another prediction is there."""
   path = pathlib.Path(path)
   if path.exists():
-    earlier = read_json(path, "delete it to predict anew")
+    earlier = read(path)
     if all(earlier.get(key) == prediction[key] for key in ("rows_sha256", "params", "tokens", "flops")):
       return earlier
     what = "holds the prediction of another run or from another table"
@@ -150,20 +182,31 @@ def write(path: os.PathLike | str, prediction: dict[str, Any]) -> dict[str, Any]
   return prediction
 
 
-def judge(prediction: dict[str, Any], fitted: Runs, outcome: dict[str, str]) -> dict[str, Any]:
-  """What became of a prediction: errors in percent, and whether it was written before the run started.
+def read(path: os.PathLike | str) -> dict[str, Any]:
+  """A prediction written earlier; raises BadInput when it is none."""
+  made = read_json(path, "give the prediction.json of an earlier scaling.fit")
+  for key in KEYS:
+    if key not in made:
+      raise BadInput(f"has no {key!r}", path, "give the prediction.json of an earlier scaling.fit")
+  return made
+
+
+def judge(prediction: dict[str, Any], outcomes: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+  """What became of a prediction: errors in percent, and whether it was written before any of the runs started.
 
   Args:
-    fitted: the rows the law was fitted to; they must be the ones the prediction was made from.
-    outcome: the run's row.
+    outcomes: rows of the predicted run, one per seed; their mean loss is judged, `loss_sd` is their spread.
   """
-  loss = float(outcome["loss"])
+  losses = [float(row["loss"]) for row in outcomes]
+  loss = float(np.mean(losses))
   best = prediction["best_loss_of_largest_budget"]
-  started, written = outcome.get("started", ""), prediction.get("time", "")
+  starts, written = [row.get("started", "") for row in outcomes], prediction.get("time", "")
+  started = min(starts) if all(starts) else ""
   interval = prediction["ci95"]
   return {
-    "run_id": outcome["run_id"],
+    "run_ids": [row["run_id"] for row in outcomes],
     "loss": loss,
+    "loss_sd": float(np.std(losses, ddof=1)) if len(losses) > 1 else None,
     "drop": best - loss,
     "loss_error_percent": 100 * (prediction["loss"] / loss - 1),
     "drop_error_percent": 100 * (prediction["drop"] / (best - loss) - 1) if best != loss else None,
@@ -171,9 +214,9 @@ def judge(prediction: dict[str, Any], fitted: Runs, outcome: dict[str, str]) -> 
     "predicted_at": written or None,
     "started_at": started or None,
     "written_before": written <= started if written and started else None,
-    "same_table": prediction["rows_sha256"] == fitted.rows_sha256(),
   }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+  """As JSON can hold it: None for NaN and infinity."""
   return float(value) if np.isfinite(value) else None

@@ -2,8 +2,8 @@
 
 A trial is done when its run directory holds result.json, and never started again. Its lock tells whether a
 process from an earlier sweep still works on it: such an orphan keeps its slot and is waited for. Exit codes:
-0 done, 42 preempted (start again, not counted), 2 bad input (never again), others counted up to
-`trial.retries`.
+0 done, 42 preempted (start again, not counted), 2 bad input and 3 a fault that would come again (never again),
+others counted up to `trial.retries`.
 """
 
 import collections
@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterator
 
 from scaling.trials import Trial
 
-PREEMPTED, BAD_INPUT = 42, 2
+PREEMPTED, BAD_INPUT, LASTING = 42, 2, 3
 POLL_SECONDS = 0.2
-PRELOAD = {"experiments.train": ("experiments.run",)}  # what a module imports anyway, and without flags
+# What a module imports anyway, and without flags; before it, the revision of what is imported.
+PRELOAD = {"experiments.train": ("experiments.provenance:git_revision", "experiments.run")}
 
 
 @dataclasses.dataclass
@@ -148,7 +149,7 @@ def _ended(slot: _Slot, code: int, root: pathlib.Path, waiting: collections.dequ
   if stopping and code < 0:
     return
   state.faults += 1
-  if code == BAD_INPUT or state.faults > state.trial.retries:
+  if code in (BAD_INPUT, LASTING) or state.faults > state.trial.retries:
     state.status = "failed"
   elif not stopping:
     waiting.append(state)

@@ -3,6 +3,8 @@
 Units: `params`, `params_total` parameters (`params` without embeddings), `tokens`, `unique_tokens`,
 `batch_tokens` supervised tokens, `flops` and `flops_6nd` training FLOPs (`flops` fully counted, `flops_6nd`
 6 N D), `loss` held-out nats per token, `seconds` wall clock, `started` UTC of the first attempt.
+`split_fingerprint` tells the dataset and the split that the loss was measured on; `objective` also what was hidden
+from the model.
 """
 
 import csv
@@ -111,13 +113,13 @@ def read_many(paths: Sequence[os.PathLike | str]) -> Runs:
 
 
 def _refuse_mixtures(where: object, rows: Sequence[dict[str, str]]) -> None:
-  """Losses of other tasks, or on other held-out data, do not lie on one surface."""
+  """Losses of other tasks, of models that see less, or on other held-out data do not lie on one surface."""
   for name in COMPARABLE:
-    kinds = sorted({row.get(name, "") for row in rows} - {""})
-    if len(kinds) > 1:
-      raise BadInput(
-        f"{name} is {kinds[0]!r} in some rows and {kinds[1]!r} in others", where, "fit each alone"
-      )
+    first = {row.get(name, ""): row["run_id"] for row in reversed(rows)}
+    if len(first) > 1:
+      (one, run), (other, another) = sorted(first.items())[:2]
+      what = f"{name} is {one!r} in run {run} and {other!r} in run {another}: their losses do not compare"
+      raise BadInput(what, where, "fit each alone")
 
 
 def _numbers(path: pathlib.Path, name: str, rows: list[dict], lines: list[int]) -> np.ndarray:

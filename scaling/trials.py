@@ -3,7 +3,8 @@
 A config file holds `get_config(variant)` and `sweep(variant)`, a list of overrides such as
 {"model.width": 32, "tokens": 400_000, "seed": 1}. Keys that begin with "trial." describe the trial, not
 the run, and are no part of its identity: "trial.flops" its expected cost, "trial.retries" how many faults
-are forgiven.
+are forgiven. Neither are operational keys such as the mesh (experiments/identity.py), so that a sweep may be
+continued on other devices.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from typing import Any
 
 from data.errors import BadInput
 from data.files import canonical_json, write_text_atomic
+from experiments.identity import identity
 
 RETRIES = 2
 
@@ -27,7 +29,7 @@ class Trial:
   """One run to be made.
 
   Attributes:
-    trial_id: first 12 hex digits of SHA-256 over the canonical JSON of [module, resolved config].
+    trial_id: first 12 hex digits of SHA-256 over the canonical JSON of [module, identity of the config].
     module: program to run, `python -m <module>`.
     argv: its arguments, but for --workdir.
     workdir: directory of the run, below the sweep's own.
@@ -58,7 +60,8 @@ def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str)
     base: overrides that every trial shares.
     module: the program a trial runs.
 
-  Raises BadInput for a file without sweep(), an unknown key, a value of the wrong type, two equal trials.
+  Raises BadInput for a file without sweep(), an unknown key, a value of the wrong type, two equal trials, a key
+  that `base` and a point of the sweep want to have different values.
   """
   where = f"{config_file}:{variant}" if variant else config_file
   space = runpy.run_path(config_file)
@@ -69,12 +72,17 @@ def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str)
   for number, point in enumerate(space["sweep"](*arguments)):
     about = {key.removeprefix("trial."): value for key, value in point.items() if key.startswith("trial.")}
     own = {key: value for key, value in point.items() if not key.startswith("trial.")}
+    for key in base.keys() & own.keys():
+      if base[key] != own[key]:
+        what = f"sets every trial to {base[key]!r}, but sweep point {number} to {own[key]!r}"
+        remedy = f"leave the flag out, or change sweep() in {config_file}"
+        raise BadInput(what, f"--config.{key}", remedy)
     overrides = {**base, **own}
     config = space["get_config"](*arguments)
     for key, value in overrides.items():
       _set(config, key, value, f"{where} sweep point {number}")
     resolved = config.to_dict()
-    trial_id = hashlib.sha256(canonical_json([module, resolved]).encode()).hexdigest()[:12]
+    trial_id = hashlib.sha256(canonical_json([module, identity(resolved)]).encode()).hexdigest()[:12]
     trials.append(
       Trial(
         trial_id=trial_id,
@@ -92,7 +100,7 @@ def expand(config_file: str, variant: str, base: Mapping[str, Any], module: str)
   seen: dict[str, int] = {}
   for number, trial in enumerate(trials):
     if trial.trial_id in seen:
-      what = f"sweep points {seen[trial.trial_id]} and {number} are the same run"
+      what = f"sweep points {seen[trial.trial_id]} and {number} are the same run (keys such as the mesh do not count)"
       raise BadInput(what, where, "give them different seeds, or drop one")
     seen[trial.trial_id] = number
   if not trials:

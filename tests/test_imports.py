@@ -18,14 +18,14 @@ TABLE = {
   "data": (
     set(),
     {"numpy", "grain", "tensorflow_datasets", "array_record", "libsumo", "sumolib", "sumo", "pyarrow"}
-    | {"defusedxml", "tqdm", "etils"},
+    | {"defusedxml", "etils"},
   ),
   "models": (set(), DEVICE),
   "objectives": (set(), {"jax", "chex"}),
-  "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "tqdm", "ml_collections"}),
+  "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections"}),
   "federated": ({"models"}, DEVICE | {"optax"}),
   "export": ({"models"}, DEVICE),
-  "evaluation": ({"models", "data"}, DEVICE | {"matplotlib", "tqdm"}),
+  "evaluation": ({"models", "data"}, DEVICE | {"matplotlib"}),
   "experiments": (
     {"data", "models", "objectives", "scaling", "federated", "export", "evaluation"},
     DEVICE | {"optax", "orbax", "grain", "ml_collections", "absl", "tqdm", "tensorboardX", "matplotlib"},
@@ -40,7 +40,7 @@ LAZY_IN_EXPORT = {
   "ai_edge_litert",
   "qwix",
 }
-DOORS = {"data.errors", "data.files"}
+DOORS = {"data.errors", "data.files", "experiments.identity"}
 PROGRAM_DOORS = {"experiments.run", "experiments.program", "experiments.progress"}
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 

@@ -12,9 +12,11 @@ def random_batch(batch: int, steps: int = 8, agents: int = 8, seed: int = 0) -> 
   shape = (batch, steps, agents)
   group = np.ones((batch, agents), np.uint8)
   group[:, agents * 3 // 4 :] = 2
+  valid = rng.random(shape) < 0.9
   return {
     "tokens_BxTxA": rng.integers(0, motion.VOCABULARY, shape).astype(np.int16),
-    "mask_BxTxA": rng.random(shape) < 0.9,
+    "valid_BxTxA": valid,
+    "mask_BxTxA": valid & (rng.random(shape) < 0.95),
     "moving_BxA": rng.random((batch, agents)) < 0.7,
     "features_BxTxAxF": rng.normal(size=(*shape, context.FEATURES)).astype(np.float16),
     "group_BxA": group,

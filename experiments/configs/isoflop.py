@@ -13,8 +13,8 @@ from experiments.configs import motion
 STEPS = AGENTS = 16  # of the windows data.build makes by default
 
 
-def tokens(width: int, flops: float) -> int:
-  """D that spends `flops` at this width."""
+def flops(width: int, tokens: int) -> float:
+  """C of a run of D moves at this width."""
   from data import context
   from data.motion import ACCELERATIONS, YAW_RATES
   from models.motion_config import MotionConfig
@@ -24,12 +24,17 @@ def tokens(width: int, flops: float) -> int:
     factors=(len(ACCELERATIONS), len(YAW_RATES)),
     steps=STEPS, agents=AGENTS, dtype="float32", scan=False, remat="none",
   )  # fmt: skip
-  return round(flops / config.flops_per_token())
+  return float(tokens * config.flops_per_token())
 
 
-def point(width: int, flops: float, seed: int) -> dict[str, Any]:
+def tokens(width: int, budget: float) -> int:
+  """D that spends a budget of FLOPs at this width."""
+  return round(budget / flops(width, 1))
+
+
+def point(width: int, budget: float, seed: int) -> dict[str, Any]:
   """Overrides of experiments/configs/motion.py for one run; "trial.flops" orders and times the sweep."""
-  count = tokens(width, flops)
+  count = tokens(width, budget)
   return {
     "model.width": width,
     "model.layers": motion.depth(width),
@@ -38,14 +43,14 @@ def point(width: int, flops: float, seed: int) -> dict[str, Any]:
     "data.batch_windows": motion.batch_windows(count),
     "optimizer.learning_rate": motion.learning_rate(count),
     "seed": seed,
-    "trial.flops": flops,
+    "trial.flops": budget,
   }
 
 
-def config(width: int, flops: float) -> ConfigDict:
-  """The configuration of a run at this width that spends `flops`."""
+def config(width: int, budget: float) -> ConfigDict:
+  """The configuration of a run at this width that spends `budget`."""
   made = motion.get_config(f"w{width}")
-  made.tokens = tokens(width, flops)
+  made.tokens = tokens(width, budget)
   made.data.batch_windows = motion.batch_windows(made.tokens)
   made.optimizer.learning_rate = motion.learning_rate(made.tokens)
   return made

@@ -7,13 +7,16 @@ Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.165
   python -m experiments.train --config=experiments/configs/motion.py --config.data.dataset=build/sumo \
     --workdir=build/run
 
-Variants: a width ("w8": one rule from about 2 thousand parameters, "w8", to tens of millions, "w512", and
-billions, "w4096"), "tiny" (20 seconds).
+Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens of millions, "w512", and billions,
+"w4096"), "tiny" (20 seconds). What it reaches: results/README.md.
 """
 
 import math
+import re
 
 from ml_collections import ConfigDict
+
+from experiments.configs import variants
 
 
 def depth(width: int) -> int:
@@ -31,20 +34,22 @@ def head_dim(width: int) -> int:
 
 
 def batch_windows(tokens: int) -> int:
-  """Batch policy: one window (about 230 moves) up to 2.4 M moves, then as the square root of the data."""
+  """Batch policy: one window (about 230 moves) up to 2.25 M moves, then as the square root of the data."""
   return max(1, round(math.sqrt(tokens / 1e6)))
 
 
 def learning_rate(tokens: int) -> float:
-  """At width 32: 0.025 up to 0.4 M moves, then falling as the square root of the data.
+  """At width 32: 0.008 at 0.4 M moves, falling as the fourth root of the data, times the root of the batch.
 
-  Best of four rates at four widths at 0.4 M moves (results/rate). At 2 M moves and width 16, 0.0125 reaches 1.503
-  nats where 0.025 reaches 1.542: a longer run wants a smaller rate.
+  Both from the tuning split (results/rate). The root of the batch: S. Malladi et al., arXiv:2205.10287.
   """
-  return 0.025 * min(1.0, math.sqrt(4e5 / tokens))
+  return 0.008 * (4e5 / tokens) ** 0.25 * math.sqrt(batch_windows(tokens))
 
 
 def get_config(variant: str = "w32") -> ConfigDict:
+  variant = variant or "w32"
+  if not re.fullmatch(r"w[1-9]\d*", variant):
+    variants.require(variant, ("tiny", "w8", "w32", "w128", "w512"), __file__)
   width = 8 if variant == "tiny" else int(variant.removeprefix("w"))
   tokens = 100_000 if variant == "tiny" else 2_000_000
   return ConfigDict(

@@ -1,7 +1,7 @@
 """The motion model on real logs: NGSIM US-101 as CommonRoad scenarios, split by overlap.
 
-About 90 thousand unique moves of one freeway: a small model, weight decay and few passes, or it overfits.
-Expected: below constant velocity on moving agents at 3 s (results/us101). Cost: one minute.
+Few unique moves, of one freeway: a small model, weight decay and few passes, or it overfits.
+Expected: below constant velocity on moving agents at 3 s (results/us101).
 
   python -m data.build --source=commonroad --input=DIR --out=build/us101 --phases=5 --fractions=0.7,0.05,0.25
   python -m experiments.train --config=experiments/configs/motion_us101.py --workdir=build/us101_run
@@ -10,10 +10,11 @@ Expected: below constant velocity on moving agents at 3 s (results/us101). Cost:
 
 from ml_collections import ConfigDict
 
-from experiments.configs import motion
+from experiments.configs import motion, variants
 
 
 def get_config(variant: str = "") -> ConfigDict:
+  variants.require(variant, ("tiny",), __file__)
   config = motion.get_config("w16")
   config.tokens = 100_000 if variant == "tiny" else 400_000
   config.data.dataset = "build/us101"

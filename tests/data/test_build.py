@@ -87,6 +87,19 @@ def test_too_many_torn_logs_stop_the_build_and_leave_nothing(logs, tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["logs"]
 
 
+def test_when_no_log_is_usable_the_last_cause_is_told(logs, tmp_path):
+  folder = tmp_path / "logs"
+  folder.mkdir()
+  (folder / "scenario_0.parquet").write_bytes(b"PAR1 but no more")
+  error = build("argoverse2", tmp_path / "d", f"--input={folder}", code=2)
+  assert "1 of 1 scenes are unusable, the last: " in error and "scenario_0" in error
+  (folder / "USA_Test101-1_1_T-1.xml").write_text("<commonRoad", encoding="utf-8")
+  write_log(folder, 2, seed=2)
+  error = build("commonroad", tmp_path / "d", f"--input={folder}", code=2)
+  assert "1 scenes form 1 groups" in error and "1 of 2 logs are unusable, the last: " in error
+  assert "Test101-1_1" in error and [p.name for p in tmp_path.iterdir()] == ["logs"]
+
+
 def test_logs_of_one_road_are_not_split_by_recording(logs, tmp_path):
   error = build("commonroad", tmp_path / "d", f"--input={logs}", "--split_by=recording", code=2)
   assert "19 scenes form 1 groups by recording" in error and list(tmp_path.iterdir()) == []

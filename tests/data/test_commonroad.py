@@ -264,7 +264,7 @@ def test_us101_counts_and_constant_velocity(shared_data):
   assert rounded == [1.13, 2.64, 1.15, 2.68]
 
   # The forecast program scores the same tracks: the first six seconds of every scene.
-  window = WindowConfig(dt=0.5, steps=12, agents=16, points=16, stops=1, phases=1)
+  window = WindowConfig(dt=0.5, steps=12, agents=16, points=16, stops=1, phases=1, least_moves=4)
   cases = make_cases(scenes, window, observed_s=3.0, horizon_s=3.0, pieces=1)
   perfect = cases.truth_BxAxNx2[None]
   result = report(cases, perfect, perfect, perfect)

@@ -50,8 +50,8 @@ def test_tokens_of_a_decoded_track_are_the_tokens(seed):
 
 @pytest.mark.parametrize(("curvature", "speed"), [(0.0, 9.3), (0.01, 9.3), (0.1, 5.7)])
 def test_quantisation_error_does_not_accumulate(curvature, speed):
-  """A circle driven for 60 s stays within a quarter of a metre, though no token fits it exactly."""
-  steps = 121
+  """Four minutes on a circle end as near to the log as they began, though no token fits it exactly."""
+  steps = 481
   time = np.arange(steps) * DT
   heading = curvature * speed * time
   if curvature:
@@ -62,7 +62,23 @@ def test_quantisation_error_does_not_accumulate(curvature, speed):
   moves = motion.encode(position[:, None], heading[:, None], velocity[:, None], np.ones((steps, 1), bool), DT)
   assert moves.cuts == 0
   error = np.hypot(*(moves.state_TxAxS[:, 0, :2] - position).T)
-  assert error[steps // 2 :].max() < 0.25, error.max()
+  assert error[steps // 2 :].max() < 0.5, error.max()
+  assert error[steps // 2 :].mean() < 1.1 * error[: steps // 2].mean() + 1e-3
+
+
+def test_a_steady_acceleration_is_spelled_by_its_two_neighbours_in_the_right_shares():
+  """0.42 m/s^2 lies between the tokens 0.3 and 0.7: only these occur, 0.7 in 30 % of the moves; a loop that
+  reached the logged position at every step would swing over five tokens."""
+  steps, acceleration = 101, 0.42
+  speed = 2.0 + acceleration * DT * np.arange(1, steps)
+  x = np.concatenate([[0.0], np.cumsum(speed * DT)])
+  position = np.stack([x, 0 * x], -1)[:, None]
+  velocity = np.zeros((steps, 1, 2))
+  velocity[:, 0, 0] = 2.0 + acceleration * DT * np.arange(steps)
+  moves = motion.encode(position, np.zeros((steps, 1)), velocity, np.ones((steps, 1), bool), DT)
+  chosen = motion.split(moves.tokens_TxA[:-1, 0])[0]
+  np.testing.assert_allclose(np.unique(chosen), [0.3, 0.7], rtol=1e-6)
+  assert abs((chosen > 0.5).mean() - 0.3) < 0.03
 
 
 def test_moves_do_not_depend_on_the_world_frame():

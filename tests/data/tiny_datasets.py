@@ -9,7 +9,7 @@ from data import dataset_writer
 from data.windows import Window, WindowConfig, windows_of
 from tests.worlds import straight_scene
 
-WINDOW = WindowConfig(dt=0.5, steps=4, agents=4, points=8, stops=1, phases=1)
+WINDOW = WindowConfig(dt=0.5, steps=4, agents=4, points=8, stops=1, phases=1, least_moves=4)
 
 
 def scene_examples(count: int, splits=("train", "validation")):

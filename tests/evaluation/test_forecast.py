@@ -24,7 +24,7 @@ from experiments.task import make_task
 from tests.worlds import straight_scene
 
 DT = 0.5
-WINDOW = WindowConfig(dt=DT, steps=16, agents=4, points=16, stops=2, phases=1)
+WINDOW = WindowConfig(dt=DT, steps=16, agents=4, points=16, stops=2, phases=1, least_moves=4)
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -59,7 +59,7 @@ def test_cases_hold_the_log_of_every_slot():
     assert sum(np.array_equal(track, other) for other in whole) == 1
   back = cases.to_scene(cases.windows["truth_TxAx2"].swapaxes(1, 2))
   for (b, a), track in zip(scored, whole, strict=True):
-    np.testing.assert_allclose(back[b, a], track[::5], atol=1e-4)
+    np.testing.assert_allclose(back[b, a, :7], track[:31:5], atol=1e-4)
 
 
 def test_pieces_are_disjoint_and_limited():
@@ -92,14 +92,19 @@ def test_nothing_after_the_last_observed_frame_reaches_the_model():
   other.velocity_TxAx2[31:] *= 2
   other.signal_TxL[31:] = Signal.RED
   other.valid_TxA[33:, 1] = False
+  for one in (scene, other):
+    one.valid_TxA[:30, 3] = False  # comes in the last observed frame,
+    one.valid_TxA[:, 0] = False
+  other.valid_TxA[31:, 3] = False  # and leaves at once or stays
+  other.valid_TxA[36:, 0] = True  # the ego of the scene comes too late to be known
   inputs = [
-    rollout.prepare(make_cases([s], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6, DT) for s in (scene, other)
+    rollout.prepare(make_cases([s], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6) for s in (scene, other)
   ]
   for one in inputs:
     del one["batch"]["moving_BxA"]  # a label; the model does not read it
   jax.tree.map(np.testing.assert_array_equal, *inputs)
   other.position_TxAx2[30] += np.float32(1.5)
-  changed = rollout.prepare(make_cases([other], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6, DT)
+  changed = rollout.prepare(make_cases([other], WINDOW, 3.0, 3.0, 0).windows, to_batch, 6)
   assert not np.array_equal(changed["state"], inputs[0]["state"])
 
 
@@ -119,7 +124,7 @@ def certain(choose):
 
 
 def rolled(apply, cases, greedy, key=0):
-  inputs = rollout.prepare(cases.windows, to_batch, cases.observed, DT)
+  inputs = rollout.prepare(cases.windows, to_batch, cases.observed)
   roll_out = rollout.make_roll_out(apply, cases.observed, cases.steps, DT, greedy)
   return np.asarray(roll_out({}, inputs, jax.random.key(key))), inputs
 
@@ -163,7 +168,7 @@ def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
     lambda path, leaf: np.float32(rng.normal(0, 0.0 if "bias" in str(path) else 0.4, leaf.shape)), shapes
   )
 
-  inputs = rollout.prepare(cases.windows, to_batch, 6, DT)
+  inputs = rollout.prepare(cases.windows, to_batch, 6)
   roll_out = rollout.make_roll_out(model.apply, 6, 6, DT, True)
   states = np.asarray(roll_out(params, inputs, jax.random.key(0)))
   moves = baselines.previous_moves(states[:, :, 1:].reshape(-1, motion.STATE)).reshape(
@@ -175,11 +180,8 @@ def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
   future = states[:, :, :-1].swapaxes(1, 2) * alive[..., None]
   around = surroundings(cases.windows | {"signal_TxAxQ": cases.windows["signal_TxAxQ"][:, 6:]})
   features[:, 6:] = context.features(future, alive, around).astype(np.float16)
-  simulated = np.concatenate([cases.windows["state_TxAxS"][:, :6], future], 1)
-  batch = to_batch(cases.windows | {"state_TxAxS": simulated})
-  logits = jax.jit(model.apply)(
-    {"params": params}, batch | {"tokens_BxTxA": tokens, "features_BxTxAxF": features}
-  )
+  fed_back = inputs["batch"] | {"tokens_BxTxA": tokens, "features_BxTxAxF": features}
+  logits = jax.jit(model.apply)({"params": params}, fed_back)
   best = np.asarray(logits)[:, 6:].argmax(-1)
   assert len(np.unique(best[alive])) > 2  # it does not always say the same
   assert (best[alive] == tokens[:, 6:][alive]).mean() > 0.97  # a float16 step may tip a near tie
@@ -198,7 +200,7 @@ def test_what_the_run_is_blind_to_stays_hidden_in_the_future():
 
   cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
   for hide, move in ((to_batch, 3), (blind, motion.KEEP)):
-    inputs = rollout.prepare(cases.windows, hide, 6, DT)
+    inputs = rollout.prepare(cases.windows, hide, 6)
     states = np.asarray(rollout.make_roll_out(sees_the_map, 6, 6, DT, True)({}, inputs, jax.random.key(0)))
     assert (baselines.previous_moves(states[inputs["alive"], 1:].reshape(-1, motion.STATE)) == move).all()
 
@@ -211,7 +213,7 @@ def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
     2,
     *cases.truth_BxAxNx2.shape,
   )
-  inputs = rollout.prepare(cases.windows, to_batch, 6, DT)
+  inputs = rollout.prepare(cases.windows, to_batch, 6)
   for b, a in np.argwhere(cases.scored_BxA):
     speed = inputs["state"][b, a, motion.SPEED]
     gone = np.hypot(*(likeliest[0, b, a] - cases.history_BxHxAx2[b, -1, a]).T)
@@ -245,6 +247,15 @@ def test_the_report_has_closed_form_errors():
   assert moving["likeliest"]["minFDE_1"] == pytest.approx(3, rel=1e-5) and moving["miss_rate_2"] == 0
   assert "constant velocity" in forecast.table(result)
   json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("program", ["forecast", "token_table"])
+def test_an_output_that_is_a_file_is_refused_before_the_run_is_opened(tmp_path, program):
+  (tmp_path / "out").write_text("mine")
+  command = [sys.executable, "-m", f"evaluation.{program}", f"--run={tmp_path}", f"--out={tmp_path / 'out'}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and "give a directory as --out" in done.stderr
+  assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_directory_that_is_no_run_exits_2_and_writes_nothing(tmp_path):

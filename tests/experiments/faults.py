@@ -9,6 +9,8 @@
    be, bit for bit, that of the checkpoint before.
 3. Fault 1 again for a run of two processes, of which one is interrupted; before that, its loss must agree with
    that of the run of one process to 1e-5 over 20 steps.
+4. A run that was begun on one device is stopped, continued by two processes that split the model between them,
+   stopped, and finished on eight devices: its held-out loss must agree with the untouched run's to 1e-5.
 
 tests/experiments/test_faults.py runs the short form.
 """
@@ -25,6 +27,7 @@ import socket
 import subprocess
 import sys
 import time
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # One device, whatever the tests simulate; compiled modules are kept, for programs that start many times.
@@ -43,36 +46,53 @@ def build_dataset(out: pathlib.Path) -> None:
   )
 
 
-def start(dataset: pathlib.Path, run: pathlib.Path, processes: int) -> list[subprocess.Popen]:
+class Place(typing.NamedTuple):
+  """Where a run computes: so many processes, a mesh over the devices of all."""
+
+  processes: int = 1
+  data: int = 1
+  fsdp: int = 1
+  tensor: int = 1
+
+  def devices(self) -> int:
+    """Of each process."""
+    return self.data * self.fsdp * self.tensor // self.processes
+
+
+ALONE, TOGETHER, DIVIDED, EIGHT = Place(), Place(2, data=2), Place(2, tensor=2), Place(1, 2, 2, 2)
+
+
+def start(dataset: pathlib.Path, run: pathlib.Path, place: Place) -> list[subprocess.Popen]:
   """The processes of one training run; it saves every 4 steps, so that many interruptions meet a save."""
   options = [f"--config={ROOT / 'experiments/configs/motion.py'}:tiny", f"--workdir={run}"]
-  options += [f"--config.data.dataset={dataset}", "--config.tokens=30000", "--config.log_every=1"]
-  options += [
-    "--config.checkpoint.every_steps=4",
-    f"--config.mesh.data={processes}",
-    "--config.model.layers=2",
-  ]
-  if processes > 1:
-    options += [f"--coordinator=localhost:{_free_port()}", f"--processes={processes}"]
+  settings = {
+    "data.dataset": dataset, "tokens": 40000, "log_every": 1, "checkpoint.every_steps": 4,
+    "model.layers": 2, "model.width": 16, "data.batch_windows": 4,
+    "mesh.data": place.data, "mesh.fsdp": place.fsdp, "mesh.tensor": place.tensor,
+  }  # fmt: skip
+  options += [f"--config.{key}={value}" for key, value in settings.items()]
+  if place.processes > 1:
+    options += [f"--coordinator=localhost:{free_port()}", f"--processes={place.processes}"]
   command = [sys.executable, "-m", "experiments.train", *options]
+  simulated = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={place.devices()}"}
   return [
     subprocess.Popen(
       [*command, f"--process={index}"],
-      cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+      cwd=ROOT, env=ENVIRONMENT | simulated, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )
-    for index in range(processes)
+    for index in range(place.processes)
   ]  # fmt: skip
 
 
-def _free_port() -> int:
+def free_port() -> int:
   with socket.socket() as held:
     held.bind(("localhost", 0))
     return held.getsockname()[1]
 
 
-def finish(dataset: pathlib.Path, run: pathlib.Path, processes: int = 1) -> dict:
+def finish(dataset: pathlib.Path, run: pathlib.Path, place: Place = ALONE) -> dict:
   """Lets the run come to its end; returns its row without what depends on the clock."""
-  for process in start(dataset, run, processes):
+  for process in start(dataset, run, place):
     _, errors = process.communicate(timeout=_LIMIT_S)
     assert process.returncode == 0, f"training ended with exit code {process.returncode}:\n{errors}"
   row = json.loads((run / "result.json").read_text())
@@ -85,14 +105,14 @@ def interrupt(
   step: int,
   sent: signal.Signals,
   delay_s: float,
-  processes: int = 1,
+  place: Place = ALONE,
 ) -> None:
   """Starts the run and sends its last process a signal `delay_s` after it has begun and `step` was logged.
 
-  All processes must save and exit 42 after SIGTERM; none may believe itself done after SIGKILL.
+  All processes must save and exit 42 after SIGTERM or SIGINT; none may believe itself done after SIGKILL.
   """
   attempts = _starts(run)
-  group = start(dataset, run, processes)
+  group = start(dataset, run, place)
 
   def waiting() -> bool:
     return _starts(run) == attempts or last_step(run) < step
@@ -110,7 +130,7 @@ def interrupt(
   codes = [process.returncode for process in group]
   stopped = all(code == 42 for code in codes)
   killed = codes[-1] == -signal.SIGKILL and not {0, 2, 42} & set(codes)
-  assert stopped if sent == signal.SIGTERM else killed, f"{sent.name} at {step}: {codes}\n{errors}"
+  assert killed if sent == signal.SIGKILL else stopped, f"{sent.name} at {step}: {codes}\n{errors}"
 
 
 def _starts(run: pathlib.Path) -> int:
@@ -128,26 +148,40 @@ def last_step(run: pathlib.Path) -> int:
 
 
 def survive(
-  folder: pathlib.Path, dataset: pathlib.Path, kills: int, rng: random.Random, processes: int = 1
+  folder: pathlib.Path, dataset: pathlib.Path, kills: int, rng: random.Random, place: Place = ALONE
 ) -> dict:
   """Fault 1. Leaves folder/untouched-<processes> and folder/interrupted-<processes>; returns counts."""
-  untouched, run = (folder / f"{name}-{processes}" for name in ("untouched", "interrupted"))
-  wanted = finish(dataset, untouched, processes)
+  untouched, run = (folder / f"{name}-{place.processes}" for name in ("untouched", "interrupted"))
+  wanted = finish(dataset, untouched, place)
   steps = wanted["steps"]
   signals = [signal.SIGKILL] * kills + [signal.SIGTERM]
   rng.shuffle(signals)
   counts = {"kills": kills, "stops": 1, "unfinished_saves_met": 0}
   for step, sent in zip(sorted(rng.choices(range(1, steps - 8), k=len(signals))), signals, strict=True):
-    interrupt(dataset, run, step, sent, rng.uniform(0, 0.05), processes)
+    interrupt(dataset, run, step, sent, rng.uniform(0, 0.05), place)
     counts["unfinished_saves_met"] += bool(_unfinished(run))
     print(f"{sent.name} at step {last_step(run)} of {steps}; unfinished: {_unfinished(run)}", flush=True)
-  row = finish(dataset, run, processes)
+  row = finish(dataset, run, place)
   assert row == wanted, f"rows differ: {row} and {wanted}"
   metrics = [(place / "metrics.jsonl").read_bytes() for place in (untouched, run)]
   assert metrics[0] == metrics[1], "metrics.jsonl differs"
   (step, state), (other_step, other) = newest(untouched), newest(run)
   assert step == other_step == steps and bits(state) == bits(other), "the last states differ"
   return counts
+
+
+def move(dataset: pathlib.Path, run: pathlib.Path, places: list[Place]) -> float:
+  """Fault 4: the run is stopped a few steps after each start, and continued on the next of `places` in turn.
+
+  Returns its held-out loss.
+  """
+  for place in places[:-1]:
+    interrupt(dataset, run, last_step(run) + 10, signal.SIGTERM, 0, place)
+  loss = finish(dataset, run, places[-1])["loss"]
+  facts = json.loads((run / "provenance.json").read_text())
+  recorded = [start["operational"]["mesh"] for start in (facts, *facts["restarts"])]
+  assert [(mesh["data"], mesh["fsdp"], mesh["tensor"]) for mesh in recorded] == [p[1:] for p in places]
+  return loss
 
 
 def largest_difference(run: pathlib.Path, other: pathlib.Path, steps: int) -> float:
@@ -198,22 +232,13 @@ def flip(run: pathlib.Path, folder: pathlib.Path, flips: int, rng: random.Random
 
 def abstract_state(run: pathlib.Path):
   """The state that the training program of `run` would restore, on the first device."""
-  import jax
-
   from data import datasets
-  from experiments import mesh as meshes
   from experiments.config import from_dict
-  from experiments.optimizer import make_optimizer
+  from experiments.run import describe
   from experiments.run_directory import read_config
-  from experiments.step import abstract_state as describe
-  from experiments.task import make_task
 
   config = from_dict(read_config(run))
-  dataset = datasets.open_dataset(config.data.dataset)
-  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
-  tx = make_optimizer(config.optimizer, 100, config.model.width)
-  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
-  return describe(task.model.init, tx, mesh, task.to_batch(dataset.example()), jax.random.key(0))[0]
+  return describe(config, datasets.open_dataset(config.data.dataset))[1]
 
 
 def newest(run: pathlib.Path):
@@ -246,10 +271,14 @@ def main() -> None:
   logging.disable(logging.ERROR)  # each flip would be reported, as it should
   print(survive(folder, folder / "dataset", options.kills, rng), "metrics, row and last state identical")
   print(flip(folder / "interrupted-1", folder, options.flips, rng), "flips, none loaded")
-  print(survive(folder, folder / "dataset", options.kills // 5, rng, processes=2), "identical, two processes")
+  print(survive(folder, folder / "dataset", options.kills // 5, rng, TOGETHER), "identical, two processes")
   difference = largest_difference(folder / "untouched-1", folder / "untouched-2", 20)
   assert difference < 1e-5, difference
   print(f"one and two processes differ by {difference:.1e} in loss over 20 steps")
+  loss = json.loads((folder / "untouched-1" / "result.json").read_text())["loss"]
+  difference = abs(move(folder / "dataset", folder / "moved", [ALONE, DIVIDED, EIGHT]) - loss) / loss
+  assert difference < 1e-5, difference
+  print(f"a run that moved from one device to two processes to eight devices differs by {difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """The short form of tests/experiments/faults.py: a real run, interrupted and damaged."""
 
+import json
 import random
+import shutil
 import signal
 
 import pytest
 
+from data.errors import BadInput
+from experiments import run
 from tests.experiments import faults
 
 
@@ -26,10 +30,27 @@ def test_one_flipped_bit_of_a_real_checkpoint_is_never_loaded(survivor, tmp_path
   assert sum(counts.values()) == 10
 
 
+def test_a_finished_run_opens_with_its_last_state_or_not_at_all(survivor, tmp_path):
+  folder, _ = survivor
+  copy = shutil.copytree(folder / "untouched-1", tmp_path / "run")
+  opened = run.open_run(str(copy))
+  assert faults.bits(opened.params) == faults.bits(faults.newest(copy)[1]["params"])
+  (copy / "manifests" / f"{opened.row['steps']}.json").write_text("{}")  # an older one is still whole
+  with pytest.raises(BadInput, match=f"no good checkpoint of its last step, {opened.row['steps']}"):
+    run.open_run(str(copy))
+
+
 def test_two_processes_train_alike_and_stop_together(simulated, survivor):
   folder, _ = survivor
-  run = folder / "stopped-2"
-  faults.interrupt(simulated, run, step=20, sent=signal.SIGTERM, delay_s=0, processes=2)
-  assert faults.largest_difference(folder / "untouched-1", run, 20) < 1e-5
-  step, _ = faults.newest(run)  # on one device
-  assert step == faults.last_step(run)
+  stopped = folder / "stopped-2"
+  faults.interrupt(simulated, stopped, step=20, sent=signal.SIGINT, delay_s=0, place=faults.TOGETHER)
+  assert faults.largest_difference(folder / "untouched-1", stopped, 20) < 1e-5
+  step, _ = faults.newest(stopped)  # on one device
+  assert step == faults.last_step(stopped)
+
+
+def test_a_run_moves_from_one_device_to_eight(simulated, survivor):
+  folder, _ = survivor
+  untouched = json.loads((folder / "untouched-1" / "result.json").read_text())
+  moved = faults.move(simulated, folder / "moved", [faults.ALONE, faults.EIGHT])
+  assert moved == pytest.approx(untouched["loss"], rel=1e-5)

@@ -1,17 +1,22 @@
 """Batches that make a step non-finite: skipped one by one, rolled back in a row, given up when they persist."""
 
+import itertools
 import json
+import time
+import types
 
 import numpy as np
 import pytest
 
 from data import datasets, reader
-from experiments import loop
+from experiments import attempt, loop, manifest
+from experiments.attempt import Diverged
 from experiments.config import from_dict
 from experiments.configs import motion
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.run_directory import RunDirectory
+from experiments.setup import make_setup
 
 WINDOWS, STEPS = 8, 24
 
@@ -41,8 +46,8 @@ def train(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "batches", damaged)
     with RunDirectory.open(tmp_path / name, values) as directory:
       try:
-        row = loop.train(directory, from_dict(values), dataset, stop or StopSignal())
-      except (loop.Diverged, Preempted, _Killed) as error:
+        row = loop.train(directory, make_setup(from_dict(values), dataset), stop or StopSignal())
+      except (Diverged, Preempted, _Killed) as error:
         row = error
       return row, directory.read_metrics()
 
@@ -89,7 +94,7 @@ def test_three_bad_batches_roll_back_and_are_not_read_again(train):
 
 def test_persistent_bad_batches_stop_the_run_with_the_last_good_state_on_disk(train):
   error, metrics = train(_windows(range(8, 1000)))
-  assert isinstance(error, loop.Diverged)
+  assert isinstance(error, Diverged)
   assert "3 non-finite steps in a row" in str(error) and "after 2 roll-backs" in str(error)
   assert not (train.path / "run" / "result.json").exists()
   manifest = json.loads((train.path / "run" / "manifests" / "6.json").read_text())
@@ -124,6 +129,38 @@ def test_a_run_killed_between_roll_back_and_save_ends_like_an_untouched_one(trai
   assert {k: v for k, v in again.items() if k not in clocks} == {
     k: v for k, v in row.items() if k not in clocks
   }
+
+
+def test_time_is_counted_over_all_attempts_without_what_lies_between(train, monkeypatch):
+  ticks = itertools.count()
+  monkeypatch.setattr(attempt, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
+  assert isinstance(train(range(0), stop=_StopAt9())[0], Preempted)
+  saved = json.loads((train.path / "run" / "manifests" / "9.json").read_text())["meta"]
+  assert 2 * 9 <= saved["seconds"] < 3 * 9  # a step looks at the clock twice
+  assert saved["waited"] == 9
+  ticks = itertools.count(10_000)
+  row, _ = train(range(0))
+  assert saved["seconds"] + 2 * (STEPS - 9) <= row["seconds"] < 3 * STEPS
+  assert row["data_wait_share"] == STEPS / row["seconds"]
+
+
+def test_a_run_that_fails_lets_go_of_its_directory_after_the_save_under_way(train, monkeypatch):
+  whole = manifest.digests
+
+  def slow(*arguments):
+    time.sleep(1)
+    return whole(*arguments)
+
+  monkeypatch.setattr(manifest, "digests", slow)
+  assert isinstance(train(range(0), stop=_FailsAfter6())[0], _Killed)
+  assert (train.path / "run" / "manifests" / "6.json").exists()
+
+
+class _FailsAfter6:
+  def requested(self, step):
+    if step > 6:
+      raise _Killed
+    return False
 
 
 class _StopAt9:

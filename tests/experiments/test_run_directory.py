@@ -11,8 +11,9 @@ import pytest
 
 from data import files
 from data.errors import BadInput
+from experiments.identity import config_hash
 from experiments.program import Preempted
-from experiments.run_directory import RunDirectory, config_hash, read_config, read_jsonl
+from experiments.run_directory import RunDirectory, read_config, read_jsonl
 from tests.experiments import faults
 
 CONFIG = {"seed": 1, "model": {"width": 8, "rates": [0.5, 1.0]}}
@@ -24,13 +25,6 @@ with RunDirectory.open(sys.argv[1], {"seed": 1, "model": {"width": 8, "rates": [
   print("held", flush=True)
   time.sleep(60)
 """
-
-
-def test_hash_ignores_order_and_sees_every_value():
-  shuffled = {"model": {"rates": (0.5, 1.0), "width": 8}, "seed": 1}
-  assert config_hash(CONFIG) == config_hash(shuffled)
-  assert len(config_hash(CONFIG)) == 12
-  assert config_hash(CONFIG) != config_hash(CONFIG | {"seed": 2})
 
 
 def test_a_finished_run(tmp_path):
@@ -48,6 +42,7 @@ def test_a_finished_run(tmp_path):
   assert provenance["dataset_fingerprint"] == "abc"
   assert {"git_revision", "packages", "argv", "host", "devices", "seed"} <= set(provenance)
   assert provenance["packages"]["jax"]
+  assert provenance["restarts"] == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +69,31 @@ def test_another_config_is_refused_with_the_keys_that_differ(tmp_path):
   assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name != "lock"} == before
   with RunDirectory.open(tmp_path, CONFIG):  # the refusal, which is still alive, has let go of the lock
     assert refused.traceback
+
+
+def test_a_restart_on_another_mesh_belongs_to_the_run_and_is_written_down(tmp_path):
+  meshes = [{"data": 1, "tensor": 1}, {"data": 4, "tensor": 2}]
+  for mesh in meshes:
+    with RunDirectory.open(tmp_path, CONFIG | {"mesh": mesh}) as run:
+      run.write_provenance(1, [f"cpu:{i}" for i in range(mesh["data"])], "abc")
+  facts = json.loads((tmp_path / "provenance.json").read_text())
+  starts = [facts, *facts["restarts"]]
+  assert [start["operational"] for start in starts] == [{"mesh": mesh} for mesh in meshes]
+  assert [len(start["devices"]) for start in starts] == [1, 4]
+  assert all(start["packages"]["jax"] for start in starts)
+  assert read_config(tmp_path)["mesh"] == meshes[0]
+
+
+def test_another_dataset_under_the_same_name_is_refused(tmp_path):
+  with RunDirectory.open(tmp_path, CONFIG) as run:
+    run.write_provenance(1, [], "abc")
+  before = (tmp_path / "provenance.json").read_bytes()
+  with (
+    RunDirectory.open(tmp_path, CONFIG) as run,
+    pytest.raises(BadInput, match="began with a dataset of fingerprint abc, the one given has abd"),
+  ):
+    run.write_provenance(1, [], "abd")
+  assert (tmp_path / "provenance.json").read_bytes() == before
 
 
 def test_a_directory_with_other_files_is_refused_untouched(tmp_path):

@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from data import context
@@ -29,11 +31,15 @@ MESHES = {
 }  # fmt: skip
 
 
-def _setup(mesh, accumulate=1, batch_size=8, scan=False):
-  config = MotionConfig(
+def _config(scan=False):
+  return MotionConfig(
     width=32, layers=2, head_dim=16, factors=(15, 17), features=context.FEATURES, steps=8, agents=8,
     dtype="float32", scan=scan, remat="none",
   )  # fmt: skip
+
+
+def _setup(mesh, accumulate=1, batch_size=8, scan=False):
+  config = _config(scan)
   model = MotionModel(config)
   tx = make_optimizer(OPTIMIZER, 20, config.width)
   loss_fn = next_token.make_loss(model.apply, OPTIMIZER.z_loss, domains=3)
@@ -79,14 +85,14 @@ def test_accumulation_does_not_depend_on_the_cut(one_device):
 COLLECTIVES = {
   "data": {"all-reduce": 1, "all-gather": 0, "all-to-all": 0, "collective-permute": 0},
   "fsdp": {"all-reduce": 14, "all-gather": 13, "all-to-all": 0, "collective-permute": 0},
-  "tensor": {"all-reduce": 13, "all-gather": 2, "all-to-all": 0, "collective-permute": 0},
+  "tensor": {"all-reduce": 14, "all-gather": 2, "all-to-all": 0, "collective-permute": 0},
   "sequence": {"all-reduce": 3, "all-gather": 6, "all-to-all": 0, "collective-permute": 1},
 }
 
 
-@pytest.mark.parametrize("name", COLLECTIVES)
-def test_collectives_are_counted(name):
-  state, step, batch, key = _setup(meshes.make_mesh(*MESHES[name]))
+@pytest.mark.parametrize(("name", "accumulate"), [*((name, 1) for name in COLLECTIVES), ("data", 2)])
+def test_collectives_are_counted(name, accumulate):
+  state, step, batch, key = _setup(meshes.make_mesh(*MESHES[name]), accumulate, batch_size=16)
   text = step.lower(state, batch, key).compile().as_text()
   found = {op: len(re.findall(rf"\b{op}(?:-start)?\(", text)) for op in COLLECTIVES[name]}
   assert found == COLLECTIVES[name]
@@ -133,6 +139,55 @@ def test_schedules_warm_up_peak_and_end(kind):
   assert float(rate(100)) == pytest.approx(3e-3)
   assert float(rate(1000)) == pytest.approx(3e-4, rel=1e-4)
   assert float(rate(800)) == pytest.approx(3e-3) if kind == "wsd" else float(rate(800)) < 2e-3
+
+
+class _Pod:
+  """A mesh over devices of several processes, of which this one is the first."""
+
+  def __init__(self, sizes, owners):
+    self.shape = dict(zip(meshes.AXES, sizes, strict=True))
+    devices = [types.SimpleNamespace(process_index=owner) for owner in owners]
+    self.devices = np.array(devices).reshape(sizes)
+
+
+@pytest.mark.parametrize(
+  ("sizes", "owners", "share"),
+  [
+    ((8, 1, 1, 1), [0] * 4 + [1] * 4, (0, 2)),
+    ((4, 2, 1, 1), [1] * 4 + [0] * 4, (1, 2)),
+    ((2, 1, 4, 1), [0] * 4 + [1] * 4, (0, 2)),
+    ((1, 1, 8, 1), [0] * 4 + [1] * 4, (0, 1)),  # both hold all rows
+    ((2, 1, 2, 2), [0, 1, 0, 1, 2, 3, 2, 3], (0, 2)),  # 0 and 1 share a row, 2 and 3 the other
+    ((4, 1, 2, 1), [0, 0, 1, 1, 0, 0, 1, 1], (0, 2)),  # rows 0 and 2
+  ],
+)
+def test_processes_that_hold_the_same_rows_feed_the_same_part(sizes, owners, share):
+  assert meshes.batch_share(_Pod(sizes, owners)) == share
+
+
+@pytest.mark.parametrize(
+  ("sizes", "owners"), [((3, 1, 2, 1), [0] * 3 + [1] * 3), ((4, 1, 1, 1), [0, 0, 0, 1])]
+)
+def test_processes_that_share_only_some_rows_are_refused(sizes, owners):
+  with pytest.raises(BadInput, match="overlapping or unequal parts of the batch"):
+    meshes.batch_share(_Pod(sizes, owners))
+
+
+@pytest.mark.parametrize(
+  ("mesh", "batch_size", "accumulate", "words"),
+  [
+    ((1, 1, 8, 1), 8, 1, r"'k'\] of shape \[32, 2, 16\] cannot be cut evenly .* tensor=8"),
+    ((8, 1, 1, 1), 12, 1, r"tokens_BxTxA of shape \[12, 8, 8\] cannot be cut evenly .* data=8"),
+    ((8, 1, 1, 1), 8, 2, r"tokens_BxTxA of shape \[4, 8, 8\] cannot be cut evenly"),
+    ((1, 8, 1, 1), 8, 3, "8 windows has no 3 equal micro-batches"),
+  ],
+)
+def test_a_mesh_that_does_not_fit_is_refused_by_name(mesh, batch_size, accumulate, words):
+  mesh, batch = meshes.make_mesh(*mesh), random_batch(batch_size)
+  model = MotionModel(_config())
+  spec, _ = steps.abstract_state(model.init, optax.sgd(1.0), mesh, batch, jax.random.key(0))
+  with pytest.raises(BadInput, match=words):
+    meshes.require_fit(spec, batch, accumulate, mesh)
 
 
 def test_a_mesh_that_does_not_cover_the_devices_is_refused():

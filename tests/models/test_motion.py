@@ -33,20 +33,34 @@ def test_param_count_is_the_number_of_parameters(width, layers, head_dim, scan):
   leaves = {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(nn.unbox(shapes))}
   assert sum(leaves.values()) == config.param_count()
   outside = sum(
-    v for k, v in leaves.items() if any(name in k for name in ("before", "last", "'type'", "head", "bias"))
+    v for k, v in leaves.items() if any(name in k for name in ("before", "last", "'type'", "head", "'bias"))
   )
   assert sum(leaves.values()) - outside == config.non_embedding_params()
+
+
+def _compiled_flops(config):
+  """FLOPs of the unrolled forward pass of two windows, as the compiler counts them."""
+  batch = random_batch(2, steps=config.steps, agents=config.agents)
+  model = MotionModel(config)
+  params = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
+  compiled = jax.jit(lambda p, b: model.apply({"params": p}, b)).lower(params, batch).compile()
+  return compiled.cost_analysis()["flops"]
 
 
 def test_flops_match_the_compiled_forward_pass():
   """At a width where matmuls dominate, 2 flops per multiply-add of the unrolled model within 3 %."""
   config = dataclasses.replace(CONFIG, width=256, layers=2, head_dim=64)
-  batch = random_batch(2)
-  model = MotionModel(config)
-  params = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch)["params"])
-  compiled = jax.jit(lambda p, b: model.apply({"params": p}, b)).lower(params, batch).compile()
   counted = config.flops_per_token() / 3 * 2 * 8 * 8
-  assert compiled.cost_analysis()["flops"] == pytest.approx(counted, rel=0.03)
+  assert _compiled_flops(config) == pytest.approx(counted, rel=0.03)
+
+
+def test_flops_of_attention_grow_with_the_window_as_counted():
+  """Per token, what 32 x 32 windows cost more than 8 x 8 is attention alone: scores and values over the keys."""
+  small = dataclasses.replace(CONFIG, width=64, layers=2, head_dim=64)
+  large = dataclasses.replace(small, steps=32, agents=32)
+  counted = (large.flops_per_token() - small.flops_per_token()) / 3
+  compiled = _compiled_flops(large) / (2 * 32 * 32) - _compiled_flops(small) / (2 * 8 * 8)
+  assert compiled == pytest.approx(counted, rel=0.1)
 
 
 def test_no_move_sees_itself_or_a_later_one():
@@ -56,7 +70,7 @@ def test_no_move_sees_itself_or_a_later_one():
   move (t, i) and all features after t may change logits only at (t, j > i) and at later steps.
   """
   batch = random_batch(1)
-  batch["mask_BxTxA"][:] = True
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
   model = MotionModel(CONFIG)
   params = nn.unbox(_params(CONFIG, batch))
   apply = jax.jit(lambda b: model.apply({"params": params}, b))
@@ -85,7 +99,7 @@ def test_groups_and_invalid_positions_are_invisible():
   np.testing.assert_array_equal(after[:, ~second], before[:, ~second])
   assert (after[:, second] != before[:, second]).any()
 
-  hidden = ~batch["mask_BxTxA"][0]
+  hidden = ~batch["valid_BxTxA"][0]
   changed = {k: v.copy() for k, v in batch.items()}
   changed["features_BxTxAxF"][0][hidden] += 5
   after = np.asarray(apply(changed))[0]
@@ -95,7 +109,54 @@ def test_groups_and_invalid_positions_are_invisible():
 def test_ordering_within_a_step_lets_the_ego_lead():
   """Agents of one group answer the ego's move: its token changes the logits of all who follow."""
   batch = random_batch(1)
-  batch["mask_BxTxA"][:] = True
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, batch))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  before = np.asarray(apply(batch))[0, 0]
+  batch["tokens_BxTxA"][0, 0, 0] = (batch["tokens_BxTxA"][0, 0, 0] + 1) % motion.VOCABULARY
+  changed = (np.asarray(apply(batch))[0, 0] != before).any(-1)
+  np.testing.assert_array_equal(changed, [False] + [True] * 5 + [False] * 2)
+
+
+def _alone(steps: int) -> dict[str, np.ndarray]:
+  """A window whose agents are all there and know no move: what they see of the past are features alone."""
+  batch = random_batch(1, steps=steps)
+  batch["valid_BxTxA"][:], batch["mask_BxTxA"][:] = True, False
+  return batch
+
+
+def test_time_counts_from_one_step_to_another_not_from_the_start_of_the_window():
+  """The same five steps give the same logits at the start of a window and, after three empty ones, at its end."""
+  early = random_batch(1)
+  late = {name: value.copy() for name, value in early.items()}
+  for name in ("tokens_BxTxA", "valid_BxTxA", "mask_BxTxA", "features_BxTxAxF"):
+    early[name][:, 5:] = 0
+    late[name][:] = np.roll(early[name], 3, axis=1)
+  model = MotionModel(CONFIG)
+  params = nn.unbox(_params(CONFIG, early))
+  apply = jax.jit(lambda b: model.apply({"params": params}, b))
+  np.testing.assert_allclose(apply(late)[:, 3:], apply(early)[:, :5], rtol=1e-4, atol=1e-5)
+
+
+def test_the_past_has_an_order():
+  """With one attention over time, only its positions tell the past from the same past shuffled."""
+  config = dataclasses.replace(CONFIG, layers=2)
+  batch = _alone(config.steps)
+  params = jax.tree.map(lambda p: 4 * p, nn.unbox(_params(config, batch)))
+  apply = jax.jit(lambda b: MotionModel(config).apply({"params": params}, b))
+  shuffled = batch | {"features_BxTxAxF": batch["features_BxTxAxF"][:, [5, 2, 6, 0, 3, 1, 4, 7]]}
+  before, after = (
+    np.asarray(jax.nn.softmax(apply(b)[0, -1, :, : config.vocabulary])) for b in (batch, shuffled)
+  )
+  assert (np.abs(after - before).sum(-1) > 1e-3).all()
+
+
+def test_the_last_agent_that_moves_is_answered_across_a_hole():
+  """With slot 1 empty, slot 2 still sees what slot 0 does in this step."""
+  batch = random_batch(1)
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
+  batch["mask_BxTxA"][0, 0, 1] = False
   model = MotionModel(CONFIG)
   params = nn.unbox(_params(CONFIG, batch))
   apply = jax.jit(lambda b: model.apply({"params": params}, b))
@@ -120,7 +181,7 @@ def test_scan_and_remat_do_not_change_the_gradient(remat):
   one, g1 = jax.jit(jax.value_and_grad(lambda p: loss(unrolled, p)))(params)
   two, g2 = jax.jit(jax.value_and_grad(lambda p: loss(MotionModel(scanned), p)))(stacked)
   assert float(one) == pytest.approx(float(two), rel=1e-6)
-  np.testing.assert_allclose(g1["input"], g2["input"], rtol=1e-4, atol=1e-7)
+  np.testing.assert_allclose(g1["stem_up"], g2["stem_up"], rtol=1e-4, atol=1e-7)
   np.testing.assert_allclose(
     g1["pair_1"]["time"]["mlp"]["up"], g2["pairs"]["time"]["mlp"]["up"][1], rtol=1e-4, atol=1e-7
   )

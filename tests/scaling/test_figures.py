@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling import analysis, figures
+from scaling import analysis, figures, fit_report
 from tests.scaling.surface import DRIVING, isoflop, write
 
 BUDGETS = 1e11 * 4.0 ** np.arange(3)
@@ -22,7 +22,7 @@ def test_same_table_same_bytes(tmp_path):
     assert len(found.fitted) == 30 and len(found.held_out) == 15
     assert found.held_out.flops.min() > found.fitted.flops.max()
     figure = figures.isoflop(found.iso, lambda c: 1.2 * (c / 1e11) ** -0.05, found.held_out, None)
-    figures.save(figure, tmp_path / name, analysis.provenance(found))
+    figures.save(figure, tmp_path / name, fit_report.provenance(found))
     files = [(tmp_path / name).with_suffix(suffix).read_bytes() for suffix in (".pdf", ".png")]
     made.append([analysis.as_json(found), *files])
   assert made[0] == made[1]
@@ -40,7 +40,7 @@ def test_awkward_tables_are_drawn_and_warned_of(tmp_path, budgets, factors, said
   if said == "none":
     assert found.iso.params is None and "has no interior minimum" in " ".join(analysis.warnings(found))
   assert any("a line through them" in text for text in analysis.warnings(found))
-  analysis.write(found, tmp_path / "law")
+  fit_report.write(found, tmp_path / "law")
   assert (tmp_path / "law" / "report.html").exists() and (tmp_path / "law" / "optima.pdf").exists()
 
 

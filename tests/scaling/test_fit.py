@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from scaling import analysis
 from tests.scaling.surface import DRIVING, isoflop, write
 
 BUDGETS = 1e11 * 4.0 ** np.arange(3)
@@ -52,7 +53,59 @@ def test_outcome_is_judged(story):
   drop = prediction["best_loss_of_largest_budget"] - row["loss"]
   assert outcome["drop"] == pytest.approx(drop)
   assert outcome["drop_error_percent"] == pytest.approx(100 * (prediction["drop"] / drop - 1))
-  assert outcome["same_table"] and outcome["written_before"] and outcome["run_id"] == "larger"
+  assert outcome["written_before"] and outcome["run_ids"] == ["larger"] and outcome["loss_sd"] is None
+
+
+def test_a_prediction_is_shown_only_beside_the_rows_it_was_made_from(story):
+  """The predicted run among the fitted ones: its prediction would look like this law's own."""
+  work, ladder, law = story[0], story[0] / "runs.csv", story[0] / "law"
+  before = (law / "fit.json").read_bytes()
+  done = fit(f"--runs={ladder},{work / 'larger.csv'}", f"--out={law}", "--bootstrap=0")
+  assert (
+    done.returncode == 2 and "made from other rows" in done.stderr and "--holdout_budgets=1" in done.stderr
+  )
+  assert (law / "fit.json").read_bytes() == before
+
+
+def test_a_reviewer_compares_in_a_fresh_directory_and_seeds_are_judged_together(story, tmp_path):
+  work, prediction, _, row = story
+  seeds = [row | {"run_id": f"s{i}", "seed": i, "loss": row["loss"] * (1 + 0.01 * i)} for i in (-1, 0, 1)]
+  seeds[2]["started"] = "2000-01-01T00:00:00Z"
+  several = write(tmp_path / "seeds.csv", seeds)
+  tables = f"--runs={work / 'runs.csv'},{several}"
+  flags = ("--holdout_budgets=1", "--bootstrap=0", f"--out={tmp_path / 'again'}")
+  done = fit(tables, *flags, f"--prediction={work / 'law' / 'prediction.json'}")
+  assert done.returncode == 0 and "mean of 3 runs" in done.stdout, done.stderr
+  outcome = json.loads((tmp_path / "again" / "fit.json").read_text())["outcome"]
+  assert outcome["run_ids"] == ["s-1", "s0", "s1"]
+  assert outcome["loss"] == pytest.approx(row["loss"])
+  assert outcome["loss_sd"] == pytest.approx(0.01 * row["loss"])
+  assert outcome["loss_error_percent"] == pytest.approx(100 * (prediction["loss"] / row["loss"] - 1))
+  assert outcome["written_before"] is False  # one of them started earlier
+
+
+def test_a_run_far_off_the_optimum_is_predicted_with_a_warning(story, tmp_path):
+  """Sizes of the table are up to 5 times off; a prediction 4 times off is of their kind, one 12 times is not."""
+  found = analysis.analyse([story[0] / "runs.csv"], "huber", 0, 0, 0)
+  for times, warned in ((4.0, False), (12.0, True)):
+    params = float(found.iso.params(6.4e12)) / times
+    made = analysis.predict(found, tmp_path / f"{times}.json", 6.4e12, params, 6.4e12 / 6 / params)
+    assert any("times off N*(C)" in text for text in analysis.warnings(made)) is warned
+
+
+def test_what_the_results_promise_a_reviewer(tmp_path):
+  """The second command of results/README.md, without its intervals."""
+  ladder = "results/ladder"
+  tables = f"--runs={ladder}/runs.csv,{ladder}/larger.csv"
+  flags = ("--holdout_budgets=1", "--bootstrap=0", f"--prediction={ladder}/prediction.json")
+  assert f"{tables} --holdout_budgets=1 --prediction={ladder}/prediction.json" in " ".join(
+    (REPOSITORY / "results" / "README.md").read_text().replace("\\\n", "").split()
+  )
+  done = fit(tables, *flags, f"--out={tmp_path}")
+  assert done.returncode == 0, done.stderr
+  again, kept = (json.loads((p / "fit.json").read_text()) for p in (tmp_path, REPOSITORY / ladder))
+  assert again["outcome"]["loss"] == kept["outcome"]["loss"]
+  assert again["approach3"]["alpha"] == pytest.approx(kept["approach3"]["alpha"], rel=1e-5)
 
 
 def test_fit_json_holds_what_others_read(story):
@@ -92,6 +145,12 @@ def test_prediction_is_not_overwritten_from_another_table(story):
     (["--predict_params=1e4"], "--predict_flops"),
     (["--predict_flops=1e13", "--predict_tokens=1e8"], "both or neither"),
     (["--predict_flops=-1"], "positive"),
+    (["--predict_flops=1.7e12"], "not beyond the table"),
+    (["--predict_flops=6.4e12", "--predict_params=3e4", "--predict_tokens=3e7"], "C / (N D) is 7.111, but 6"),
+    (["--predict_flops=6.4e12", "--predict_params=40", "--predict_tokens=2.6e4"], "C / (N D)"),
+    (["--prediction=results/us101/forecast_seed0.json"], "has no 'params'"),
+    (["--prediction=x", "--predict_flops=6.4e12"], "compare in a later call"),
+    (["--out=README.md"], "README.md: is a file; give a directory as --out"),
     (["--holdout_budgets=3"], "hold out fewer"),
     (["--los=mse"], "did you mean --loss?"),
   ],

@@ -2,6 +2,7 @@
 
 import collections
 import fcntl
+import io
 import os
 import pathlib
 import signal
@@ -12,7 +13,11 @@ import time
 import pytest
 
 from data.errors import BadInput
-from scaling import launcher, local, table, trials
+from experiments import program, provenance
+from experiments.attempt import Diverged
+from experiments.program import exit_code
+from scaling import launcher, local, slots, sweep, table, trials
+from tests.test_imports import reachable
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MODULE = "tests.scaling.toy_trial"
@@ -71,6 +76,57 @@ def test_bad_input_is_never_retried(config, tmp_path):
   with pytest.raises(BadInput, match="1 of 3 trials failed"):
     local.run(config(3, {1: "bad"}), "", {}, MODULE, tmp_path / "w", 2)
   assert max(attempts(tmp_path / "w").values()) == 1
+
+
+def test_a_fault_that_would_come_again_is_never_retried(config, tmp_path):
+  with pytest.raises(local.Failed, match=r"1 of 3 trials failed.*mend its cause first"):
+    local.run(config(3, {1: "lasting"}), "", {}, MODULE, tmp_path / "w", 2)
+  assert max(attempts(tmp_path / "w").values()) == 1
+  assert len(table.read_runs(tmp_path / "w" / "runs.csv")) == 2
+
+
+def test_divergence_is_such_a_fault():
+  assert exit_code(Diverged("three non-finite steps")) == slots.LASTING == program.LASTING
+  assert exit_code(program.Fault("the disk went away")) == program.FAULT != slots.LASTING
+
+
+def test_a_workdir_that_is_a_file_is_refused(config, tmp_path):
+  (tmp_path / "w").touch()
+  with pytest.raises(BadInput, match="give a directory as --workdir"):
+    local.run(config(2, {}), "", {}, MODULE, tmp_path / "w", 2)
+
+
+def states_of(trial_count: int, done: int, failed: int = 0) -> list[slots.State]:
+  made = [trials.Trial(f"t{i}", MODULE, (), f"runs/t{i}", 0, 1e9 * 10**i, 0, {}) for i in range(trial_count)]
+  kinds = ["done"] * done + ["failed"] * failed + ["running"] * (trial_count - done - failed)
+  return [
+    slots.State(t, kind, seconds=3.0 * (kind != "running")) for t, kind in zip(made, kinds, strict=True)
+  ]
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def test_the_bar_counts_compute_not_trials(monkeypatch):
+  """Trials of 1, 10 and 100 GFLOP: two of three are done, but a tenth of the work."""
+  monkeypatch.setattr(sys, "stderr", Terminal())
+  with sweep.Watch() as show:
+    show(states_of(3, 0))
+    show(states_of(3, 2))
+  last = sys.stderr.getvalue().split("\r")[-1]
+  assert "10%" in last and "11.0G/111G" in last and "done=2, running=1, failed=0" in last
+
+
+def test_a_log_gets_a_line_per_ended_trial(capsys):
+  with sweep.Watch() as show:
+    for done in (0, 1, 1):
+      show(states_of(3, done))
+    show(states_of(3, 1, failed=1))
+  first, second = capsys.readouterr().err.splitlines()
+  assert first.startswith("sweep: t0 done in 3 s (1 of 3, ") and first.endswith(" left)")
+  assert second.startswith("sweep: t1 failed in 3 s (2 of 3")
 
 
 def test_killed_sweep_is_finished_by_the_same_command(config, tmp_path):
@@ -142,12 +198,54 @@ def test_forked_trial_is_a_process_of_its_own(tmp_path):
   assert log.read_text() == f"[{cpu}] True\n"
 
 
-def test_what_is_imported_before_forking_starts_no_backend():
-  """A backend or a thread before the fork would make every child hang or share a device."""
+def test_a_trial_knows_the_revision_that_was_imported(tmp_path):
+  """The working tree changes while the launcher lives: trials still run, and name, what it began with."""
+  (tmp_path / "revision").write_text("old")
+  (tmp_path / "stamp.py").write_text(
+    "import functools, pathlib\n"
+    "@functools.cache\n"
+    "def revision(): return pathlib.Path(__file__).with_name('revision').read_text()\n"
+  )
+  (tmp_path / "code.py").write_text("WHAT = 'old'\n")
+  (tmp_path / "one_off.py").write_text("import stamp, code; print(stamp.revision(), code.WHAT)")
+  order = f'{{"key": "k", "module": "one_off", "argv": [], "log": "{tmp_path / "log"}", "cpus": []}}\n'
+  command = [sys.executable, "-m", launcher.__name__, "stamp:revision", "code"]
+  environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+  with subprocess.Popen(
+    command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+  ) as process:
+    for expected in ("old old", "old old"):
+      process.stdin.write(order)
+      process.stdin.flush()
+      assert '"pid"' in process.stdout.readline() and '"code": 0' in process.stdout.readline()
+      assert (tmp_path / "log").read_text().splitlines()[-1] == expected
+      (tmp_path / "revision").write_text("new")
+      (tmp_path / "code.py").write_text("WHAT = 'new'\n")
+    process.stdin.close()
+
+
+def test_the_revision_is_asked_for_once_and_first(monkeypatch):
+  assert slots.PRELOAD["experiments.train"][0] == "experiments.provenance:git_revision"
+  provenance.git_revision.cache_clear()
+  said = iter([b"abc", b"", b"", b"def", b" M file", b""])
+  monkeypatch.setattr(provenance, "_git", lambda *_: next(said))
+  assert [provenance.git_revision(), provenance.describe()["git_revision"]] == ["abc", "abc"]
+  provenance.git_revision.cache_clear()
+
+
+def test_what_is_imported_before_forking_is_all_and_starts_no_backend():
+  """A backend or a thread before the fork would make every child hang or share a device; a module imported after
+  it would be of another revision than the one on record."""
+  reached = reachable("experiments.train") - {"experiments.train"}
   code = (
-    "import experiments.run, pathlib, jax._src.xla_bridge as bridge\n"
+    "import importlib, sys, pathlib, jax._src.xla_bridge as bridge\n"
+    f"for name in {slots.PRELOAD['experiments.train']!r}:\n"
+    "  module, _, function = name.partition(':')\n"
+    "  module = importlib.import_module(module)\n"
+    "  function and getattr(module, function)()\n"
     "assert not bridge.backends_are_initialized()\n"
-    "assert len(list(pathlib.Path('/proc/self/task').iterdir())) == 1"
+    "assert len(list(pathlib.Path('/proc/self/task').iterdir())) == 1\n"
+    f"assert not {reached!r} - set(sys.modules), {reached!r} - set(sys.modules)"
   )
   environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
   subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True, timeout=60)

@@ -36,11 +36,28 @@ def test_duplicates_and_mixtures(tmp_path, rows):
   with pytest.raises(BadInput, match=r"line 8: run_id 'run0' is already on line 2"):
     table.read_runs(write(tmp_path / "twice.csv", [*rows, rows[0]]))
   mixed = [row | {"split_fingerprint": "ab" if i else "cd"} for i, row in enumerate(rows)]
-  with pytest.raises(BadInput, match="split_fingerprint is 'ab' in some rows and 'cd' in others"):
+  with pytest.raises(BadInput, match="split_fingerprint is 'ab' in run run1 and 'cd' in run run0"):
     table.read_runs(write(tmp_path / "mixed.csv", mixed))
   first, again = write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", rows[:1])
   with pytest.raises(BadInput, match="run_id 'run0' is already in"):
     table.read_many([first, again])
+
+
+@pytest.mark.parametrize(
+  "other",
+  [
+    {"split_fingerprint": "ab/tune"},  # the learning rates are judged on other logs than the ladder
+    {"objective": "next_token, blind to map"},  # the ablations see less
+    {"objective": ""},  # nobody knows
+  ],
+)
+def test_tables_of_other_tasks_are_not_fitted_as_one(tmp_path, rows, other):
+  rows = [row | {"objective": "next_token", "split_fingerprint": "ab/validation"} for row in rows]
+  ladder = write(tmp_path / "ladder.csv", rows[:4])
+  more = write(tmp_path / "more.csv", rows[4:])
+  assert len(table.read_many([ladder, more])) == 6
+  with pytest.raises(BadInput, match="their losses do not compare; fit each alone"):
+    table.read_many([ladder, write(tmp_path / "other.csv", [row | other for row in rows[4:]])])
 
 
 def test_parameters_in_millions_are_refused(tmp_path, rows):

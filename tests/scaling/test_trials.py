@@ -9,7 +9,7 @@ CONFIG = """
 from ml_collections import ConfigDict
 
 def get_config(variant=""):
-  return ConfigDict(dict(seed=0, tokens=100, rate=0.1, name="a", deep=dict(width=8, on=False)))
+  return ConfigDict(dict(seed=0, tokens=100, rate=0.1, name="a", deep=dict(width=8, on=False), mesh=dict(data=1)))
 
 def sweep(variant=""):
   return %s
@@ -46,6 +46,13 @@ def test_what_is_run_is_the_identity(expand):
   assert expand(TWO, module="experiments.other")[0].trial_id != one.trial_id
 
 
+def test_the_mesh_is_no_part_of_the_identity(expand):
+  one, two = expand('[{"mesh.data": 1}, {"mesh.data": 1, "seed": 1}]')
+  moved, _ = expand('[{"mesh.data": 8}, {"mesh.data": 8, "seed": 1}]')
+  assert (moved.trial_id, moved.workdir) == (one.trial_id, one.workdir)
+  assert "--config.mesh.data=8" in moved.argv and two.trial_id != one.trial_id
+
+
 def test_command_line(expand):
   one, two = expand(TWO, {"name": "b"})
   assert one.arguments("W")[1:] == [
@@ -55,11 +62,22 @@ def test_command_line(expand):
   assert (one.flops, one.retries, one.seed, two.retries) == (3e9, trials.RETRIES, 1, 0)
 
 
+def test_an_override_is_never_lost_to_the_sweep(expand):
+  with pytest.raises(BadInput) as caught:
+    expand(TWO, {"name": "b", "rate": 0.5})
+  assert caught.value.where == "--config.rate" and "0.5" in caught.value.what and "0.001" in caught.value.what
+  assert "sweep point 1" in caught.value.what and "leave the flag out" in caught.value.remedy
+  assert [t.trial_id for t in expand('[{"rate": 0.5}, {"seed": 1}]', {"rate": 0.5})] == [
+    t.trial_id for t in expand('[{"rate": 0.5}, {"rate": 0.5, "seed": 1}]')
+  ]
+
+
 @pytest.mark.parametrize(
   ("points", "words"),
   [
     ('[{"seed": 1}, {"seed": 1}]', "points 0 and 1 are the same run"),
     ('[{"seed": 0}, {}]', "are the same run"),
+    ('[{"mesh.data": 1}, {"mesh.data": 2}]', "keys such as the mesh do not count"),
     ('[{"deep.widht": 1}]', "did you mean 'width'"),
     ('[{"tokens": "many"}]', "does not fit"),
     ('[{"trial.flop": 1}]', "trial.flops or trial.retries"),

@@ -30,6 +30,8 @@ def main() -> int:
     if fault == "bad":
       print("error: the toy config is bad", file=sys.stderr)
       return 2
+    if fault == "lasting":
+      return 3
     if fault == "always" or (fault == "once" and attempt == 0):
       raise RuntimeError("the toy fault")
     if fault == "killed" and attempt == 0:

@@ -1,0 +1,69 @@
+"""What a run is made of before its first step: mesh, model, data, the shape of its state, compiled functions."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from data import reader
+from data.datasets import Dataset
+from experiments import mesh as meshes
+from experiments import step as steps
+from experiments.config import Train
+from experiments.optimizer import make_optimizer, schedule
+from experiments.task import FIELDS, Task, make_task
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """Attributes:
+  config, dataset: as given. mesh, task, source: what they mean here.
+  total: steps of the whole run, as many as spend `config.tokens`.
+  rate: learning rate at a step, from 0.
+  key: typed key of the run, on the mesh; a step folds its number in.
+  spec: shapes and shardings of the state; nothing is allocated.
+  init: key -> a fresh state. step: (state, batch, key) -> (state, metrics), see experiments/step.py.
+  """
+
+  config: Train
+  dataset: Dataset
+  mesh: Mesh
+  task: Task
+  source: reader.WindowSource
+  total: int
+  rate: optax.Schedule
+  key: jax.Array
+  spec: steps.State
+  init: Callable
+  step: Callable
+
+
+def make_setup(config: Train, dataset: Dataset) -> Setup:
+  """Everything a run needs, on all devices; raises BadInput for what the configuration cannot mean."""
+  data, optimizer = config.data, config.optimizer
+  mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
+  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  source = reader.WindowSource(dataset, data.train_split, FIELDS, limit=data.unique_windows)
+  reader.WindowSource(dataset, data.eval_split, FIELDS)  # a split that is not there must not wait for the end
+  total = math.ceil(config.tokens / (data.batch_windows * source.tokens_per_window))
+  tx = make_optimizer(optimizer, total, config.model.width)
+  key = meshes.make_key(config.seed, mesh)
+  example = task.to_batch(source.stacked(np.zeros(data.batch_windows, np.int64)))
+  spec, init = steps.abstract_state(task.model.init, tx, mesh, example, key)
+  meshes.require_fit(spec, example, optimizer.accumulate, mesh)
+  step = steps.make_step(task.loss_fn, tx, mesh, spec, optimizer.accumulate)
+  rate = schedule(optimizer, total)
+  return Setup(config, dataset, mesh, task, source, total, rate, key, spec, init, step)
+
+
+def stream(setup: Setup, start: int) -> Iterator[dict[str, jax.Array]]:
+  """Endless batches on the mesh, from global window `start` of the run's order on."""
+  data, (part, parts) = setup.config.data, meshes.batch_share(setup.mesh)
+  batches = reader.batches(
+    setup.source, data.batch_windows, setup.config.seed, start, part, parts, data.read_threads
+  )
+  return (meshes.put_batch(setup.task.to_batch(batch), setup.mesh) for batch in batches)

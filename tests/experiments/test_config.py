@@ -1,0 +1,47 @@
+"""What a configuration may say: types, ranges and choices, each refused by name."""
+
+import pytest
+
+from data.errors import BadInput
+from experiments import config as configs
+from experiments.configs.motion import get_config
+
+
+def _with(key, value):
+  values = get_config("tiny").to_dict()
+  *groups, name = key.split(".")
+  inner = values
+  for group in groups:
+    inner = inner[group]
+  inner[name] = value
+  return values
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "says"),
+  [
+    ("tokens", -5, "tokens is -5, below 1"),
+    ("seed", -1, "seed is -1, below 0"),
+    ("optimizer.warmup", 3.0, "warmup is 3.0, above 1.0"),
+    ("optimizer.b2", 1.5, "b2 is 1.5, above 0.999999"),
+    ("optimizer.learning_rate", float("nan"), "learning_rate is nan, below"),
+    ("optimizer.schedule", "cosin", "choose one of 'cosine', 'linear', 'wsd'"),
+    ("model.remat", "ful", "choose one of 'none', 'dots', 'full'"),
+    ("model.dtype", "float23", "choose one of 'float32', 'bfloat16'"),
+    ("data.blind_to", "road", "choose one of '', 'map', 'agents'"),
+    ("log_every", True, "log_every is True, which is no int"),
+    ("optimizer.clip", "1", "clip is '1', which is no float"),
+  ],
+)
+def test_a_value_out_of_range_is_refused_by_name(key, value, says):
+  with pytest.raises(BadInput, match=says):
+    configs.from_dict(_with(key, value))
+
+
+def test_a_whole_number_is_a_float_where_one_is_wanted():
+  assert configs.from_dict(_with("optimizer.clip", 2)).optimizer.clip == 2.0
+
+
+def test_a_key_that_is_not_known_names_the_nearest():
+  with pytest.raises(BadInput, match="did you mean 'warmup'"):
+    configs.from_dict(_with("optimizer.warmupp", 0.1))

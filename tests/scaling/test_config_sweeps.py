@@ -1,0 +1,173 @@
+"""Every config file with every variant: what it means, that its sweep spends what it says, and its mistakes."""
+
+import collections
+import itertools
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from data import build
+from data.errors import BadInput
+from experiments import config as configs
+from experiments.configs import isoflop, motion
+from experiments.task import make_task
+from scaling import isoflop as profiles
+from scaling import trials
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = pathlib.Path("experiments/configs")
+VARIANTS = {
+  "motion": ("", "tiny", "w8", "w32", "w512", "w4096"),
+  "motion_ablation": ("", "tiny"),
+  "motion_demo": ("", "tiny", "larger"),
+  "motion_ladder": ("", "tiny", "larger"),
+  "motion_rate": ("", "tiny"),
+  "motion_us101": ("", "tiny"),
+}
+LADDERS = ("motion_demo", "motion_ladder")
+CASES = [(name, variant) for name, known in VARIANTS.items() for variant in known]
+SWEEPS = [case for case in CASES if case[0] not in ("motion", "motion_us101")]
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+  monkeypatch.chdir(ROOT)
+
+
+def path(name: str) -> str:
+  return str(FOLDER / f"{name}.py")
+
+
+def resolved(name: str, variant: str, overrides: dict) -> configs.Train:
+  space = runpy.run_path(path(name))
+  made = space["get_config"](variant)
+  made.update_from_flattened_dict(overrides)
+  return configs.from_dict(made.to_dict())
+
+
+def shape(config: configs.Train):
+  """The model's own configuration, which counts parameters and FLOPs: what the row of a run is made from."""
+  return make_task(config, build._WINDOW_STEPS.default, build._WINDOW_AGENTS.default, 7).model.config
+
+
+def test_every_config_is_tested_here():
+  holding = {p.stem for p in (ROOT / FOLDER).glob("*.py") if "def get_config" in p.read_text()}
+  assert holding == VARIANTS.keys()
+  assert {name for name, _ in SWEEPS} == {n for n in holding if "sweep" in runpy.run_path(path(n))}
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_every_variant_is_a_run(name, variant):
+  config = resolved(name, variant, {})
+  assert config.model.layers == motion.depth(config.model.width)
+  assert shape(config).non_embedding_params() > 0
+  if variant == "tiny":
+    assert config.tokens <= 100_000
+
+
+@pytest.mark.parametrize(("name", "variant"), SWEEPS)
+def test_every_point_spends_its_budget_on_the_ladders_rule(name, variant):
+  expanded = trials.expand(path(name), variant, {}, "experiments.train")
+  for trial in expanded:
+    config = resolved(name, variant, trial.overrides)
+    width, tokens = config.model.width, config.tokens
+    assert tokens * shape(config).flops_per_token() == pytest.approx(trial.flops, rel=1e-4)
+    assert config.model.layers == motion.depth(width) and config.model.head_dim == motion.head_dim(width)
+    assert config.data.batch_windows == motion.batch_windows(tokens)
+    if name != "motion_rate":
+      assert config.optimizer.learning_rate == pytest.approx(motion.learning_rate(tokens))
+    assert f"--config.tokens={tokens}" in trial.argv and f"--config={path(name)}" in trial.argv[0]
+  if variant == "tiny":
+    assert sum(trial.flops for trial in expanded) < 2e10
+
+
+@pytest.mark.parametrize(("name", "variant"), [case for case in SWEEPS if case[0] in LADDERS])
+def test_a_ladder_can_have_minima_inside_and_a_larger_run_beyond(name, variant):
+  sizes = collections.defaultdict(set)
+  for trial in trials.expand(path(name), variant, {}, "experiments.train"):
+    sizes[trial.flops].add(trial.overrides["model.width"])
+  if variant == "larger":
+    fitted = trials.expand(path(name), "", {}, "experiments.train")
+    assert [len(widths) for widths in sizes.values()] == [1]
+    assert max(sizes) >= 3 * max(trial.flops for trial in fitted)
+    run = resolved(name, variant, {})
+    (width,) = sizes[max(sizes)]
+    assert (run.model.width, run.tokens) == (width, isoflop.tokens(width, max(sizes)))
+    return
+  assert len(sizes) >= (2 if variant == "tiny" else 3)
+  assert all(len(widths) >= (3 if variant == "tiny" else 5) for widths in sizes.values())
+  budgets = sorted(sizes)
+  assert all(b > 1.5 * profiles.SAME_BUDGET * a for a, b in itertools.pairwise(budgets))
+  middles = [sorted(sizes[b])[len(sizes[b]) // 2] for b in budgets]
+  assert middles == sorted(middles)  # the optimum grows with compute
+
+
+def test_what_the_learning_rates_are_judged_on_is_not_what_the_ladder_is():
+  rate, ladder = (resolved(name, "", {}) for name in ("motion_rate", "motion_ladder"))
+  assert rate.data.dataset == ladder.data.dataset and rate.data.eval_split != ladder.data.eval_split
+  points = collections.defaultdict(set)
+  for trial in trials.expand(path("motion_rate"), "", {}, "experiments.train"):
+    points[trial.overrides["model.width"], trial.overrides["tokens"]].add(
+      trial.overrides["optimizer.learning_rate"]
+    )
+  assert len(points) >= 4 and len({frozenset(rates) for rates in points.values()}) == 1
+
+
+def test_the_ablations_are_points_of_the_ladder():
+  """Nothing but what is hidden tells them from runs of the ladder."""
+  ladder = [t.overrides for t in trials.expand(path("motion_ladder"), "", {}, "experiments.train")]
+  ablations = [t.overrides for t in trials.expand(path("motion_ablation"), "", {}, "experiments.train")]
+  assert {o["data.blind_to"] for o in ablations} == {"map", "agents"}
+  for overrides in ablations:
+    assert {key: value for key, value in overrides.items() if key != "data.blind_to"} in ladder
+  assert resolved("motion_ablation", "", {}) == resolved("motion_ladder", "", {})
+
+
+def test_the_prediction_that_the_ladder_documents_is_of_its_larger_run():
+  said = (ROOT / path("motion_ladder")).read_text()
+  given = {name: float(value) for name, value in re.findall(r"--predict_(\w+)=([\d.e]+)", said)}
+  run = resolved("motion_ladder", "larger", {})
+  assert given["params"] == shape(run).non_embedding_params() and given["tokens"] == run.tokens
+  assert given["flops"] == pytest.approx(run.tokens * shape(run).flops_per_token(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_expectations_are_references_to_results(name):
+  """A figure in a docstring goes stale; a folder of results is made anew."""
+  said = runpy.run_path(path(name))["__doc__"]
+  folders = re.findall(r"results/([\w.]+\w)", said)
+  assert folders and all((ROOT / "results" / folder).exists() for folder in folders)
+  assert not re.search(r"\d+(?:\.\d+)? (?:nats|%|minutes)", said)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("function", ["get_config", "sweep"])
+def test_no_mistyped_variant_is_taken_for_another(name, function):
+  space = runpy.run_path(path(name))
+  if function in space:
+    for variant in ("tinny", "largr", "wide", "w0", "w-8"):
+      with pytest.raises(BadInput, match=f"{name}.py: has no variant '{variant}'") as caught:
+        space[function](variant)
+      assert variant != "tinny" or caught.value.remedy == "did you mean 'tiny'?"
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--config=experiments/configs/motion_rate.py:tinny", "did you mean 'tiny'?"),
+    ("--config=experiments/configs/motion_ladder.py:largr", "did you mean 'larger'?"),
+    ("--config=experiments/configs/motion.py:wide", "take one such as tiny, w8"),
+    ("--engine=jobset", "should be one of <local>"),
+    ("--config.seed=7", "--config.seed: sets every trial to 7, but sweep point"),
+  ],
+)
+def test_a_mistake_ends_the_sweep_before_it_begins(tmp_path, flag, words):
+  config = [] if flag.startswith("--config=") else [f"--config={path('motion_rate')}"]
+  command = [sys.executable, "-m", "scaling.sweep", *config, flag, f"--workdir={tmp_path / 'w'}"]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert done.returncode == 2 and words in done.stderr and done.stdout == ""
+  assert not (tmp_path / "w").exists()
