@@ -8,12 +8,13 @@ from the same places, to the resolution asked for. Map and signals are not compa
 
 import numpy as np
 
+from data.windows import MOVING
+
 AGENTS = 3  # of a situation that are compared; situations with fewer do not count
 MOMENTS = 3  # start, middle, end
 SPAN = 8  # moves compared, during all of which an agent must be there
 WIDTH = 2 * AGENTS * MOMENTS
 _CHUNK = 256  # probes at a time
-_MOVING = 2.0  # m from start to end
 
 
 def signatures(mask_NxTxA, group_NxA, truth_NxTxAx2, resolution_m: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def signatures(mask_NxTxA, group_NxA, truth_NxTxAx2, resolution_m: float) -> np.
 def moving(signatures_SxD: np.ndarray) -> np.ndarray:
   """bool [S]: situations in which a compared agent ends more than 2 m from where it was."""
   path = signatures_SxD.reshape(-1, AGENTS, MOMENTS, 2)
-  return (np.hypot(*(path[:, :, -1] - path[:, :, 0]).transpose(2, 0, 1)) > _MOVING).any(-1)
+  return (np.hypot(*(path[:, :, -1] - path[:, :, 0]).transpose(2, 0, 1)) > MOVING).any(-1)
 
 
 def nearest(probes_PxD: np.ndarray, references_RxD: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from data.schema import LaneType, Scene, Signal
 Window = dict[str, np.ndarray]
 
 _PATH_MARGIN = 110.0  # m beyond what the initial speed covers: acceleration and look-ahead
-_MOVING = 2.0  # m an agent must travel in the window to be reported as moving
+MOVING = 2.0  # m an agent must travel in the window to be reported as moving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _row(scene, frames, moves, start, agents, first, config) -> Window:
   truth = _to_frame_points(scene.position_TxAx2[after][:, agents], ego)
   row["truth_TxAx2"][: len(after)] = np.where(scene.valid_TxA[after][:, agents, None], truth, 0)
   travelled = (mask * state[..., motion.SPEED]).sum(0) * config.dt
-  row["moving_A"][:] = travelled > _MOVING
+  row["moving_A"][:] = travelled > MOVING
   row["agent_A"][:], row["type_A"][:] = agents, scene.type_A[agents]
   row["size_Ax2"][:] = scene.size_Ax2[agents]
   row["stop_AxQ"][:] = context.FAR

@@ -43,7 +43,10 @@ def rotary(x_NxSxHxK: jax.Array, base: float = 100.0) -> jax.Array:
 
 
 class Attention(nn.Module):
-  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]; `causal` lets s see s' <= s."""
+  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' <= s where the mask lets it.
+
+  `positional` turns queries and keys by their place, as time needs and agents do not.
+  """
 
   heads: int
   head_dim: int
