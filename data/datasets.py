@@ -126,11 +126,15 @@ def open_dataset(directory: pathlib.Path | str, verify: bool = True) -> Dataset:
       raise BadInput(f"{key} is {manifest.get(key)}, this version reads {wanted}", path, REBUILD)
   if manifest.get("fingerprint") != fingerprint(manifest):
     raise BadInput("dataset.json does not match its own fingerprint", path, REBUILD)
+  known = {field.name for field in dataclasses.fields(WindowConfig)}
+  if differ := sorted(manifest["window"].keys() ^ known):
+    raise BadInput(f"window and this version differ in {', '.join(differ)}", path, REBUILD)
+  window = WindowConfig(**manifest["window"])
   check = functools.partial(_changed, verify=verify)
   damaged = tuple(name for name, seen in manifest["files"].items() if check(path / name, *seen))
   for name in damaged:
     logging.warning("%s has changed since it was written; its damaged records will be skipped", path / name)
-  window, domains = WindowConfig(**manifest["window"]), tuple(manifest["domains"])
+  domains = tuple(manifest["domains"])
   return Dataset(path, manifest, window, domains, manifest["fingerprint"], damaged)
 
 

@@ -174,6 +174,17 @@ def test_a_manifest_of_another_version_or_edited_is_refused(copy, change, messag
     datasets.open_dataset(copy)
 
 
+@pytest.mark.parametrize(("change", "name"), [({"points": None}, "points"), ({"lanes": 3}, "lanes")])
+def test_windows_of_another_make_are_refused(copy, change, name):
+  manifest = json.loads((copy / "dataset.json").read_text())
+  window = {key: value for key, value in (manifest["window"] | change).items() if value is not None}
+  manifest["window"] = window
+  manifest["fingerprint"] = datasets.fingerprint(manifest)
+  (copy / "dataset.json").write_text(json.dumps(manifest))
+  with pytest.raises(BadInput, match=f"window and this version differ in {name}; build the dataset again"):
+    datasets.open_dataset(copy)
+
+
 def test_missing_truncated_and_grown_files_are_named(copy):
   for path in (tiny_datasets.shard(copy, "scenes"), copy / "windows" / "1.0.0" / "features.json"):
     content = path.read_bytes()
