@@ -26,7 +26,8 @@ def main() -> int:
   work = pathlib.Path(_WORKDIR.value)
   law = work / "law"
   outcome = table.collect([work / "larger"], law / "larger.csv")
-  found = analysis.analyse([work / "ladder" / "runs.csv", outcome], "huber", DRAWS, seed=0, holdout=1)
+  kind = read_json(law / "fit.json", _AGAIN)["loss"]  # as the law was fitted
+  found = analysis.analyse([work / "ladder" / "runs.csv", outcome], kind, DRAWS, seed=0, holdout=1)
   found = analysis.compare(found, law / "prediction.json")
   fit_report.write(found, law)
   sections = [
