@@ -33,6 +33,7 @@ def main() -> int:
   from data import context
   from experiments import mesh as meshes
   from experiments import step as steps
+  from experiments.allocator import keep_freed_memory
   from experiments.config import Optimizer
   from experiments.configs import motion as configs
   from experiments.optimizer import make_optimizer
@@ -41,6 +42,7 @@ def main() -> int:
   from models.motion_config import MotionConfig
   from objectives import next_token
 
+  keep_freed_memory()  # as in training
   width = _WIDTH.value
   config = MotionConfig(
     width=width, layers=configs.depth(width), head_dim=configs.head_dim(width), factors=(15, 17),
