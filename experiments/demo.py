@@ -88,12 +88,13 @@ def size_of_larger(dataset: pathlib.Path) -> dict[str, float]:
 
 def main() -> int:
   from data.errors import BadInput
+  from data.files import require_directory
   from experiments import stages
 
   if not pathlib.Path(CONFIG).exists():
     raise BadInput("no such file here", CONFIG, "run the demo from the root of the repository")
   signal.signal(signal.SIGTERM, _stop)
-  work, begun = pathlib.Path(_WORKDIR.value), time.monotonic()
+  work, begun = require_directory(_WORKDIR.value, "--workdir"), time.monotonic()
   for number, stage in enumerate(chain(work), 1):
     print(f"[{number}] {stage.title}", flush=True)
     try:

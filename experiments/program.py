@@ -77,7 +77,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(DONE)
   try:
     _parse(sys.argv)
-    code = main()
+    try:
+      code = main()
+    except ModuleNotFoundError as error:
+      # Our own missing modules are faults; a library that only the full environment has is the user's to install.
+      if error.name is None or error.name.partition(".")[0] in sys.modules:
+        raise
+      raise BadInput(f"{error.name} is not installed", "this environment", "run make env") from None
   except (BadInput, Fault, Preempted, KeyboardInterrupt) as error:
     text = " ".join(str(error).split())
     print(_LABEL[exit_code(error)] + (f": {text}" if text else ""), file=sys.stderr)

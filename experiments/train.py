@@ -1,5 +1,7 @@
 """One training run: python -m experiments.train --config=F.py[:variant] --workdir=W [--config.key=value]."""
 
+import pathlib
+
 from absl import flags
 
 from experiments import program
@@ -26,9 +28,16 @@ def main() -> int:
   config = configs.from_dict(values)
   from experiments import run
   from experiments.processes import Group
+  from experiments.run_directory import read_result
 
   group = Group(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _WAIT.value)
-  return run.train(_WORKDIR.value, config, values, group if group.processes > 1 else None)
+  code = run.train(_WORKDIR.value, config, values, group if group.processes > 1 else None)
+  if _PROCESS.value == 0:
+    row = read_result(pathlib.Path(_WORKDIR.value))
+    assert row is not None  # train returns when it is written
+    print(f"held-out loss {row['loss']:.4f} nats per token after {row['steps']} steps")
+    print(pathlib.Path(_WORKDIR.value) / "result.json")
+  return code
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ def main():
     raise RuntimeError("a fault")
   if END.value == "leak":
     return 1
+  if END.value == "library":
+    import no_such_library.part
+  if END.value == "own":
+    import experiments.no_such_module
 
 if __name__ == "__main__":
   program.run(main)
@@ -177,3 +181,11 @@ def test_exit_code_of_an_exception():
     SystemExit("x"),
   ]
   assert [exit_code(error) for error in errors] == [0, 2, 42, 130, 1, 7, 0, 1]
+
+
+def test_a_library_that_is_not_installed_is_named_and_a_module_of_ours_is_a_fault(program):
+  lacking = program("--config={config}", "--workdir=w", "--end=library")
+  assert lacking.returncode == 2 and "no_such_library is not installed; run make env" in lacking.stderr
+  assert "Traceback" not in lacking.stderr
+  ours = program("--config={config}", "--workdir=w", "--end=own")
+  assert ours.returncode == 1 and "experiments.no_such_module" in ours.stderr
