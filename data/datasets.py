@@ -97,7 +97,7 @@ class Records:
 
 
 def tokens_fingerprint() -> str:
-  """Changes whenever the meaning of a token or a feature does."""
+  """Of the token bins and the number of features; what else they mean is pinned by tests, see FORMAT_VERSION."""
   meaning = [motion.ACCELERATIONS, motion.YAW_RATES, context.FEATURES, context.LOOKAHEADS]
   return hashlib.sha256(canonical_json(meaning).encode()).hexdigest()[:12]
 

@@ -8,6 +8,7 @@ import pytest
 from data import context, motion
 from data.errors import BadInput
 from data.schema import Lanes, LaneType, Metadata, Scene, Signal
+from data.datasets import FORMAT_VERSION
 from data.windows import WindowConfig, groups, windows_of
 from tests.worlds import straight_scene
 
@@ -247,3 +248,12 @@ def test_a_path_does_not_depend_on_what_comes_after_the_first_move():
   )
   for name in window:
     np.testing.assert_array_equal(window[name], changed[name], name)
+
+
+def test_what_tokens_and_features_mean_is_pinned():
+  """A change here makes old datasets mean something else: raise data.datasets.FORMAT_VERSION, then these numbers."""
+  window = windows_of(crowd(), CONFIG, 0)[0]
+  features, tokens = window["features_TxAxF"].astype(np.float64), window["tokens_TxA"].astype(np.int64)
+  weights = 1 + np.arange(features.shape[-1])
+  assert (FORMAT_VERSION, int(tokens.sum())) == (3, 5421)
+  assert (features * weights).sum() == pytest.approx(11814.6, rel=1e-3)
