@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data import context, motion
+from data.datasets import FORMAT_VERSION
 from data.errors import BadInput
 from data.schema import Lanes, LaneType, Metadata, Scene, Signal
-from data.datasets import FORMAT_VERSION
 from data.windows import WindowConfig, groups, windows_of
 from tests.worlds import straight_scene
 
