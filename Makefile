@@ -2,7 +2,7 @@
 # requirements/, into .venv; a second call installs nothing. PYTHON=/path/to/python3.12 overrides the search.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test env lint lock clean
+.PHONY: help demo test tpu env lint lock clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -22,6 +22,11 @@ test: $(VENV)/.full  ## run the test suite
 	@mkdir -p build
 	@JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/jax-cache $(RUN) -m pytest -n $(TEST_WORKERS) \
 	  --dist worksteal $(TEST_FLAGS)
+
+# libtpu compiles for TPUs without one. It stays out of .venv: JAX would look for a TPU in every program.
+LIBTPU := build/libtpu
+tpu: $(VENV)/.full $(LIBTPU)/.done  ## the tests of TPU planning, with libtpu (0.6 GB, Linux)
+	@PYTHONPATH=$(LIBTPU) $(RUN) -m pytest -rs --durations=3 tests/scaling/planning/test_slices.py tests/scaling/test_plan.py
 
 env: $(VENV)/.full  ## build the full environment in .venv
 
@@ -52,7 +57,7 @@ $(VENV)/.demo: requirements/build.txt requirements/demo.txt
 $(VENV)/.full: requirements/build.txt requirements/test.txt
 $(VENV)/.demo $(VENV)/.full:
 	@$(FIND_PYTHON); start=$$SECONDS; quiet=-q; if [ -t 1 ]; then quiet=; fi; \
-	wheels="--only-binary :all: --no-binary promise --no-build-isolation --no-deps --require-hashes"; \
+	wheels="--only-binary :all: --no-binary promise --no-binary connection-pool --no-build-isolation --no-deps --require-hashes"; \
 	echo "Installing $(lastword $^) into $(VENV) (under 2 GB)"; \
 	if command -v uv >/dev/null; then \
 	  $(RUN) -c '' 2>/dev/null || uv venv $$quiet --clear --no-python-downloads --python "$$python" $(VENV); \
@@ -64,15 +69,23 @@ $(VENV)/.demo $(VENV)/.full:
 	for set in $^; do $$install $$quiet $$wheels -r "$$set"; done; \
 	echo $$((SECONDS - start)) >$@; echo "Installed in $$(cat $@) s"
 
+$(LIBTPU)/.done: requirements/tpu.txt
+	@$(FIND_PYTHON); start=$$SECONDS; rm -rf $(LIBTPU); \
+	if command -v uv >/dev/null; then install="uv pip install -q --python $$python"; \
+	else install="$$python -m pip --disable-pip-version-check --no-input -q install --no-compile"; fi; \
+	$$install --only-binary :all: --no-deps --require-hashes --target $(LIBTPU) -r $<; \
+	echo $$((SECONDS - start)) >$@; echo "Installed libtpu in $$(cat $@) s"
+
 # The test set is solved first and holds the others to its versions. LOCK_FLAGS=--upgrade moves the pins.
 LOCK_FLAGS ?=
 COMPILE = uv pip compile -q --python-version 3.12 --generate-hashes --no-emit-index-url --no-header $(LOCK_FLAGS)
 lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	$(COMPILE) --group build --universal -o requirements/build.txt
-	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra dev -o requirements/test.txt
-	$(COMPILE) pyproject.toml --universal --extra sim -c requirements/test.txt -o requirements/demo.txt
+	$(COMPILE) --group tpu -o requirements/tpu.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra dev -o requirements/test.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --universal -c requirements/test.txt -o requirements/base.txt
-	@for extra in bench export sweeps tpu; do \
+	@for extra in bench clouds export sweeps; do \
 	  echo "$(COMPILE) pyproject.toml --extra $$extra ..."; \
 	  $(COMPILE) pyproject.toml --extra $$extra -c requirements/test.txt -o requirements/$$extra.txt; \
 	done

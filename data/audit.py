@@ -161,11 +161,14 @@ def _look(dataset: Any) -> _Seen:
   import numpy as np
 
   from data import traces
+  from data.errors import BadInput
   from data.windows import windows_of
   from experiments.progress import Progress
 
   seen = _Seen()
   counts = {name: count["scenes"] for name, count in dataset.manifest["splits"].items() if count["scenes"]}
+  if not counts:
+    raise BadInput("holds no scenes", dataset.path, "audit a dataset made from logs")
   with Progress(sum(counts.values()), "scenes", unit="scene") as bar:
     for split, count in counts.items():
       seen.traces[split] = []

@@ -1,8 +1,9 @@
-"""Logs to a dataset: python -m data.build --source=sumo|commonroad|argoverse2 [--input=DIR] --out=DIR.
+"""Logs to a dataset: python -m data.build --source=sumo|commonroad|argoverse2|markov [--input=DIR] --out=DIR.
 
 Simulated or real scenes are validated, split by group and cut into windows; the same arguments give the same
 bytes with any number of workers. Scenes that are unusable are listed here and in dataset.json; more than one
-in ten of them (and more than one) stops the build.
+in ten of them (and more than one) stops the build. The source markov has no scenes: its tokens are drawn from
+known probabilities (data.markov), so that what training and fitting say of them can be checked.
 """
 
 import collections
@@ -18,13 +19,17 @@ from absl import flags
 from experiments import program
 
 _SOURCE = flags.DEFINE_enum(
-  "source", None, ["sumo", "commonroad", "argoverse2"], "Where the logs come from.", required=True
+  "source", None, ["sumo", "commonroad", "argoverse2", "markov"], "Where the logs come from.", required=True
 )
 _INPUT = flags.DEFINE_string("input", "", "Directory with the log files (commonroad, argoverse2).")
 _OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the simulated worlds and of the split.", lower_bound=0)
-_SCENES = flags.DEFINE_integer("scenes_per_domain", 8, "Simulated worlds per domain.", lower_bound=3)
-_STEPS = flags.DEFINE_integer("steps", 240, "Frames per simulated world.", lower_bound=8)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "Seed of the simulated worlds or streams and of the split.", lower_bound=0
+)
+_SCENES = flags.DEFINE_integer(
+  "scenes_per_domain", 8, "Simulated worlds or streams per domain.", lower_bound=3
+)
+_STEPS = flags.DEFINE_integer("steps", 240, "Frames per simulated world, moves per stream.", lower_bound=8)
 _NOISE = flags.DEFINE_float("driver_noise", 0.1, "Imperfection of simulated drivers, 0 to 1.", 0.0, 1.0)
 _FRACTIONS = flags.DEFINE_list("fractions", ["0.8", "0.06", "0.14"], "Shares of train, tune and validation.")
 _SPLIT_BY = flags.DEFINE_enum(
@@ -42,11 +47,13 @@ _PHASES = flags.DEFINE_integer(
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
 
 SPLITS = ("train", "tune", "validation")
+_MADE_HERE = ("sumo", "markov")  # sources that read no files
 _MAX_BAD_SHARE = 0.1  # of scenes that may be unusable, but always one
 
 
 def main() -> int:
-  from data import dataset_writer
+  from data import dataset_writer, markov
+  from data.datasets import KINDS
   from data.errors import BadInput
   from data.windows import WindowConfig
   from experiments.progress import Progress
@@ -55,37 +62,42 @@ def main() -> int:
     fractions = dict(zip(SPLITS, map(float, _FRACTIONS.value), strict=True))
   except ValueError:
     raise BadInput(f"not three numbers: {_FRACTIONS.value}", "--fractions", "write 0.8,0.06,0.14") from None
-  if bool(_INPUT.value) == (_SOURCE.value == "sumo"):
+  if bool(_INPUT.value) == (_SOURCE.value in _MADE_HERE):
     raise BadInput(
       f"is {_INPUT.value!r} for {_SOURCE.value}", "--input", "name the logs' directory, for real logs only"
     )
   dataset_writer.require_new(_OUT.value)
   window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value, 4)
   split_by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
+  kinds = ("windows",) if _SOURCE.value == "markov" else KINDS
   bad: list[str] = []
   pool = concurrent.futures.ProcessPoolExecutor(_WORKERS.value, multiprocessing.get_context("spawn"))
   try:
-    if _SOURCE.value == "sumo":
-      jobs, load = _simulated(fractions, split_by)
+    if _SOURCE.value in _MADE_HERE:
+      jobs, make = _simulated(fractions, split_by)
     else:
-      jobs, load = _recorded(pool, fractions, split_by, bad)
+      jobs, make = _recorded(pool, fractions, split_by, bad)
     total = len(jobs) + len(bad)
     domains = tuple(sorted({domain for _, domain, _ in jobs}))
     notes = {"source": _SOURCE.value, "arguments": _arguments(split_by), "scenes": total, "unusable": bad}
+    if _SOURCE.value == "markov":
+      notes["entropy"] = {domain: markov.entropy(domain) for domain in domains}
 
     def examples(bar) -> Iterator[tuple]:
-      make = functools.partial(_make, load=load, window=window, domains=domains)
+      work = functools.partial(make, window=window, domains=domains)
       for (scene, windows, why), (_, _, split) in zip(
-        _in_order(pool, make, [job for job, _, _ in jobs]), jobs, strict=True
+        _in_order(pool, work, [job for job, _, _ in jobs]), jobs, strict=True
       ):
         bar.update(1)
-        if scene is None:
+        if why:
           _leave_out(bad, why, total)
         else:
           yield split, scene, windows
 
     with Progress(len(jobs), f"{_SOURCE.value} scenes", unit="scene") as bar:
-      manifest = dataset_writer.write_dataset(_OUT.value, examples(bar), window, domains, SPLITS, notes)
+      manifest = dataset_writer.write_dataset(
+        _OUT.value, examples(bar), window, domains, SPLITS, notes, kinds
+      )
   finally:
     pool.shutdown(cancel_futures=True)
   for name, count in manifest["splits"].items():
@@ -101,24 +113,31 @@ def _arguments(split_by: str) -> dict[str, Any]:
     "seed": _SEED, "fractions": _FRACTIONS, "dt": _DT, "window_steps": _WINDOW_STEPS,
     "window_agents": _WINDOW_AGENTS, "phases": _PHASES,
   }  # fmt: skip
+  if _SOURCE.value in _MADE_HERE:
+    values |= {"scenes_per_domain": _SCENES, "steps": _STEPS}
   if _SOURCE.value == "sumo":
-    values |= {"scenes_per_domain": _SCENES, "steps": _STEPS, "driver_noise": _NOISE}
+    values |= {"driver_noise": _NOISE}
   return {name: flag.value for name, flag in values.items()} | {"split_by": split_by}
 
 
 def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callable]:
-  """[(job, domain, split)] and the jobs' loader: every world has a map, seed and recording of its own."""
+  """[(job, domain, split)] and what makes windows of a job: every world has a map, seed and recording of its own."""
   import numpy as np
 
-  from data import splits, sumo
+  from data import markov, splits, sumo
   from data.schema import Metadata
   from data.traces import Trace
 
-  jobs = sumo.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value, _NOISE.value)
+  jobs: list[Any]
+  if _SOURCE.value == "markov":
+    jobs, make = list(markov.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value)), _draw
+  else:
+    jobs = list(sumo.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value, _NOISE.value))
+    make = functools.partial(_cut, load=sumo.simulate)
   worlds = [
     Trace(
       Metadata(
-        scene_id=f"{job.seed:020d}", source="sumo", domain=job.domain, geography="", route="",
+        scene_id=f"{job.seed:020d}", source=_SOURCE.value, domain=job.domain, geography="", route="",
         map_id=str(job.seed), recording=str(job.seed), start_s=-1.0, dt=job.dt, seed=job.seed,
       ),
       job.steps * job.dt,
@@ -128,7 +147,7 @@ def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callab
   ]  # fmt: skip
   found = splits.assign(worlds, fractions, _SEED.value, split_by)
   named = [(job, job.domain, found[w.metadata.scene_id]) for job, w in zip(jobs, worlds, strict=True)]
-  return named, sumo.simulate
+  return named, make
 
 
 def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) -> tuple[list, Callable]:
@@ -156,7 +175,7 @@ def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) 
     what = f"{error.what} ({len(bad)} of {len(paths)} logs are unusable, the last: {bad[-1]})"
     raise BadInput(what, error.where, error.remedy) from None
   jobs = [(path, t.metadata.domain, found[t.metadata.scene_id]) for path, t in seen]
-  return jobs, source.read
+  return jobs, functools.partial(_cut, load=source.read)
 
 
 def _leave_out(bad: list[str], why: str, total: int) -> None:
@@ -191,7 +210,7 @@ def _look(path: Any, read: Callable) -> tuple:
     return None, str(error)
 
 
-def _make(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tuple:
+def _cut(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tuple:
   """In a worker: (scene, windows, "") or (None, [], why the scene is unusable)."""
   from data.errors import BadInput
   from data.windows import windows_of
@@ -199,6 +218,17 @@ def _make(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tu
   try:
     scene = load(job)
     return scene, windows_of(scene, window, domains.index(scene.metadata.domain)), ""
+  except BadInput as error:
+    return None, [], str(error)
+
+
+def _draw(job: Any, window: Any, domains: tuple[str, ...]) -> tuple:
+  """In a worker: (None, windows, "") of a stream of tokens, or (None, [], why there are none)."""
+  from data import markov
+  from data.errors import BadInput
+
+  try:
+    return None, markov.windows(job, window, domains.index(job.domain)), ""
   except BadInput as error:
     return None, [], str(error)
 

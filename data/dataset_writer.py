@@ -40,14 +40,16 @@ def require_new(out: pathlib.Path | str) -> pathlib.Path:
 
 def write_dataset(
   out: pathlib.Path | str,
-  examples: Iterable[tuple[str, Scene, list[Window]]],
+  examples: Iterable[tuple[str, Scene | None, list[Window]]],
   window: WindowConfig,
   domains: tuple[str, ...],
   splits: tuple[str, ...],
   notes: dict[str, Any],
+  kinds: tuple[str, ...] = KINDS,
 ) -> dict[str, Any]:
   """Writes (split, scene, windows) triples to `out` and returns the manifest (see data.datasets).
 
+  `kinds` of records are written; without "scenes" a scene is None, and a window needs the arrays of its kinds.
   `notes` is read after the last example, so that a caller may fill it on the way. On any error nothing is
   left behind. Raises BadInput when `out` exists, the disk is full, or a split stays empty.
   """
@@ -56,7 +58,7 @@ def write_dataset(
   shutil.rmtree(partial, ignore_errors=True)
   try:
     partial.mkdir(parents=True)
-    counts = _write_records(partial, examples, window, splits)
+    counts = _write_records(partial, examples, window, splits, kinds)
     for name, count in counts.items():
       if not count["windows"]:
         raise BadInput(f"split {name!r} has no windows", out, "give more scenes or other split fractions")
@@ -87,17 +89,18 @@ def write_dataset(
   return manifest
 
 
-def _write_records(partial, examples, window: WindowConfig, splits) -> dict[str, dict[str, int]]:
-  writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in KINDS}
+def _write_records(partial, examples, window: WindowConfig, splits, kinds) -> dict[str, dict[str, int]]:
+  writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in kinds}
   counts = {name: Counter(scenes=0, windows=0, tokens=0) for name in splits}
-  rows = {kind: records.row_dtype(spec) for kind, spec in window.parts.items()}
+  rows = {kind: records.row_dtype(spec) for kind, spec in window.parts.items() if kind in kinds}
   for split, scene, windows in examples:
-    writers["scenes"].add(split, records.encode_scene(scene))
+    if scene is not None:
+      writers["scenes"].add(split, records.encode_scene(scene))
     for each in windows:
       for kind, row in rows.items():
         writers[kind].add(split, records.encode_window(each, row))
     tokens = int(sum(each["mask_TxA"].sum() for each in windows))
-    counts[split].update(scenes=1, windows=len(windows), tokens=tokens)
+    counts[split].update(scenes=int(scene is not None), windows=len(windows), tokens=tokens)
   for writer in writers.values():
     writer.close()
   return {name: dict(count) for name, count in counts.items()}

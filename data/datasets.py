@@ -5,6 +5,8 @@
   OUT/windows/1.0.0/    TFDS, one record per window     (data.records.encode_window): what training reads
   OUT/rollouts/1.0.0/   TFDS, one record per window, in the same order: what a roll-out needs besides
 
+Tokens that come from no logs (data.markov) have windows alone; programs that need more refuse such a dataset.
+
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
 dataset.json: schema_version, format_version, tokens_fingerprint, window (data.windows.WindowConfig), domains
@@ -53,7 +55,10 @@ class Dataset:
   damaged: tuple[str, ...]
 
   def records(self, kind: str, split: str) -> "Records":
-    """Random access to the encoded "scenes", "windows" or "rollouts" of a split."""
+    """Random access to the encoded "scenes", "windows" or "rollouts" of a split; BadInput where there are none."""
+    if not any(name.startswith(f"{kind}/") for name in self.manifest["files"]):
+      source = self.manifest["notes"].get("source", "its builder")
+      raise BadInput(f"holds no {kind}: {source} makes none", self.path, "choose a dataset made from logs")
     counts, counted = self.manifest["splits"], "scenes" if kind == "scenes" else "windows"
     if not counts.get(split, {}).get(counted):
       known = ", ".join(name for name in counts if counts[name][counted])

@@ -26,6 +26,7 @@ CONFIG = (
 # Runs of one seed differ by noise, none is an outlier: squares use it best. Over ladders of single seeds drawn from
 # results/ladder, they predict the next budget with a spread of 0.4 %, Huber's loss with 1.1 %.
 LOSS = "mse"
+DRAWN = "noise"  # sizes and budgets were chosen: other noise, not other runs, is what could have been
 LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
@@ -52,7 +53,14 @@ def chain(work: pathlib.Path) -> Iterator[Any]:
 
   prediction = law / "prediction.json"
   asked = (f"--predict_{name}={value!r}" for name, value in size_of_larger(dataset).items())
-  argv = ("scaling.fit", f"--runs={runs}", f"--out={law}", f"--loss={LOSS}", *asked)
+  argv = (
+    "scaling.fit",
+    f"--runs={runs}",
+    f"--out={law}",
+    f"--loss={LOSS}",
+    f"--bootstrap_by={DRAWN}",
+    *asked,
+  )
   yield Stage("prediction", "fit the law and predict a larger run", argv, (runs,), (prediction,), law)
 
   # The prediction is an input: a new one asks for a run that starts after it was written.
@@ -86,6 +94,20 @@ def size_of_larger(dataset: pathlib.Path) -> dict[str, float]:
   }
 
 
+def outcome(law: pathlib.Path) -> str:
+  """What was predicted and what came of it, in one sentence."""
+  from data.files import read_json
+
+  fit = read_json(law / "fit.json", "run experiments.demo again")
+  said, found = fit["prediction"], fit["outcome"]
+  where = "inside" if found["inside_ci95"] else "outside"
+  low, high = said["ci95"]
+  return (
+    f"predicted {said['loss']:.4f} [{low:.4f}, {high:.4f}] nats per token at {said['times_largest_budget']:.1f} times"
+    f" the largest budget, measured {found['loss']:.4f}: {found['loss_error_percent']:+.2f} %, {where} the interval"
+  )
+
+
 def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory
@@ -104,6 +126,7 @@ def main() -> int:
       return error.code
     seconds = stages.seconds_of(stage, work / "stages")
     print(f"    {seconds:.0f} s" + ("" if ran else ", done before"), flush=True)
+  print(outcome(work / "law"))
   print(f"{time.monotonic() - begun:.0f} s in all; open {work / 'report.html'}")
   return 0
 

@@ -21,13 +21,16 @@ _AGAIN = "run experiments.demo again"
 
 
 def main() -> int:
-  from scaling import analysis, fit_report, table
+  from scaling import analysis, curves, fit_report, table
 
   work = pathlib.Path(_WORKDIR.value)
   law = work / "law"
   outcome = table.collect([work / "larger"], law / "larger.csv")
-  kind = read_json(law / "fit.json", _AGAIN)["loss"]  # as the law was fitted
-  found = analysis.analyse([work / "ladder" / "runs.csv", outcome], kind, DRAWS, seed=0, holdout=1)
+  fitted = read_json(law / "fit.json", _AGAIN)  # this report fits again, in the same way
+  tables = [work / "ladder" / "runs.csv", outcome]
+  way = fitted["draws"]["parametric"]["way"]
+  options = analysis.Options(curves=tuple(curves.beside(tables)), bootstrap_by=way)
+  found = analysis.analyse(tables, fitted["loss"], DRAWS, 0, 1, options)
   found = analysis.compare(found, law / "prediction.json")
   fit_report.write(found, law)
   sections = [
@@ -67,7 +70,7 @@ def forecasts(forecast: dict[str, Any]) -> Section:
 
 
 def places(result: dict[str, Any]) -> Section:
-  """Held-out loss of the larger model by kind of place, nats per move."""
+  """Held-out loss of the larger model by kind of place, nats per token."""
   slices = result["loss_by_slice"]
   rows: list[list[Any]] = [
     [name, slices[name], slices.get(f"moving/{name}")]
@@ -76,7 +79,7 @@ def places(result: dict[str, Any]) -> Section:
   ]
   rows.append(["all", result["loss"], slices.get("moving")])
   header = ("", "all agents", "moving agents")
-  return Section("Loss by kind of place", ("Nats per move of the larger model.",), (Table(header, rows),))
+  return Section("Loss by kind of place", ("Nats per token of the larger model.",), (Table(header, rows),))
 
 
 def traffic(manifest: dict[str, Any], audit: dict[str, Any]) -> Section:
@@ -90,7 +93,7 @@ def traffic(manifest: dict[str, Any], audit: dict[str, Any]) -> Section:
   text += " in one split. The audit looked for six kinds of leak and found " + (
     "none." if not leaks else "some."
   )
-  return Section("Logs", (text,), (Table(("split", "worlds", "windows", "moves"), rows),), leaks)
+  return Section("Logs", (text,), (Table(("split", "worlds", "windows", "tokens"), rows),), leaks)
 
 
 def times(stamps: pathlib.Path) -> Section:

@@ -8,6 +8,7 @@ in well under two seconds.
 
 import difflib
 import logging
+import os
 import re
 import runpy
 import sys
@@ -88,6 +89,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     text = " ".join(str(error).split())
     print(_LABEL[exit_code(error)] + (f": {text}" if text else ""), file=sys.stderr)
     sys.exit(exit_code(error))
+  except BrokenPipeError:  # whoever read the output went away: nobody is left to be told
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAULT)
   sys.exit(code or DONE)
 
 

@@ -27,7 +27,7 @@ def git_revision() -> str:
   """`<sha>`, with `+<12 hex of the difference>` when the working tree is not clean; "unknown" outside git.
 
   Asked once in a process, and in those forked from it: the code that runs is the code that was imported, whatever
-  becomes of the working tree. Whoever imports long before using asks before importing (scaling/launcher.py).
+  becomes of the working tree. Whoever imports long before using asks before importing (scaling/sweeps/launcher.py).
   """
   revision = _git("rev-parse", "HEAD")
   if revision is None:

@@ -9,6 +9,7 @@ result.json       the row of the run table, written last: it exists exactly when
 lock              held (flock) by the process that writes here
 """
 
+import contextlib
 import fcntl
 import json
 import math
@@ -16,6 +17,7 @@ import os
 import pathlib
 import socket
 import sys
+import time
 from typing import Any, Self
 
 from data.errors import BadInput
@@ -24,6 +26,7 @@ from experiments import provenance
 from experiments.identity import config_hash, identity, operational
 from experiments.program import exit_code
 
+_LOCK_TRIES = 10
 _SPARE_BYTES = 32 * 2**20  # for metrics and JSON; checkpoints ask for their own space
 
 
@@ -223,6 +226,11 @@ def _flatten(config: dict, prefix: str = "") -> dict[str, str]:
 def _take_lock(path: pathlib.Path) -> Any:
   """Locks the directory for this process; the kernel lets go when the process dies, however it dies."""
   file = open(path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - held until the run ends
+  for _ in range(_LOCK_TRIES - 1):  # whoever only asks whether it is held holds it for an instant
+    with contextlib.suppress(BlockingIOError):
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      break
+    time.sleep(0.02)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

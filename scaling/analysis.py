@@ -1,24 +1,72 @@
-"""Everything a fit says about one run table: both approaches, the forecast, and what came of it."""
+"""Everything a fit says about one run table: the approaches, their stability, the forecast, and what came of it."""
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from data.errors import BadInput
-from scaling import bootstrap, isoflop, parametric, prediction, table
-from scaling.isoflop import IsoFlop, PowerLaw
-from scaling.prediction import finite
-from scaling.table import Runs
+from data.files import sha256
+from scaling import cautions, curves, fit_json, table
+from scaling.fitting import (  # fmt: skip
+  bootstrap,
+  envelope,
+  isoflop,
+  optima,
+  parametric,
+  prediction,
+  refusals,
+  stability,
+)
+from scaling.fitting.envelope import Curve, Envelope
+from scaling.fitting.isoflop import IsoFlop
+from scaling.fitting.optima import Optimum
+from scaling.fitting.prediction import finite
+from scaling.fitting.profile import Interval
+from scaling.fitting.stability import Cut, LeftOut, Window
+from scaling.laws.hoffmann import Law
+from scaling.table import Reading, Runs
 
 SAME_RUN = 0.1  # a held-out run is the predicted one when its N and D are this near, in ln
+BEYOND = (1.0, 10.0)  # times the largest budget where optima are given, besides those asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What may be asked of a fit besides its table.
+
+  Attributes:
+    reading: how the table is to be read. drop: how many of the largest losses are left out.
+    curves: CSVs of training curves (`curves.py`) for Approach 1.
+    bootstrap_by: resamples of Approach 3: "case" draws rows, "run" draws runs with all their rows, "noise" draws
+      residuals anew on the same design.
+    minimum: how minima of profiles are found, of `isoflop.METHODS`.
+    optima: C at which N*, D* and L* are wanted.
+  """
+
+  reading: Reading = dataclasses.field(default_factory=Reading)
+  drop: int = 0
+  curves: tuple[pathlib.Path, ...] = ()
+  bootstrap_by: str = bootstrap.KINDS[0]
+  minimum: str = "parabola"
+  optima: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-  """Attributes: `fitted` rows the laws see; `held_out` rows they do not; `errors` of the roll-out by
-  estimator; `forecast` what prediction.json holds; `outcome` how it compares with the run."""
+  """Attributes:
+  fitted, held_out: rows the laws see, and rows they do not. kind: loss of the parametric fit.
+  iso, law: Approaches 2 and 3; what `law` may not be quoted for is in its refusals.
+  errors: root-mean-square errors in ln L of the roll-out, by estimator.
+  envelope, curves, curves_sha256: Approach 1, None and empty when there are no training curves.
+  left_out, drift: what becomes of the law without each budget, and over windows of budgets.
+  cuts: what becomes of it with other numbers of the largest losses left out; empty when none are.
+  profiles: profile-likelihood intervals of E, A, B, alpha, beta and a; empty when nothing is settled.
+  optima: N*, D* and L* at some C, by approach.
+  forecast: what prediction.json holds. outcome: how it compares with the run, `inside_ci95` among the rest.
+  """
 
   fitted: Runs
   held_out: Runs
@@ -27,16 +75,39 @@ class Analysis:
   iso: IsoFlop
   law: parametric.Fit
   errors: dict[str, float]
+  options: Options = dataclasses.field(default_factory=Options)
+  envelope: Envelope | None = None
+  curves: tuple[Curve, ...] = ()
+  curves_sha256: tuple[str, ...] = ()
+  left_out: tuple[LeftOut, ...] = ()
+  drift: tuple[Window, ...] = ()
+  cuts: tuple[Cut, ...] = ()
+  profiles: dict[str, Interval] = dataclasses.field(default_factory=dict)
+  optima: dict[str, tuple[Optimum, ...]] = dataclasses.field(default_factory=dict)
   forecast: dict[str, Any] | None = None
   outcome: dict[str, Any] | None = None
 
+  @property
+  def resampling(self) -> bootstrap.Resampling:
+    """What the draws of Approach 3 are from."""
+    return resampling(self.fitted, self.options.bootstrap_by)
 
-def analyse(paths: list[pathlib.Path], kind: str, draws: int, seed: int, holdout: int) -> Analysis:
-  """Reads the tables and fits both approaches to all but the `holdout` largest budgets.
+  @property
+  def settled(self) -> bool:
+    """Whether the table settles the coefficients of Approach 3 at all."""
+    return not stability.unsettled(self.fitted, parametric.TABLE)
 
-  Raises BadInput for a bad table, or one with too few runs or budgets.
+
+def analyse(
+  paths: Sequence[pathlib.Path], kind: str, draws: int, seed: int, holdout: int, options: Options = Options()
+) -> Analysis:
+  """Reads the tables and fits all approaches to all but the `holdout` largest budgets.
+
+  Raises BadInput for a bad table, or one with too few runs or budgets; a Refusal, which is one, when no approach
+  stands.
   """
-  runs = table.read_many(paths)
+  whole = table.read_many(paths, options.reading)
+  runs = table.drop_largest_losses(whole, options.drop)
   budget = isoflop.budgets(runs.flops)
   if holdout > budget.max():
     what = f"{budget.max() + 1} budgets leave none after holding out {holdout}"
@@ -46,10 +117,51 @@ def analyse(paths: list[pathlib.Path], kind: str, draws: int, seed: int, holdout
   if len(fitted) <= parametric.PARAMETERS:
     what = f"{len(fitted)} runs cannot settle {parametric.PARAMETERS} coefficients"
     raise BadInput(what, paths[0], "run more sizes and budgets, at least three of each")
-  weights = bootstrap.case_weights(len(fitted), draws, seed) if draws else None
-  law = parametric.fit(fitted.params, fitted.tokens, fitted.loss, kind, weights)
-  iso = isoflop.fit(fitted, draws, seed)
-  return Analysis(fitted, runs.where(~kept), kind, seed, iso, law, prediction.roll_out(fitted, iso, kind))
+  iso = isoflop.fit(fitted, draws, seed, options.minimum)
+  made_of = curves.read(options.curves, fitted) if options.curves else ()
+  upper = envelope.fit(made_of, draws, seed) if made_of else None
+  if upper is not None:
+    upper = dataclasses.replace(upper, refusals=upper.refusals + curves.conditions(made_of, fitted))
+  unsettled = stability.unsettled(fitted, parametric.TABLE)
+  if unsettled and iso.params is None and (upper is None or upper.size is None):
+    refusals.require(unsettled)
+  law = parametric.fit(fitted.params, fitted.tokens, fitted.loss, kind)
+  if draws:
+    law = dataclasses.replace(law, draws=resample(law, fitted, options.bootstrap_by, draws, seed))
+  settled, way = not unsettled, resampling(fitted, options.bootstrap_by)
+  largest = float(fitted.flops[isoflop.budgets(fitted.flops) == budget[kept].max()].mean())
+  at = tuple(dict.fromkeys((*(largest * times for times in BEYOND), *options.optima)))
+  return Analysis(
+    fitted, runs.where(~kept), kind, seed, iso, law, prediction.roll_out(fitted, iso, kind), options,
+    envelope=upper, curves=made_of, curves_sha256=tuple(sha256(path) for path in options.curves),
+    left_out=stability.leave_one_out(fitted, iso, kind), drift=stability.drift(fitted, iso, kind),
+    cuts=stability.cuts(whole.where(whole.flops <= fitted.flops.max()), options.drop, kind) if options.drop else (),
+    profiles=parametric.intervals(law, fitted.params, fitted.tokens, fitted.loss) if settled else {},
+    optima={
+      "approach2": tuple(o for flops in at if (o := optima.by_profiles(iso, flops))),
+      "approach3": tuple(optima.by_law(law.law, law.draws, fitted, flops, way) for flops in at) if settled else (),
+    },
+  )  # fmt: skip
+
+
+def resampling(runs: Runs, by: str) -> bootstrap.Resampling:
+  """What the draws of Approach 3 are from; `by` of bootstrap.KINDS."""
+  count = len({row["run_id"] for row in runs.rows}) if by == "run" else len(runs)
+  return bootstrap.Resampling(count, parametric.PARAMETERS, by)
+
+
+def resample(law: parametric.Fit, runs: Runs, by: str, draws: int, seed: int) -> Law:
+  """The law of every resample; `by` of bootstrap.KINDS."""
+  weights = losses = None
+  if by == "case":
+    weights = bootstrap.case_weights(len(runs), draws, seed)
+  elif by == "run":
+    weights = bootstrap.cluster_weights([row["run_id"] for row in runs.rows], draws, seed)
+  else:
+    fitted = np.log(law.law.loss(runs.params, runs.tokens))
+    redrawn = bootstrap.redrawn(fitted, law.residuals, parametric.PARAMETERS, draws, seed)
+    losses = np.exp(redrawn)
+  return parametric.resample(law, runs.params, runs.tokens, runs.loss, weights, losses)
 
 
 def predict(
@@ -66,10 +178,12 @@ def predict(
         "N*(C) needs two budgets with an interior minimum", found.fitted.rows[0]["run_id"], remedy
       )
     params = float(found.iso.params(flops))
-    tokens = flops / float(prediction.flops_per_nd(found.fitted, params) * params)
+    tokens = flops / float(optima.flops_per_nd(found.fitted, params) * params)
   target = prediction.Target(params, tokens, flops)
   prediction.require_larger(found.fitted, target)
-  made = prediction.forecast(found.fitted, found.iso, found.law, found.errors, target, found.seed)
+  made = prediction.forecast(
+    found.fitted, found.iso, found.law, found.errors, target, found.seed, found.resampling
+  )
   return dataclasses.replace(found, forecast=prediction.write(path, made))
 
 
@@ -95,61 +209,35 @@ def compare(found: Analysis, path: pathlib.Path) -> Analysis:
   return dataclasses.replace(found, outcome=outcome)
 
 
-def warnings(found: Analysis) -> list[str]:
-  """What a reader must know before quoting a number."""
-  said = [f"Parametric law: {text}." for text in found.law.warnings]
-  for profile in found.iso.profiles:
-    if profile.edge:
-      said.append(f"Budget {profile.flops:.2g} FLOPs has no interior minimum: {profile.edge}.")
-  if len(found.iso.interior) < 3:
-    count = len(found.iso.interior)
-    said.append(f"{count} interior minima: a line through them has no degree of freedom left to err.")
-  if found.forecast and found.iso.params is not None:
-    off = abs(np.log(found.forecast["params"] / found.iso.params(found.forecast["flops"])))
-    if off > max(np.abs(np.log(p.runs.params / p.params)).max() for p in found.iso.interior):
-      said.append(f"The predicted run is {np.exp(off):.2g} times off N*(C), more than any run of the table.")
-  if found.outcome and not found.outcome["written_before"]:
-    said.append("Nothing shows that the prediction was written before the run started.")
-  return said
+def draws_csv(found: Analysis) -> str | None:
+  """The text of draws.csv; None without draws."""
+  return fit_json.draws_csv(found.law, found.iso, found.envelope)
 
 
 def as_json(found: Analysis) -> dict[str, Any]:
   """fit.json; see DESIGN of the repository for its keys. None marks what the table cannot say."""
-  law, draws = found.law.law, found.law.draws
-  names = ("E", "A", "B", "alpha", "beta", "a", "b")
-  intervals = {n: None if draws is None else bootstrap.interval(getattr(draws, n)) for n in names}
-  budgets = [
-    {
-      "flops": p.flops, "runs": len(p.runs), "interior": not p.edge, "edge": p.edge,
-      "params": finite(p.params), "tokens": finite(p.tokens), "loss": finite(p.loss),
-    }
-    for p in found.iso.profiles
-  ]  # fmt: skip
-  return {
-    "approach1": None,
-    "approach2": _laws({"a": found.iso.params, "b": found.iso.tokens})
-    | {"frontier": _laws({"exponent": found.iso.loss}), "budgets": budgets, "method": isoflop.METHOD},
-    "approach3": {n: float(getattr(law, n)) for n in names}
-    | {
-      "objective": found.law.objective,
-      "ci95": intervals,
-      "condition": found.law.condition,
-      "agreeing_starts": found.law.agreeing,
-    },
-    "bootstrap_draws": 0 if draws is None else len(draws.E),
+  way = found.resampling
+  return fit_json.table(found.fitted) | {
+    "approach1": fit_json.approach1(found.envelope, len(found.curves), found.curves_sha256),
+    "approach2": fit_json.approach2(found.iso),
+    "approach3": fit_json.approach3(found.law, found.settled, found.profiles, way),
+    "bootstrap_draws": 0 if found.law.draws is None else len(found.law.draws.E),
+    "drift": [dataclasses.asdict(window) for window in found.drift],
+    "draws": fit_json.draws(draws_csv(found), way, found.seed),
+    "left_out": [dataclasses.asdict(left) for left in found.left_out],
     "loss": found.kind,
-    "n_runs": len(found.fitted),
     "noise_sd": finite(found.iso.noise),
+    "optimum": [
+      {"flops": flops} | {name: _at(found.optima[name], flops) for name in found.optima}
+      for flops in dict.fromkeys(o.flops for known in found.optima.values() for o in known)
+    ],
     "outcome": found.outcome,
     "prediction": found.forecast,
     "roll_out_error": {name: finite(value) for name, value in found.errors.items()},
-    "rows_sha256": found.fitted.rows_sha256(),
-    "table_sha256": found.fitted.table_sha256,
-    "warnings": warnings(found),
+    "sensitivity": [dataclasses.asdict(cut) for cut in found.cuts],
+    "warnings": cautions.of(found),
   }
 
 
-def _laws(laws: dict[str, PowerLaw | None]) -> dict[str, Any]:
-  values = {name: None if law is None else law.exponent for name, law in laws.items()}
-  intervals = {name: None if law is None else bootstrap.interval(law.draws[0]) for name, law in laws.items()}
-  return values | {"ci95": intervals}
+def _at(known: Sequence[Optimum], flops: float) -> dict[str, Any] | None:
+  return next((optimum.as_json() for optimum in known if optimum.flops == flops), None)

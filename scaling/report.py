@@ -15,16 +15,18 @@ Cell = str | int | float | None
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Numbers as a person reads them: `rows` of cells under `header`; floats are shown to four digits."""
+  """Numbers as a person reads them: `rows` of cells under `header`; floats are shown to four digits. `wrap` lets the
+  text of cells break, for tables of words."""
 
   header: Sequence[str]
   rows: Sequence[Sequence[Cell]]
   caption: str = ""
+  wrap: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A PNG on disk that is copied into the report; `alt` says in words what it shows."""
+  """A PNG or SVG on disk that is copied into the report; `alt` says in words what it shows."""
 
   path: pathlib.Path
   alt: str
@@ -49,14 +51,14 @@ def write_report(
 ) -> pathlib.Path:
   """Writes `path` atomically; all text is escaped, nothing is fetched when it is opened.
 
-  Raises BadInput when a figure is missing or is no PNG.
+  Raises BadInput when a figure is missing or is neither PNG nor SVG.
   """
   body = "\n".join(_section(section) for section in sections)
   lead = f'<p class="lead">{html.escape(subtitle)}</p>' if subtitle else ""
   page = (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+    f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
     f"<header><h1>{html.escape(title)}</h1>{lead}</header>\n{body}\n"
     f"<footer>{html.escape(footer)}</footer>\n</main>\n</body>\n</html>\n"
   )
@@ -87,7 +89,9 @@ def _table(table: Table) -> str:
     for row in table.rows
   )
   caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
-  return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+  kind = ' class="words"' if table.wrap else ""
+  body = f"<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody>"
+  return f'<div class="scroll" tabindex="0"><table{kind}>{caption}{body}</table></div>'
 
 
 def _cell(value: Cell) -> str:
@@ -111,38 +115,47 @@ def _figure(figure: Figure) -> str:
     content = figure.path.read_bytes()
   except OSError:
     raise BadInput("the figure is missing", figure.path, "run the command again") from None
-  if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-    raise BadInput("is no PNG", figure.path, "give the report PNG pictures")
+  kind = (
+    "png" if content.startswith(b"\x89PNG\r\n\x1a\n") else "svg+xml" if content.startswith(b"<svg") else ""
+  )
+  if not kind:
+    raise BadInput("is neither PNG nor SVG", figure.path, "give the report pictures")
   data = base64.b64encode(content).decode()
   caption = f"<figcaption>{html.escape(figure.caption)}</figcaption>" if figure.caption else ""
-  return f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(figure.alt)}">{caption}</figure>'
+  picture = f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(figure.alt)}">'
+  return f'<figure><div class="scroll" tabindex="0">{picture}</div>{caption}</figure>'
 
 
-_STYLE = """
-:root { --ink: #1c2024; --soft: #5b6570; --page: #ffffff; --rule: #dde1e6; --tint: #f5f7f9; --note: #8a4b08;
-  --note-page: #fff6e8; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #9aa4ae; --page: #14171a;
-  --rule: #2e343a; --tint: #1c2125; --note: #f2b866; --note-page: #2a2114; } }
+STYLE = """
+:root { --ink: #1c2024; --soft: #5b6570; --page: #ffffff; --rule: #d9dee3; --note: #8a4b08; --note-page: #fff6e8;
+  color-scheme: light dark; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #9aa4ae; --page: #14171a;
+  --rule: #333a41; --note: #f2b866; --note-page: #2a2114; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
+html { background: var(--page); }
+body { margin: 0; background: var(--page); color: var(--ink); overflow-wrap: anywhere;
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
 h2 { font-size: 1.2rem; margin: 2.75rem 0 .5rem; padding-top: 1.25rem; border-top: 1px solid var(--rule); }
 p { max-width: 46rem; margin: .6rem 0; }
-.lead { color: var(--soft); font-size: 1.1rem; }
+.lead { font-size: 1.1rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+table { min-width: min(100%, 26rem); border-collapse: collapse; font-size: .92rem;
+  font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th { text-align: left; font-weight: 600; border-bottom: 1.5px solid var(--ink); }
 th, td { padding: .3rem 1.1rem .3rem 0; white-space: nowrap; vertical-align: top; }
 td { border-bottom: 1px solid var(--rule); }
+.words td { white-space: normal; }
+.words td:first-child { min-width: 7.5rem; font-weight: 600; }
 .number { text-align: right; }
-figure { margin: 1.25rem 0; }
-img { max-width: 100%; height: auto; display: block; background: #ffffff; border-radius: 6px; }
+figure { margin: 1.5rem 0 2rem; }
+figure .scroll { margin: 0; }
+img { width: 100%; min-width: 40rem; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: .5rem; max-width: 46rem; }
 .notes { background: var(--note-page); color: var(--note); border-radius: 6px; padding: .75rem 1rem .75rem 2rem;
   max-width: 46rem; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
-@media print { main { max-width: none; padding: 0; } section { break-inside: avoid; } }
+@media print { main { max-width: none; padding: 0; } figure, table { break-inside: avoid; } img { min-width: 0; } }
 """

@@ -22,7 +22,7 @@ TABLE = {
   ),
   "models": (set(), DEVICE),
   "objectives": (set(), {"jax", "chex"}),
-  "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections"}),
+  "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections", "yaml", "jsonschema"}),
   "federated": ({"models"}, DEVICE | {"optax"}),
   "export": ({"models"}, DEVICE),
   "evaluation": ({"models", "data"}, DEVICE | {"matplotlib"}),
@@ -41,7 +41,7 @@ LAZY_IN_EXPORT = {
   "qwix",
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}
-PROGRAM_DOORS = {"experiments.run", "experiments.program", "experiments.progress"}
+PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"}
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 
 
@@ -108,6 +108,8 @@ PROGRAM = "from experiments import program\ndef main(): ...\nprogram.run(main)\n
     ("scaling", "from experiments import program", 1),
     ("scaling", PROGRAM, 0),
     ("scaling", PROGRAM + "from experiments import step", 1),
+    ("scaling", PROGRAM + "from experiments import ahead", 0),
+    ("scaling", "from experiments import ahead", 1),
     ("evaluation", "from . import metrics", 1),
     ("experiments", "import tensorflow as tf", 1),
     ("export", "def f():\n  import tensorflow as tf", 0),

@@ -13,6 +13,7 @@ Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens 
 
 import math
 import re
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -44,6 +45,13 @@ def learning_rate(tokens: int) -> float:
   Both from the tuning split (results/rate). The root of the batch: S. Malladi et al., arXiv:2205.10287.
   """
   return 0.008 * (4e5 / tokens) ** 0.25 * math.sqrt(batch_windows(tokens))
+
+
+def family() -> ModuleType:
+  """What turns a width and a budget into a run of this model."""
+  from experiments.configs import isoflop
+
+  return isoflop
 
 
 def get_config(variant: str = "w32") -> ConfigDict:

@@ -7,6 +7,8 @@ took: results/demo.
   python -m scaling.sweep --config=experiments/configs/motion_demo.py --config.data.dataset=DIR --workdir=W
 """
 
+from types import ModuleType
+
 from ml_collections import ConfigDict
 
 from experiments.configs import isoflop, motion, variants
@@ -19,6 +21,10 @@ LADDER = {
 }
 LARGER = (16, 2.56e11)
 TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
+
+
+def family() -> ModuleType:
+  return isoflop
 
 
 def get_config(variant: str = "") -> ConfigDict:

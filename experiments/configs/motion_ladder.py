@@ -11,6 +11,8 @@ split (experiments/configs/motion_rate.py). Expected, and its cost: results/ladd
   python -m scaling.fit --runs=build/ladder/runs.csv,build/larger/runs.csv --holdout_budgets=1 --out=build/law
 """
 
+from types import ModuleType
+
 from ml_collections import ConfigDict
 
 from experiments.configs import isoflop, motion, variants
@@ -25,6 +27,10 @@ LADDER = {
 SEEDS = (1, 2, 3, 2, 1)  # by size, most where the minimum is
 LARGER = (32, 2e12)
 TINY = {2e8: (4, 6, 8), 4e8: (4, 6, 8)}
+
+
+def family() -> ModuleType:
+  return isoflop
 
 
 def get_config(variant: str = "") -> ConfigDict:

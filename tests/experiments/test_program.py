@@ -189,3 +189,16 @@ def test_a_library_that_is_not_installed_is_named_and_a_module_of_ours_is_a_faul
   assert "Traceback" not in lacking.stderr
   ours = program("--config={config}", "--workdir=w", "--end=own")
   assert ours.returncode == 1 and "experiments.no_such_module" in ours.stderr
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback():
+  code = (
+    "from experiments import program\nprogram.run(lambda: [print('x' * 4096, flush=True) for _ in range(64)])"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  ) as process:
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+  assert process.returncode == 1 and said == ""

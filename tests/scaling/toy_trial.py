@@ -26,6 +26,7 @@ def main() -> int:
     (workdir / f"attempt-{attempt}").touch()
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    (workdir / "ready").touch()
     fault = value.get("fault", "")
     if fault == "bad":
       print("error: the toy config is bad", file=sys.stderr)
@@ -39,7 +40,7 @@ def main() -> int:
     if fault == "preempted" and attempt < 4:
       return 42
     until = time.monotonic() + float(value.get("sleep", 0))
-    while time.monotonic() < until:
+    while time.monotonic() < until and not (workdir / "finish").exists():
       time.sleep(0.01)
       if stopped:
         return 42
