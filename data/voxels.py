@@ -58,7 +58,7 @@ class Voxels:
     if np.shape(points)[-1] < 3:
       raise BadInput(f"has shape {list(np.shape(points))}", "points", "give x, y, z of every point")
     cell = np.floor((np.asarray(points)[..., :3].astype(np.float64) - self.low) / self.size)
-    inside = ((cell >= 0) & (cell < self.counts)).all(-1)  # False for NaN
+    inside = np.asarray(((cell >= 0) & (cell < self.counts)).all(-1))  # False for NaN
     cell = np.where(inside[..., None], cell, 0).astype(np.int64)
     return np.ravel_multi_index(tuple(np.moveaxis(cell, -1, 0)), self.counts).astype(np.int32), inside
 
