@@ -111,7 +111,10 @@ def test_an_orphan_is_waited_for_and_its_result_kept(toys):
   with toys.call(slots=3) as driver:
     until(lambda: len(toys.attempts()) == 3 or driver.poll() is not None)
     below = children(driver.pid)
-    for blow in (signal.SIGSTOP, signal.SIGKILL):  # none may see another die: the launcher would ask the trials to save
+    for blow in (
+      signal.SIGSTOP,
+      signal.SIGKILL,
+    ):  # none may see another die: the launcher would ask the trials to save
       for pid in (below["scaling.sweeps.launcher"], below["snakemake"], driver.pid):
         os.kill(pid, blow)
 
