@@ -51,7 +51,6 @@ class TrunkConfig:
       raise ValueError(
         f"layers {self.layers} must be a multiple of {len(self.unit)} for {self.mixing} mixing"
       )
-
     sizes = (self.state > 0, self.chunk > 0)
     if sizes != (self.recurrent, self.recurrent) or (self.recurrent and not self.causal):
       raise ValueError(

@@ -33,9 +33,13 @@ def _params(config):
   """Parameters that are nowhere zero, as after training: fresh ones silence attention."""
   shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), *_input(config))["params"])
   rng = np.random.default_rng(1)
-  return jax.tree.map(
-    lambda p: rng.normal(1.0 if len(p.shape) == 1 else 0.0, 0.3, p.shape).astype(np.float32), shapes
-  )
+
+  def draw(path, leaf):
+    slow = path[-1].key == "log_rate"  # or the first token would be forgotten to the last bit
+    mean = -4.0 if slow else 1.0 if len(leaf.shape) == 1 else 0.0
+    return rng.normal(mean, 0.3, leaf.shape).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def _apply(config):
