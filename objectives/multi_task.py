@@ -43,11 +43,11 @@ def make_loss(
     objective = loss_B.sum()
     if "log_variance_I" in answers:
       objective = learned(answers["log_variance_I"], losses_IxB.sum(1), steps_B.sum())
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
+    home_BxG = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
     metrics = {
       "objective": (objective, steps_B.sum()),
       "loss": (loss_B.sum(), steps_B.sum()),
-      "by_domain": (loss_B @ home, steps_B @ home),
+      "by_domain": (loss_B @ home_BxG, steps_B @ home_BxG),
     }
     for name, parts in found.items():
       for part, (sum_B, count_B) in parts.items():
