@@ -1,4 +1,4 @@
-"""What stands on the ground, as upright boxes: agents by type, and buildings, lamp posts and traffic lights by the lanes.
+"""What stands on the ground, as upright boxes: agents by type; buildings, lamp posts and traffic lights by the lanes.
 
 Props follow from lane numbers and arc lengths alone, so that a scene always looks the same, however it is turned.
 """
@@ -24,6 +24,8 @@ HEIGHT = np.array([AGENTS[kind][1] for kind in AgentType], np.float32)
 _FAST = 20.0  # m/s; roads with a higher limit have few buildings
 _BUILT, _BUILT_FAST = 0.6, 0.1  # share of building plots in use
 _PLOT, _POST_SPACING = 24.0, 35.0  # m along the road
+_SMALLEST, _LARGEST = (9, 7, 3.5, 5), (19, 13, 14, 11)  # m: length, depth, height, setback of a building
+_POST = (0.25, 0.25, 6.0)  # m
 _HEAD = (0.8, 0.8, 1.2, 3.9)  # m: length, width, height of a traffic light, height of its centre
 
 
@@ -56,16 +58,16 @@ def props(scene: Scene, ground: Ground, samples: Samples) -> Props:
       if neighbour < 0:
         edge = 0.5 * float(lanes.width_L[lane])
         for box in _plots(own, side, edge, share, rng):
-          if _free(ground, box, margin=1.0):
-            ground.paint(_footprint(box, 0.5 * ground.cell), BUILDING)
+          if not ground.at(_footprint(box, 1.0, margin=1.0)).any():
+            ground.paint(_footprint(box, 0.7 * ground.cell), BUILDING)
             boxes.append(box)
             kinds.append("building")
             tones.append(float(rng.random()))
-        for box in _posts(own, side, edge):
-          if _free(ground, box, margin=0.3, ignoring=WALK | MARKING):
-            boxes.append(box)
-            kinds.append("pole")
-            tones.append(0.4)
+        posts = _posts(own, side, edge)
+        posts = posts[ground.at(posts[:, :2]) & ~np.uint8(WALK | MARKING) == 0]
+        boxes += list(posts)
+        kinds += ["pole"] * len(posts)
+        tones += [0.4] * len(posts)
   heads, signals = _lights(scene)
   every = np.concatenate([np.array(boxes).reshape(-1, 7), heads])
   class_N = np.array([PIXEL_CLASSES.index(k) for k in [*kinds, *["pole"] * len(heads)]], np.uint8)
@@ -73,23 +75,29 @@ def props(scene: Scene, ground: Ground, samples: Samples) -> Props:
   return Props(every, class_N, tone_N, np.concatenate([np.full(len(boxes), -1), signals]).astype(np.int32))
 
 
-def _plots(own: Samples, side: float, edge: float, share: float, rng: np.random.Generator):
-  """Candidate buildings along one side of a lane, [7] each."""
-  for arc in np.arange(0.5 * _PLOT, own.arc[-1], _PLOT):
-    length, depth, height, setback = rng.uniform((9, 7, 3.5, 5), (19, 13, 14, 11))
-    if rng.random() < share:
-      k = min(int(np.searchsorted(own.arc, arc)), len(own.arc) - 1)
-      centre = own.xy[k] + side * (edge + setback + 0.5 * depth) * own.left[k]
-      yaw = np.arctan2(-own.left[k, 0], own.left[k, 1])
-      yield np.array([*centre, 0.5 * height, length, depth, height, yaw])
+def _plots(own: Samples, side: float, edge: float, share: float, rng: np.random.Generator) -> np.ndarray:
+  """Candidate buildings along one side of a lane, [n, 7]."""
+  arcs = np.arange(0.5 * _PLOT, own.arc[-1], _PLOT)
+  drawn = rng.uniform(_SMALLEST, _LARGEST, (len(arcs), 4))
+  used = rng.random(len(arcs)) < share
+  length, depth, height, setback = drawn[used].T
+  return _beside(own, arcs[used], side * (edge + setback + 0.5 * depth), length, depth, height)
 
 
-def _posts(own: Samples, side: float, edge: float):
-  """Candidate lamp posts along one side of a lane."""
-  for arc in np.arange(0.5 * _POST_SPACING, own.arc[-1], _POST_SPACING):
-    k = min(int(np.searchsorted(own.arc, arc)), len(own.arc) - 1)
-    centre = own.xy[k] + side * (edge + 1.0) * own.left[k]
-    yield np.array([*centre, 3.0, 0.25, 0.25, 6.0, np.arctan2(-own.left[k, 0], own.left[k, 1])])
+def _posts(own: Samples, side: float, edge: float) -> np.ndarray:
+  """Candidate lamp posts along one side of a lane, [n, 7]."""
+  arcs = np.arange(0.5 * _POST_SPACING, own.arc[-1], _POST_SPACING)
+  length, width, height = _POST
+  return _beside(own, arcs, side * (edge + 1.0), length, width, height)
+
+
+def _beside(own: Samples, arcs, lateral, length, width, height) -> np.ndarray:
+  """Boxes [n, 7] that stand along a lane, `lateral` m to the left of it."""
+  k = np.minimum(np.searchsorted(own.arc, arcs), len(own.arc) - 1)
+  centre = own.xy[k] + (lateral + np.zeros(len(k)))[:, None] * own.left[k]
+  yaw = np.arctan2(-own.left[k, 0], own.left[k, 1])
+  rest = np.broadcast_arrays(0.5 * np.asarray(height), length, width, height, yaw)
+  return np.column_stack([centre, *rest])
 
 
 def _footprint(box: np.ndarray, spacing: float, margin: float = 0.0) -> np.ndarray:
@@ -101,10 +109,6 @@ def _footprint(box: np.ndarray, spacing: float, margin: float = 0.0) -> np.ndarr
   return box[:2] + np.stack([cos * x - sin * y, sin * x + cos * y], -1)
 
 
-def _free(ground: Ground, box: np.ndarray, margin: float, ignoring: int = 0) -> bool:
-  return not (ground.at(_footprint(box, 1.0, margin)) & ~np.uint8(ignoring)).any()
-
-
 def _lights(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
   """Boxes [n, 7] above the stop lines, and the lane whose signal each shows: of several, the straightest."""
   best: dict[tuple[float, float], tuple[float, np.ndarray, int]] = {}
@@ -113,7 +117,9 @@ def _lights(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     turning = scene.lanes.type_L[lane] == LaneType.JUNCTION  # its signal is shown at its entry
     at, ahead = (points[0], points[1] - points[0]) if turning else (points[-1], points[-1] - points[-2])
     chord = points[-1] - points[0]
-    bend = abs(float(ahead[0] * chord[1] - ahead[1] * chord[0])) / max(float(np.hypot(*ahead) * np.hypot(*chord)), 1e-9)
+    bend = abs(float(ahead[0] * chord[1] - ahead[1] * chord[0])) / max(
+      float(np.hypot(*ahead) * np.hypot(*chord)), 1e-9
+    )
     length, width, height, z = _HEAD
     box = np.array([*at, z, length, width, height, np.arctan2(ahead[1], ahead[0])])
     key = (round(float(at[0])), round(float(at[1])))

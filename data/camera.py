@@ -1,7 +1,7 @@
 """Colours of what camera rays met: surfaces by class, faces by the sun, then weather and light.
 
 Colour = albedo * (ambient + sun * max(n . s, 0) + headlights) + glow, mixed with the air's colour by the share
-1 - exp(-distance / visibility) of light that the air scatters (H. Koschmieder, 1924), then sensor noise. All colours are
+1 - exp(-distance / visibility) of light that the air scatters (H. Koschmieder, 1924), then sensor noise. Colours are
 linear RGB in [0, 1].
 """
 
@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from data.clips import PIXEL_CLASSES
+from data.raycast import GROUND
 from data.schema import Signal
 from data.world import Seen, View
 
@@ -25,7 +26,9 @@ _PAINTS = np.array(
   [(0.85, 0.85, 0.86), (0.12, 0.12, 0.13), (0.55, 0.57, 0.60), (0.65, 0.10, 0.10), (0.12, 0.22, 0.55),
    (0.30, 0.33, 0.28), (0.75, 0.70, 0.55)], np.float32,
 )  # fmt: skip
-_SIGNALS = np.array([(0, 0, 0), (0.1, 0.9, 0.3), (0.1, 0.9, 0.3), (1.0, 0.75, 0.1), (1.0, 0.1, 0.08)], np.float32)
+_SIGNALS = np.array(
+  [(0, 0, 0), (0.1, 0.9, 0.3), (0.1, 0.9, 0.3), (1.0, 0.75, 0.1), (1.0, 0.1, 0.08)], np.float32
+)
 _SUN = np.array([0.45, 0.35, 0.82], np.float32)  # towards the sun, in the scene frame
 _GLASS, _TYRE = 0.12, 0.06  # albedo of windows and of what is below a vehicle's body
 _SNOWED = ("off_road", "sidewalk", "building", "road")
@@ -53,7 +56,7 @@ class Weather:
 LIGHTS = {
   "day": Light(0.55, 0.60, 0.0, (1.0, 1.0, 1.0), (0.55, 0.72, 0.95), 0.012),
   "dusk": Light(0.34, 0.30, 0.35, (1.0, 0.82, 0.68), (0.72, 0.50, 0.42), 0.02),
-  "night": Light(0.07, 0.0, 0.9, (0.75, 0.82, 1.0), (0.02, 0.025, 0.05), 0.03),
+  "night": Light(0.11, 0.0, 0.9, (0.75, 0.82, 1.0), (0.02, 0.025, 0.05), 0.03),
 }
 WEATHERS = {
   "clear": Weather(500.0, 1.0, 0.0, 0.0),
@@ -75,7 +78,7 @@ def colours(
   beam = _headlights(seen.point_Rx3) * lamp.lamps
   lit = (lamp.ambient + 0.15 * seen.normal_Rx3[:, 2] * lamp.ambient + lamp.sun * air.sun * facing)[:, None]
   colour = albedo * (lit * np.asarray(lamp.tint, np.float32) + beam[:, None]) + glow
-  overcast = np.float32(np.mean(lamp.sky))
+  overcast = float(np.mean(lamp.sky))
   sky = np.asarray(lamp.sky, np.float32) * (1 - air.grey) + overcast * air.grey
   height = np.clip(rays_Rx3[:, 2:], 0, 1)
   above = sky * (1 - 0.35 * height) + 0.25 * (1 - height) ** 8 * overcast
@@ -94,13 +97,15 @@ def _materials(seen: Seen, seen_from: View, weather: str, lamp: Light) -> tuple[
   """Albedo and glow [R, 3]."""
   albedo = _PALETTE[seen.class_R].copy()
   glow = np.zeros_like(albedo)
-  flat, solid = np.flatnonzero(seen.box_R == -1), np.flatnonzero(seen.box_R >= 0)
+  flat, solid = np.flatnonzero(seen.box_R == GROUND), np.flatnonzero(seen.box_R >= 0)
   cell = np.floor(seen.ground_Rx2[flat] * 2).astype(np.int64)  # half a metre of even tone
   mottled = ((cell[:, 0] * 73856093 ^ cell[:, 1] * 19349663) % 97).astype(np.float32) / 97
   albedo[flat] *= (0.88 + 0.24 * mottled)[:, None]
   striped = flat[seen.class_R[flat] == PIXEL_CLASSES.index("crossing")]
   stripe = np.floor(seen.ground_Rx2[striped].sum(-1) / 0.7).astype(np.int64) % 2
-  albedo[striped] = np.where(stripe[:, None] > 0, _PALETTE[PIXEL_CLASSES.index("marking")], albedo[striped] * 0.6)
+  albedo[striped] = np.where(
+    stripe[:, None] > 0, _PALETTE[PIXEL_CLASSES.index("marking")], albedo[striped] * 0.6
+  )
   if len(solid):
     albedo[solid], glow[solid] = _faces(seen, seen_from, solid, lamp)
   if weather == "snow":
@@ -133,7 +138,9 @@ def _faces(seen: Seen, seen_from: View, rows: np.ndarray, lamp: Light) -> tuple[
   building = kind == PIXEL_CLASSES.index("building")
   albedo[building] *= (0.6 + 0.7 * tone[building])[:, None]
   z, side = seen.point_Rx3[rows, 2], offset[:, 0] + offset[:, 1]
-  window = building & (z % 3.2 > 1.2) & (z % 3.2 < 2.4) & (side % 2.6 > 1.1) & (seen.normal_Rx3[rows, 2] < 0.5)
+  window = (
+    building & (z % 3.2 > 1.2) & (z % 3.2 < 2.4) & (side % 2.6 > 1.1) & (seen.normal_Rx3[rows, 2] < 0.5)
+  )
   albedo[window] = _GLASS
   glow = np.zeros_like(albedo)
   glow[window & ((np.floor(z / 3.2) * 7 + np.floor(side / 2.6) * 3 + tone * 10) % 3 < 1)] = (

@@ -1,6 +1,7 @@
 """What the ground of a scene is made of: its lanes painted into a raster of bits, looked up by position."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -11,7 +12,8 @@ ROAD, JUNCTION, BIKE, WALK, MARKING, BUILDING = (1 << bit for bit in range(6))
 CELL = 0.25  # m, edge of a raster cell: about the width of a lane marking
 REACH = 110.0  # m around the agents that is painted: what a sensor may see
 _LARGEST = 100_000_000  # cells; a larger map gets larger cells
-_SPACING = 0.2  # m between painted points, less than a cell
+_SPACING = 0.7  # cells between painted points: however a lane lies, no cell of it is missed
+_BORDER = 15.0  # m of the area that lanes may reach beyond their centrelines
 _DASH, _GAP = 3.0, 4.0  # m
 _BITS = {
   LaneType.ROAD: ROAD, LaneType.RAMP: ROAD, LaneType.OTHER: ROAD, LaneType.JUNCTION: JUNCTION,
@@ -34,10 +36,9 @@ class Samples:
 
 @dataclasses.dataclass(frozen=True)
 class Ground:
-  """bits: uint8 [H, W], row along x, column along y. coarse: the same, 2 x 2 cells taken together by "or"."""
+  """bits: uint8 [H, W], row along x, column along y. origin: [2] m, corner of cell [0, 0]. cell: m, edge."""
 
   bits: np.ndarray
-  coarse: np.ndarray
   origin: np.ndarray
   cell: float
 
@@ -51,10 +52,15 @@ class Ground:
 
   def paint(self, xy: np.ndarray, bit: int) -> None:
     """Adds a bit at positions [n, 2]; those beyond the painted area are left out."""
-    for raster, cell in ((self.bits, self.cell), (self.coarse, 2 * self.cell)):
-      place = np.floor((xy - self.origin) / cell).astype(np.int64)
-      inside = ((place >= 0) & (place < raster.shape)).all(-1)
-      raster[place[inside, 0], place[inside, 1]] |= bit
+    place = np.floor((xy - self.origin) / self.cell).astype(np.int64)
+    place = place[((place >= 0) & (place < self.bits.shape)).all(-1)]
+    self.bits[place[:, 0], place[:, 1]] |= bit
+
+  @functools.cached_property
+  def coarse(self) -> np.ndarray:
+    """The bits of 2 x 2 cells taken together by "or"; nothing may be painted after it was first read."""
+    rows = self.bits[0::2] | self.bits[1::2]
+    return rows[:, 0::2] | rows[:, 1::2]
 
 
 def _look(raster: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -71,7 +77,9 @@ def sample(lanes: Lanes, spacing: float) -> Samples:
   xy = lanes.xy_Nx2.astype(np.float64)
   first, last = lanes.splits[:-1], lanes.splits[1:] - 1
   step = np.diff(xy, axis=0)
-  reached = np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])  # gaps between lanes count, but are not sampled
+  reached = np.concatenate(
+    [[0.0], np.cumsum(np.hypot(*step.T))]
+  )  # gaps between lanes count, but are not sampled
   step = step / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
   ahead = np.zeros_like(xy)
   inner = np.ones(len(step), bool)
@@ -101,23 +109,24 @@ def ground(scene: Scene) -> Ground:
   """Paints the lanes near the agents: surfaces by lane type, then the markings at the edges of lanes of a road."""
   low, high = near_agents(scene)
   cell = max(CELL, float(np.sqrt(np.prod(high - low) / _LARGEST)))
-  shape = np.ceil((high - low) / (2 * cell)).astype(int)
-  made = Ground(np.zeros(tuple(2 * shape), np.uint8), np.zeros(tuple(shape), np.uint8), low, cell)
-  found = sample(scene.lanes, _SPACING)
-  found = found[((found.xy > low) & (found.xy < high)).all(-1)]
+  shape = 2 * np.ceil((high - low) / (2 * cell)).astype(int)
+  made = Ground(np.zeros(tuple(shape), np.uint8), low, cell)
+  found = sample(scene.lanes, _SPACING * cell)
+  found = found[((found.xy > low + _BORDER) & (found.xy < high - _BORDER)).all(-1)]
   width = scene.lanes.width_L[found.lane].astype(np.float64)
   kind = scene.lanes.type_L[found.lane]
   for lane_type, bit in _BITS.items():
-    chosen = kind == lane_type
-    if chosen.any():
-      across = np.linspace(-0.5, 0.5, int(np.ceil(width[chosen].max() / _SPACING)) + 1)
-      for share in across:
-        made.paint(found.xy[chosen] + (share * width[chosen])[:, None] * found.left[chosen], bit)
+    chosen = np.flatnonzero(kind == lane_type)
+    if len(chosen):
+      middle = ((found.xy[chosen] - low) / cell).astype(np.float32)
+      across = (width[chosen, None] / cell * found.left[chosen]).astype(np.float32)
+      for share in np.linspace(-0.5, 0.5, int(np.ceil(width[chosen].max() / (_SPACING * cell))) + 1):
+        place = (middle + np.float32(share) * across).astype(np.int32)
+        made.bits.reshape(-1)[place[:, 0] * shape[1] + place[:, 1]] |= bit
   for line in (1, -1):
     neighbour = (scene.lanes.left_L if line > 0 else scene.lanes.right_L)[found.lane]
-    solid = neighbour < 0
     marked = np.isin(kind, (LaneType.ROAD, LaneType.RAMP))
-    marked &= solid | ((found.arc % (_DASH + _GAP) < _DASH) & (line > 0))  # neighbours share one dashed line
-    edge = found.xy + (0.5 * line * width)[:, None] * found.left
-    made.paint(edge[marked], MARKING)
+    dashed = (found.arc % (_DASH + _GAP) < _DASH) & (line > 0)  # neighbours share the line to the left of one
+    marked &= (neighbour < 0) | dashed
+    made.paint((found.xy + (0.5 * line * width)[:, None] * found.left)[marked], MARKING)
   return made

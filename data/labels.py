@@ -18,10 +18,12 @@ _VULNERABLE = [BOX_CLASSES.index("two_wheeler"), BOX_CLASSES.index("pedestrian")
 def agents(scene: Scene, config: ClipConfig, ego: int, frames: np.ndarray, stride: int) -> Clip:
   """Slots for the agents that come nearest to the ego within the grid, with their boxes and futures."""
   side = config.grid * config.cell_m
-  clip = {name: np.zeros(shape, dtype) for name, (shape, dtype) in config.spec.items() if "K" in name}
+  clip: Clip = {name: np.zeros(shape, dtype) for name, (shape, dtype) in config.spec.items() if "K" in name}
   clip["agent_K"][:] = -1
   poses = [pose_of(scene, int(frame), ego) for frame in frames]
-  place = np.stack([to_ego(scene.position_TxAx2[f].astype(np.float64), p) for f, p in zip(frames, poses, strict=True)])
+  place = np.stack(
+    [to_ego(scene.position_TxAx2[f].astype(np.float64), p) for f, p in zip(frames, poses, strict=True)]
+  )
   corner = np.array([-config.rear_m, -0.5 * side])
   present = scene.valid_TxA[frames] & ((place >= corner) & (place < corner + side)).all(-1)
   present[:, ego] = False
@@ -46,7 +48,7 @@ def agents(scene: Scene, config: ClipConfig, ego: int, frames: np.ndarray, strid
 
 def drive(scene: Scene, config: ClipConfig, ego: int, frames: np.ndarray, stride: int) -> Clip:
   """The ego's state (by backward differences over a step), future positions, next moves and places."""
-  clip = {
+  clip: Clip = {
     name: np.zeros(*config.spec[name])
     for name in ("ego_TxS", "future_TxFx2", "future_mask_TxF", "actions_TxF", "actions_mask_TxF", "place_Tx3")
   }
@@ -60,10 +62,15 @@ def drive(scene: Scene, config: ClipConfig, ego: int, frames: np.ndarray, stride
   )  # fmt: skip
   for t, frame in enumerate(frames):
     pose = pose_of(scene, int(frame), ego)
-    clip["place_Tx3"][t], clip["ego_TxS"][t] = pose, _state(scene, ego, int(frame), stride, config.step_seconds)
+    clip["place_Tx3"][t], clip["ego_TxS"][t] = (
+      pose,
+      _state(scene, ego, int(frame), stride, config.step_seconds),
+    )
     moving = ahead[t + ahead < len(run)]
     clip["actions_mask_TxF"][t, moving] = moves.mask_TxA[t + moving, 0]
-    clip["actions_TxF"][t, moving] = np.where(moves.mask_TxA[t + moving, 0], moves.tokens_TxA[t + moving, 0], 0)
+    clip["actions_TxF"][t, moving] = np.where(
+      moves.mask_TxA[t + moving, 0], moves.tokens_TxA[t + moving, 0], 0
+    )
     later = ahead[t + 1 + ahead < len(run)]
     there = scene.valid_TxA[run[t + 1 + later], ego]
     xy = to_ego(scene.position_TxAx2[run[t + 1 + later], ego].astype(np.float64), pose)

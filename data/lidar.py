@@ -1,7 +1,7 @@
 """LiDAR returns of what its rays met: range noise, drop-outs and intensity, by material and weather.
 
-A ray that meets something within reach comes back with probability (1 - base) * exp(-2 r / L), where L is the attenuation
-length of the air and r the range; its intensity is reflectivity * cos(incidence) * exp(-2 r / L).
+A ray that meets something within reach comes back with probability (1 - lost) exp(-2 r / L), with r the range and L the
+attenuation length of the air; its intensity is reflectivity * (0.2 + 0.8 cos(incidence)) * exp(-2 r / L).
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 """Rays against upright boxes and the ground plane z = 0: the nearest hit of each ray.
 
-A box is (x, y, z of its centre, length, width, height, yaw). In its own axes a ray o + t d crosses the slab |p_i| <= h_i
-for t between (-h_i - o_i) / d_i and (h_i - o_i) / d_i; it enters the box at the latest entry if that comes before the
-earliest exit (the slab test of T. Kay, J. Kajiya, SIGGRAPH 1986). Only rays that pass within a box's bounding sphere
-are tried.
+A box is (x, y, z of its centre, length, width, height, yaw). In its own axes a ray o + t d is in the slab |p_i| <= h_i
+from t = (-h_i - o_i) / d_i to (h_i - o_i) / d_i (or back); it enters the box at the latest of the three entries, if
+that comes before the earliest exit (the slab test of T. Kay, J. Kajiya, SIGGRAPH 1986). Only rays that pass within a
+box's bounding sphere are tried.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ NOTHING, GROUND = -2, -1  # in place of a box's number
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-  """distance [R] m along unit rays, inf for nothing. box [R]: number, GROUND or NOTHING. normal [R, 3]: of the surface."""
+  """distance [R] m along unit rays, inf for nothing. box [R]: number, GROUND or NOTHING. normal [R, 3]: outward."""
 
   distance: np.ndarray
   box: np.ndarray

@@ -35,7 +35,9 @@ def clips_of(scene: Scene, config: ClipConfig, count: int, seed: int, number: in
   lines = labels.polylines(world)
   made = []
   for start, ego in found:
-    clip = _clip(world, lines, config, start + stride * np.arange(config.steps), ego, stride, (weather, light), rng)
+    clip = _clip(
+      world, lines, config, start + stride * np.arange(config.steps), ego, stride, (weather, light), rng
+    )
     for name, value in (
       ("scene", number), ("domain", domain), ("weather", WEATHERS.index(weather)), ("light", LIGHTS.index(light)),
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""A scene as sensors meet it: its ground and props made once, then all boxes near an ego at a frame, in the ego frame."""
+"""A scene as sensors meet it: ground and props, made once; then all boxes near an ego at a frame, in the ego frame."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from data import actors, ground
 from data.actors import Props
 from data.clips import CELL_CLASSES, FIRST_BOX_CLASS
 from data.ground import BIKE, BUILDING, JUNCTION, MARKING, ROAD, WALK, Ground, Samples
-from data.raycast import cast
+from data.raycast import GROUND, cast
 from data.schema import LaneType, Scene, Signal
 
 RANGE = 90.0  # m; what is further away is not seen
@@ -116,7 +116,9 @@ def view(world: World, frame: int, ego: int) -> View:
   fixed = props.boxes_Nx7[standing].copy()
   fixed[:, :2], fixed[:, 6] = to_ego(fixed[:, :2], pose), fixed[:, 6] - pose[2]
   lane = props.signal_N[standing]
-  signal = np.where(lane >= 0, scene.signal_TxL[frame, np.maximum(lane, 0)] if len(scene.lanes) else 0, Signal.NONE)
+  signal = np.where(
+    lane >= 0, scene.signal_TxL[frame, np.maximum(lane, 0)] if len(scene.lanes) else 0, Signal.NONE
+  )
   classes = FIRST_BOX_CLASS + actors.BOX_CLASS[scene.type_A[agents]]
   return View(
     world,
@@ -134,7 +136,7 @@ def look(seen_from: View, origin_3: np.ndarray, rays_Rx3: np.ndarray, sky: int) 
   """Casts unit rays [R, 3] from a point of the ego frame; `sky` is the class of rays that meet nothing."""
   hits = cast(origin_3, rays_Rx3, seen_from.boxes_Nx7)
   point = origin_3 + np.where(np.isfinite(hits.distance), hits.distance, 0)[:, None] * rays_Rx3
-  flat = hits.box == -1
+  flat = hits.box == GROUND
   ground_xy = np.zeros((len(point), 2))
   ground_xy[flat] = to_scene(point[flat, :2].astype(np.float64), seen_from.pose)
   classes = np.full(len(point), sky, np.uint8)
