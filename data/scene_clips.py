@@ -68,10 +68,10 @@ def drives(scene: Scene, config: ClipConfig, count: int, stride: int, rng) -> li
     frames = start + stride * np.arange(config.steps + 1)
     eligible = driver & scene.valid_TxA[frames].all(0)
     speed = np.hypot(scene.velocity_TxAx2[frames, :, 0], scene.velocity_TxAx2[frames, :, 1]).max(0)
-    moving = np.flatnonzero(eligible & (speed > _MOVING))
-    pool = np.flatnonzero(eligible & (speed <= _MOVING)) if rng.random() < _STANDING_SHARE else moving
+    moving, standing = (np.flatnonzero(eligible & paced) for paced in (speed > _MOVING, speed <= _MOVING))
+    pool = standing if rng.random() < _STANDING_SHARE and len(standing) else moving
     fresh = [a for a in pool if a not in taken]
-    if fresh or len(pool):
+    if len(pool):
       ego = int(rng.choice(fresh or pool))
       taken.add(ego)
       found.append((int(start), ego))
