@@ -18,6 +18,7 @@ RULES = (
   ("batch", ("data", "fsdp")),
   ("time", "sequence"),
   ("agents", None),
+  ("space", None),
   ("act_embed", None),
   ("features", None),
   ("embed", "fsdp"),
@@ -26,6 +27,7 @@ RULES = (
   ("mlp", "tensor"),
   ("vocab", "tensor"),
   ("table", None),  # rows are gathered: splitting their width would cost an all-to-all per lookup
+  ("state", None),  # of a recurrence
   ("norm", None),
   ("layers", None),
 )

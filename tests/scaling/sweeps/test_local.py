@@ -49,9 +49,10 @@ def test_twenty_trials_with_faults_and_a_killed_driver(toys):
   assert sorted(row["run_id"] for row in runs.rows) == sorted(trial.trial_id for trial in expanded)
   assert files == {path: path.stat().st_ino for path in done}  # nobody wrote them again
   tries = toys.attempts()
-  ids = [trial.trial_id for trial in expanded]
-  assert [tries[ids[18]], tries[ids[17]], tries[ids[16]]] == [2, 2, 5]
-  assert sum(tries.values()) <= 20 + 1 + 1 + 4 + 2  # two were running when the driver was killed
+  needed = {trial.trial_id: 1 for trial in expanded}
+  needed |= {expanded[18].trial_id: 2, expanded[17].trial_id: 2, expanded[16].trial_id: 5}
+  again = [tries[trial] - least for trial, least in needed.items()]
+  assert min(again) >= 0 and sum(again) <= 2  # whichever two were running when the driver was killed
   before = {path: path.read_bytes() for path in toys.root.rglob("*") if path.is_file()}
   assert local.run(expanded, toys.root, "local", 2) == toys.root / "runs.csv"
   assert before == {path: path.read_bytes() for path in toys.root.rglob("*") if path.is_file()}
