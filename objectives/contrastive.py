@@ -55,8 +55,8 @@ def make_loss(apply: Callable, domains: int) -> Callable[[dict, dict, jax.Array]
     apply: apply({"params": params}, batch) -> (views {name: z_BxD}, present {name: bool [B]}, log_scale []).
     domains: number of domains; "by_domain" is a vector of that length.
 
-  batch: "scene_B" and "domain_B" int, "real_B" bool, besides the model's. All pairs of views count alike; "objective" and "loss" are
-  nats per row and pair, "accuracy" the share of rows that find their partner.
+  batch: "scene_B" and "domain_B" int, "real_B" bool, besides the model's. All pairs of views count alike;
+  "objective" and "loss" are nats per row and pair, "accuracy" the share of rows that find their partner.
   """
 
   def loss_fn(params, batch, key):

@@ -37,7 +37,8 @@ def make_loss(
     hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound.
     domains: number of domains; "by_domain" is a vector of that length.
 
-  params: {"student", "teacher"}. batch: "domain_B" int and "real_B" bool besides the models'. The monitors look at the teacher's frames: the mean over their tokens.
+  params: {"student", "teacher"}. batch: "domain_B" int and "real_B" bool besides the models'. The monitors look at
+  the teacher's frames: the mean over their tokens.
   """
 
   def loss_fn(params, batch, key):

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from objectives.metrics import Metrics, by_domain, weighted
 
 
-
 def standardised(x: jax.Array) -> jax.Array:
   """(x - mean) / deviation over the values of each token: contrast counts, brightness and scale do not."""
   x = x.astype(jnp.float32)
@@ -32,7 +31,9 @@ def pillar_statistics(cell_P: jax.Array, values_PxF: jax.Array, cells: int) -> j
   values = jnp.concatenate([jnp.ones((len(cell_P), 1)), values_PxF.astype(jnp.float32)], axis=-1)
   sums = jax.ops.segment_sum(values, cell_P, cells + 1)[:-1]
   number = sums[:, :1]
-  return jnp.concatenate([jnp.sign(number), jnp.log1p(number), sums[:, 1:] / jnp.maximum(number, 1.0)], axis=-1)
+  return jnp.concatenate(
+    [jnp.sign(number), jnp.log1p(number), sums[:, 1:] / jnp.maximum(number, 1.0)], axis=-1
+  )
 
 
 def squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:

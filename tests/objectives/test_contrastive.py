@@ -126,5 +126,7 @@ def test_a_record_that_fills_up_the_batch_is_not_there():
   for value in noise.values():
     value[12:] = 7.0
   jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), loss_fn(params, batch), loss_fn(params, batch | noise)
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5),
+    loss_fn(params, batch),
+    loss_fn(params, batch | noise),
   )

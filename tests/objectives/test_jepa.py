@@ -14,7 +14,12 @@ SHAPE = (4, 2, 6)
 def _batch():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(*SHAPE, 5)).astype(np.float32)
-  return {"x": x, "valid_BxTxS": rng.random(SHAPE) < 0.9, "domain_B": np.asarray([0, 1, 1, 0]), "real_B": np.ones(4, bool)}
+  return {
+    "x": x,
+    "valid_BxTxS": rng.random(SHAPE) < 0.9,
+    "domain_B": np.asarray([0, 1, 1, 0]),
+    "real_B": np.ones(4, bool),
+  }
 
 
 def _params():

@@ -54,7 +54,12 @@ def test_only_hidden_tokens_count():
   target = rng.normal(size=(3, 2, 4, 5)).astype(np.float32)
   prediction = rng.normal(size=target.shape).astype(np.float32)
   hidden = rng.random((3, 2, 4)) < 0.5
-  batch = {"valid_BxTxS": np.ones((3, 2, 4), bool), "target": target, "domain_B": np.asarray([2, 0, 2]), "real_B": np.ones(3, bool)}
+  batch = {
+    "valid_BxTxS": np.ones((3, 2, 4), bool),
+    "target": target,
+    "domain_B": np.asarray([2, 0, 2]),
+    "real_B": np.ones(3, bool),
+  }
   loss_fn, asked = _loss(prediction, hidden)
   metrics = loss_fn({}, batch, jax.random.key(5))
   np.testing.assert_array_equal(asked[0], jax.random.bits(jax.random.key(5)) + batch["valid_BxTxS"])
@@ -67,7 +72,7 @@ def test_only_hidden_tokens_count():
   again = _loss(changed, hidden)[0](
     {}, batch | {"target": np.where(hidden[..., None], target, -9)}, jax.random.key(5)
   )
-  np.testing.assert_array_equal(again["loss"][0], metrics["loss"][0])
+  np.testing.assert_allclose(again["loss"][0], metrics["loss"][0], rtol=1e-6)
   two = loss_fn({}, batch | {"real_B": np.asarray([True, False, True])}, jax.random.key(5))
   assert float(two["loss"][0]) == pytest.approx(error[[0, 2]].sum(), rel=1e-5)
   assert float(two["by_domain"][1][0]) == 0

@@ -77,9 +77,7 @@ def test_tubes_count_places_that_are_valid_at_any_time():
 
 def test_each_sensor_hides_its_own_share():
   valid = _valid(0.7, (2, 3, 12 + 16))
-  hidden = np.asarray(
-    masks.hide_by_sensor(jax.random.key(0), valid, ((1, 3, 4), (1, 4, 4)), 0.5, 1, False)
-  )
+  hidden = np.asarray(masks.hide_by_sensor(jax.random.key(0), valid, ((1, 3, 4), (1, 4, 4)), 0.5, 1, False))
   for part in (slice(0, 12), slice(12, 28)):
     expected = [[round(0.5 * int(n)) for n in row] for row in valid[:, :, part].sum(-1)]
     np.testing.assert_array_equal(hidden[:, :, part].sum(-1), expected)
