@@ -1,7 +1,7 @@
 """Models that fill in what is hidden: an encoder of visible tokens, a predictor of all places, and heads.
 
 `MaskedAutoencoder` shows the sensors (K. He et al., arXiv:2111.06377), `JointEmbedding` the teacher's embeddings
-(M. Assran et al., I-JEPA, arXiv:2301.08243). Of both only the encoder is kept, and `embed` is what it knows.
+(M. Assran et al., I-JEPA, arXiv:2301.08243). Of both only the encoder is kept.
 """
 
 import flax.linen as nn
@@ -51,14 +51,6 @@ class JointEmbedding(nn.Module):
   def __call__(self, batch, hide):
     y, seen = _fill(self, batch, hide)
     return self.head(y), seen.hidden_BxTxS
-
-  def tokens(self, batch):
-    """(x_BxTxSxD, valid_BxTxS) of all tokens: what a teacher is asked."""
-    return self.encoder(batch)
-
-  def embed(self, batch):
-    """[B, D] of all tokens."""
-    return summary(*self.encoder(batch))
 
 
 class Head(nn.Module):

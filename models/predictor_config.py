@@ -39,6 +39,10 @@ class PredictorConfig:
     fill = width * (self.perception.trunk.width + 1 + self.predictor.space) + self.predictor.param_count()
     return self.perception.param_count() + fill + sum((width + 1) * n for _, n in self.heads.values())
 
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
   def non_embedding_params(self) -> int:
     """N of what is kept: the encoder's."""
     return self.perception.non_embedding_params()

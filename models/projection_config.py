@@ -27,6 +27,10 @@ class ContrastiveConfig:
     heads = len(self.views) * self.hidden * (self.perception.trunk.width + self.outputs)
     return self.perception.param_count() + heads + 1
 
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
   def non_embedding_params(self) -> int:
     """N of what is kept: the encoder's."""
     return self.perception.non_embedding_params()
@@ -57,6 +61,10 @@ class PrototypeConfig:
   def param_count(self) -> int:
     head = self.hidden * (self.perception.trunk.width + self.outputs) + self.outputs * self.prototypes
     return self.perception.param_count() + head
+
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
 
   def non_embedding_params(self) -> int:
     """N of what is kept: the encoder's."""

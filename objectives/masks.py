@@ -13,8 +13,6 @@ At most one block of a frame is hidden in part: the one at which the number is r
 round(ratio * places) places, where a place counts when its token is valid at any time.
 """
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 
@@ -74,27 +72,15 @@ def hide_by_sensor(
   block: int,
   tube: bool,
 ) -> jax.Array:
-  """`hide` within the tokens of every sensor, which lie one after the other along S, one grid each."""
+  """`hide` within the tokens of every sensor, which lie one after the other along S, one grid each.
+
+  A sensor of a single token cannot be hidden in part and is always seen.
+  """
   hidden, start = [], 0
   for i, grid in enumerate(grids):
     tokens = grid[0] * grid[1] * grid[2]
     part = valid_BxTxS[:, :, start : start + tokens]
-    hidden.append(hide(jax.random.fold_in(key, i), part, ratio, grid, block, tube))
+    own = jax.random.fold_in(key, i)
+    hidden.append(hide(own, part, ratio, grid, block, tube) if tokens > 1 else jnp.zeros_like(part))
     start += tokens
   return jnp.concatenate(hidden, axis=-1)
-
-
-def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...], rate: float) -> jax.Array:
-  """Bool [B, T, S]: every token of the sensors that each sample loses, each with probability `rate`.
-
-  One sensor that has a valid token is kept, at random, so that no sample is left with nothing.
-  """
-  keys = jax.random.split(key)
-  bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]
-  there = [valid_BxTxS[:, :, a:b].any((1, 2)) for a, b in itertools.pairwise(bounds)]
-  present_BxM = jnp.stack(there, axis=1)
-  chance = jnp.where(present_BxM, jax.random.uniform(keys[0], present_BxM.shape), -1.0)
-  kept = jax.nn.one_hot(chance.argmax(1), len(tokens), dtype=bool)
-  lost_BxM = jax.random.bernoulli(keys[1], rate, present_BxM.shape) & ~kept
-  lost_BxS = jnp.repeat(lost_BxM, jnp.asarray(tokens), axis=1, total_repeat_length=sum(tokens))
-  return lost_BxS[:, None] & valid_BxTxS

@@ -158,8 +158,8 @@ def test_flops_are_what_the_compiler_multiplies(name):
   forward = _compiled_flops(lambda p, b: model.apply({"params": p}, b, *arguments), params, batch)
   training = 3 * forward
   if name == "joint embedding":
-    tokens = lambda p, b: model.apply({"params": p}, b, method="tokens")  # noqa: E731
-    training += _compiled_flops(tokens, params, batch)
+    teacher = lambda p, b: PerceptionModel(PERCEPTION).apply({"params": p["encoder"]}, b)  # noqa: E731
+    training += _compiled_flops(teacher, params, batch)
   elif name == "prototypes":
     everything = lambda p, b: model.apply({"params": p}, b, jnp.zeros_like, 13)  # noqa: E731
     training = 3 * config.views * forward + _compiled_flops(everything, params, batch)
