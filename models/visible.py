@@ -36,7 +36,7 @@ def encode_visible(encoder: PerceptionModel, batch: dict, hide: Callable, slots:
   x, valid = encoder.embed_tokens(batch)
   hidden = hide(valid) & valid
   visible = valid & ~hidden
-  follows = any(over in ("time", "recurrent_time") for over in encoder.config.trunk.unit)
+  follows = any(along == "time" for along, _ in encoder.config.trunk.unit)
   wanted = visible.any(1, keepdims=True) if follows else visible
   order = jnp.argsort(~wanted, axis=-1, stable=True)
   slot = jnp.broadcast_to(jnp.argsort(order, axis=-1), valid.shape)

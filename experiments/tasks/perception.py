@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def perception_config(shape: Perception, clips: ClipConfig) -> PerceptionConfig:
       known = ", ".join(sensor for sensor, present in there.items() if present)
       raise BadInput(f"rig {clips.rig} has no sensor {name!r}", "config.model.sensors", f"choose of {known}")
   grid = GridConfig(clips.grid, shape.grid_patch, clips.cell_m, clips.rear_m)
-  sensors = {
+  sensors: dict[str, Any] = {
     "ego": EgoConfig(EGO_SCALES),
     "raster": RasterConfig(grid, RASTER_ZEROS),
     "lidar": LidarConfig(grid, clips.points, shape.lidar_channels),
@@ -118,7 +119,7 @@ def grids(config: PerceptionConfig) -> tuple[tuple[int, int, int], ...]:
 
 def hider(config: PerceptionConfig, hide: Hiding) -> Callable:
   """(key, valid_BxTxS) -> bool [B, T, S]; BadInput for a mask that the trunk cannot follow through time."""
-  if not hide.tube and any(over.endswith("time") for over in config.trunk.unit):
+  if not hide.tube and any(along == "time" for along, _ in config.trunk.unit):
     what = f"{config.trunk.mixing} mixing follows places through time, and masks change from step to step"
     raise BadInput(what, "config.loss.hide.tube", "set it, or choose full or state_space mixing")
   where = grids(config)

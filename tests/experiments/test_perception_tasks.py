@@ -2,19 +2,18 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import numpy as np
-import optax
 import pytest
 
 from data.clips import ClipConfig
 from data.errors import BadInput
 from experiments import config as configs
 from experiments.configs import perception
+from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.optimizer import make_optimizer
+from experiments.step import abstract_state, make_step
 from experiments.task import make_task
-from experiments.trainable import merge, split
 from objectives.teacher import momentum
 
 CLIPS = ClipConfig(
@@ -57,32 +56,19 @@ def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
   task = make_task(config, CLIPS, 2)
   stacked = _stacked()
   batch = task.to_batch({name: stacked[name] for name in task.fields})
-  params = nn.unbox(jax.jit(task.init)(jax.random.key(0), batch)["params"])
-  if "student" in params:
-    params |= {"teacher": jax.tree.map(np.copy, params["teacher"])}
-  tx = make_optimizer(config.optimizer, STEPS, config.model.width)
-  opt = tx.init(split(params, task.trainable)[0])
-
-  @jax.jit
-  def step(params, opt, number):
-    learning, rest = split(params, task.trainable)
-
-    def loss(learning):
-      metrics = task.loss_fn(merge(learning, rest), batch, jax.random.key(0))
-      return metrics["objective"][0] / metrics["objective"][1], metrics
-
-    gradient, metrics = jax.grad(loss, has_aux=True)(learning)
-    updates, opt = tx.update(gradient, opt, learning)
-    params = merge(optax.apply_updates(learning, updates), rest)
-    return (task.after(params, metrics, number) if task.after else params), opt, metrics
-
-  losses = []
-  for number in range(STEPS):
-    before = params
-    params, opt, metrics = step(params, opt, number)
-    losses.append(float(metrics["objective"][0] / metrics["objective"][1]))
-    assert all(np.isfinite(value).all() for value in jax.tree.leaves(metrics))
-  assert losses[-1] < 0.8 * losses[0], losses
+  mesh, tx = make_mesh(1, 1, 1, 1, jax.devices()[:1]), make_optimizer(config.optimizer, STEPS, 16)
+  key = make_key(0, mesh)
+  spec, init = abstract_state(task, tx, mesh, batch, key)
+  step, batch, state = make_step(task, tx, mesh, spec, 1), put_batch(batch, mesh), init(key)
+  reports = []
+  for _ in range(STEPS):
+    before = jax.tree.map(np.asarray, state["params"].get("teacher"))
+    state, report = step(state, batch, key)
+    reports.append({name: float(value) for name, value in report.items()})
+  assert all(report["finite"] for report in reports)
+  losses = [report["loss"] for report in reports]
+  assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), losses
+  params = state["params"]
   if task.after:
     m = float(momentum(config.loss.momentum, STEPS - 1, config.tokens // (ROWS * task.tokens)))
     taught = params["student"]["encoder"] if objective == "jepa" else params["student"]
@@ -90,7 +76,7 @@ def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
       lambda old, new, student: np.testing.assert_allclose(
         new, m * old + (1 - m) * student, rtol=1e-4, atol=1e-6
       ),
-      before["teacher"],
+      before,
       params["teacher"],
       taught,
     )
@@ -105,7 +91,7 @@ def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
     ("masked", dict(model=dict(sensors="raster,radar")), "rig pair has no sensor 'radar'"),
     (
       "masked",
-      MIXED | dict(loss=dict(hide=dict(ratio=0.5, block=1, tube=False))),
+      dict(model=dict(mixing="factorised", layers=2), loss=dict(predictor=DEEP, hide=CHANGING)),
       "follows places through time",
     ),
     ("jepa", dict(model=dict(grid_patch=5)), "no multiple of the patch"),

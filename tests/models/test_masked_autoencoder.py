@@ -74,7 +74,7 @@ def test_gathered_tokens_become_what_they_would_in_place(mixing):
   """Gathering is a saving only: a trunk over all places with the hidden ones invalid says the same."""
   config = perception_config(mixing, ALL, 1, causal=False)
   model, batch = PerceptionModel(config), sensor_batch(config)
-  batch["echo_BxTxP"][0] = False  # a clip without LiDAR: slots are left over
+  batch["echo_BxTxP"][0, 0] = False  # a step without LiDAR: slots are left over, and places must not slide
   params = _params(model, batch)
 
   def both(m):
