@@ -13,6 +13,8 @@ At most one block of a frame is hidden in part: the one at which the number is r
 round(ratio * places) places, where a place counts when its token is valid at any time.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -84,3 +86,20 @@ def hide_by_sensor(
     hidden.append(hide(own, part, ratio, grid, block, tube) if tokens > 1 else jnp.zeros_like(part))
     start += tokens
   return jnp.concatenate(hidden, axis=-1)
+
+
+def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...], rate: float) -> jax.Array:
+  """Bool [B, T, S]: every token of the sensors that each sample loses, each with probability `rate`.
+
+  One sensor that has a valid token is kept, at random, so that no sample is left with nothing. N. Neverova et al.,
+  ModDrop, arXiv:1501.00102.
+  """
+  keys = jax.random.split(key)
+  bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]
+  there = [valid_BxTxS[:, :, a:b].any((1, 2)) for a, b in itertools.pairwise(bounds)]
+  present_BxM = jnp.stack(there, axis=1)
+  chance = jnp.where(present_BxM, jax.random.uniform(keys[0], present_BxM.shape), -1.0)
+  kept = jax.nn.one_hot(chance.argmax(1), len(tokens), dtype=bool)
+  lost_BxM = jax.random.bernoulli(keys[1], rate, present_BxM.shape) & ~kept
+  lost_BxS = jnp.repeat(lost_BxM, jnp.asarray(tokens), axis=1, total_repeat_length=sum(tokens))
+  return lost_BxS[:, None] & valid_BxTxS

@@ -20,8 +20,8 @@ from models.predictor_config import JointEmbeddingConfig
 from models.projection import Prototypes
 from models.projection_config import PrototypeConfig
 from objectives import jepa as joint
+from objectives import masks
 from objectives import self_distillation as distillation
-from objectives.sensor_dropout import drop_sensors
 from objectives.teacher import follow, momentum
 
 
@@ -110,13 +110,11 @@ def _is_student(path: tuple[str, ...]) -> bool:
 
 def _views(config: PerceptionConfig, hide: Hiding, drop: float) -> Callable:
   """(key, valid_BxTxS) -> bool [B, T, S]: tokens hidden by mask, and all those of sensors that are dropped."""
-  mask, parts = perception.hider(config, hide), config.slices.values()
-  places = jnp.asarray([part.stop - part.start for part in parts])
+  mask = perception.hider(config, hide)
+  places = tuple(sensor.places for sensor in config.sensors.values())
 
   def view(key, valid_BxTxS):
-    sensed_BxM = jnp.stack([valid_BxTxS[:, :, part].any((1, 2)) for part in parts], axis=1)
-    kept_BxM = drop_sensors(jax.random.fold_in(key, 0), sensed_BxM, drop)
-    kept_BxS = jnp.repeat(kept_BxM, places, axis=1, total_repeat_length=valid_BxTxS.shape[2])
-    return mask(jax.random.fold_in(key, 1), valid_BxTxS) | (valid_BxTxS & ~kept_BxS[:, None])
+    lost = masks.drop_sensors(jax.random.fold_in(key, 0), valid_BxTxS, places, drop)
+    return lost | mask(jax.random.fold_in(key, 1), valid_BxTxS)
 
   return view

@@ -1,4 +1,4 @@
-"""Masks: exact counts, never an invalid token, whole blocks, tubes that stay."""
+"""Masks: exact counts, never an invalid token, whole blocks, tubes that stay, a sensor that is always left."""
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ from objectives import masks
 GRID = (2, 6, 8)  # 96 places
 hide = jax.jit(masks.hide, static_argnums=(2, 3, 4, 5))
 hide_by_sensor = jax.jit(masks.hide_by_sensor, static_argnums=(2, 3, 4, 5))
+drop_sensors = jax.jit(masks.drop_sensors, static_argnums=(2, 3))
 
 
 def _valid(rate: float, shape=(3, 4, 96)) -> np.ndarray:
@@ -82,3 +83,17 @@ def test_each_sensor_hides_its_own_share_and_one_token_nothing():
     expected = [[round(0.5 * int(n)) for n in row] for row in valid[:, :, part].sum(-1)]
     np.testing.assert_array_equal(hidden[:, :, part].sum(-1), expected)
   assert not hidden[:, :, 12].any()
+
+
+def test_lost_sensors_are_lost_whole_and_one_is_left():
+  valid = np.ones((512, 2, 10), bool)
+  valid[:100, :, :3] = False  # the first hundred have no first sensor
+  lost = np.asarray(drop_sensors(jax.random.key(0), valid, (3, 5, 2), 0.5))
+  assert not (lost & ~valid).any()
+  assert (valid & ~lost).any((1, 2)).all()
+  for part in (slice(0, 3), slice(3, 8), slice(8, 10)):
+    np.testing.assert_array_equal(lost[100:, :, part].any((1, 2)), lost[100:, :, part].all((1, 2)))
+  # Of three sensors one is kept for sure and each other is lost with 1/2: 1 of 3 on average, by sensor.
+  share = lost[100:, 0][:, [0, 3, 8]].mean(0)
+  assert np.abs(share - 1 / 3).max() < 5 * np.sqrt(2 / 9 / 412)
+  assert not np.asarray(drop_sensors(jax.random.key(0), valid, (3, 5, 2), 0.0)).any()
