@@ -26,6 +26,7 @@ RULES = (
   ("mlp", "tensor"),
   ("vocab", "tensor"),
   ("table", None),  # rows are gathered: splitting their width would cost an all-to-all per lookup
+  ("state", None),  # of a recurrence
   ("norm", None),
   ("layers", None),
 )

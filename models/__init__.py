@@ -11,4 +11,5 @@
 | M | hidden units of the MLP | mlp |
 | V | vocabulary | vocab |
 | L | layers | layers |
+| R | recurrent state of a channel | state |
 """
