@@ -95,7 +95,8 @@ class _Pair:
     """`method` on every kind of features, and the trivial level."""
     known, wanted = self.truth.values[self.fit], self.answer.values[self.asked]
     scene = self.train.scene_N[self.fit]
-    made, ratios = {}, {}
+    made: dict[str, Any] = {}
+    ratios: dict[str, np.ndarray] = {}
     for kind in self.train.features:
       x, query = self.train.features[kind][self.fit], self.test.features[kind][self.asked]
       over, under = _credit(method(x, self.truth, known, scene, query), known, wanted, self.truth.is_class)

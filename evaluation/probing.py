@@ -50,8 +50,8 @@ def read_side(
       values.append(stacked[name][:here])
   arrays = {name: np.concatenate(values) for name, values in kept.items()}
   found = {name: np.concatenate(values).astype(np.float64) for name, values in features.items()}
-  for name, values in found.items():
-    if not np.isfinite(values).all():
+  for name, value in found.items():
+    if not np.isfinite(value).all():
       raise BadInput(
         f"features of {name} weights are not finite", f"{dataset.path} {split}", "check the weights"
       )
