@@ -22,7 +22,7 @@ from experiments.setup import make_setup
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
-VALUES = motion.get_config("tiny").to_dict() | {"tokens": 150, "log_every": 1}  # three steps
+VALUES = motion.get_config("tiny").to_dict() | {"tokens": 190, "log_every": 1}  # three steps
 
 
 @pytest.fixture(scope="module")
