@@ -4,6 +4,7 @@ No JAX: a mistyped key is answered before anything heavy is imported.
 """
 
 import dataclasses
+import typing
 
 from experiments.ranges import Count, Decay, Least0, Natural, Positive, Share
 
@@ -77,10 +78,65 @@ class SelfDistillation:
   momentum: Share
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadWeights:
+  """models/heads.py, by name; per box, cell, polyline or point that a step has room for. 0: there is no such head."""
+
+  segmentation: Least0
+  occupancy: Least0
+  detection: Least0
+  elements: Least0
+  forecasting: Least0
+  tracking: Least0
+  plan: Least0
+  actions: Least0
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiTask:
+  """objectives/multi_task.py."""
+
+  weights: HeadWeights
+  learned: bool  # weights times those that are learned with the model
+  density: typing.Literal["gaussian", "laplace"]  # of trajectories
+  modes: Count  # of trajectories
+  ahead: Count  # steps of occupancy
+  patch: Count  # cells along the edge of what one query answers for
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowMatching:
+  """objectives/flow_matching.py. samples: drawn of each held-out clip, in sample_steps."""
+
+  target: typing.Literal["plan", "cells"]
+  patch: Count  # cells along the edge of a token of "cells"
+  denoiser: Predictor
+  samples: Count
+  sample_steps: Count
+  sigma_min: Least0
+
+
+@dataclasses.dataclass(frozen=True)
+class Diffusion:
+  """objectives/diffusion.py. eta: noise of the sampler; the others as in FlowMatching."""
+
+  target: typing.Literal["plan", "cells"]
+  patch: Count
+  denoiser: Predictor
+  samples: Count
+  sample_steps: Count
+  noise_steps: Count
+  prediction: typing.Literal["eps", "v"]
+  eta: Share
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
   "jepa": Jepa,
   "contrastive": Contrastive,
   "self_distillation": SelfDistillation,
+  "multi_task": MultiTask,
+  "flow_matching": FlowMatching,
+  "diffusion": Diffusion,
 }
