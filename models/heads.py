@@ -38,7 +38,8 @@ class Heads(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxTxSxD, valid_BxTxS, batch):
-    c, answers = self.config, {}
+    c = self.config
+    answers: dict[str, jax.Array] = {}
     b, t, s, d = x_BxTxSxD.shape
     x, valid = x_BxTxSxD.reshape(b * t, s, d), valid_BxTxS.reshape(b * t, s)
 
@@ -73,8 +74,8 @@ class Heads(nn.Module):
     size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
     yaw = boxes[..., 6:]
     kind = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
-    numbers = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
-    numbers = jnp.concatenate(numbers, -1)
+    parts = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
+    numbers = jnp.concatenate(parts, -1)
     query = linear(self, "agent_box", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
     corner = jnp.asarray([c.grid.rear_m, half])[None, None, None]
