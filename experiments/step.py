@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.mesh import RULES, state_sharding
 from experiments.task import Task
-from experiments.trainable import merge, split
+from models.trainable import merge, split
 
 State = dict[str, Any]  # {"params", "opt", "step"}; "opt" of what is trainable alone
 
