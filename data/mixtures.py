@@ -49,15 +49,16 @@ class Weighted:
 
   Args:
     group_N: group of each record. share_G: of each group, any scale; 0 leaves its records out.
+    chosen_N: their indices in the source.
 
   Attributes: natural_G, sampled_G: records of each group in the split and in an epoch, for objectives/prior.py.
 
   Raises BadInput when a group with a share is too rare for a single position of an epoch.
   """
 
-  def __init__(self, group_N: np.ndarray, share_G: np.ndarray, seed: int):
+  def __init__(self, group_N: np.ndarray, share_G: np.ndarray, seed: int, chosen_N: np.ndarray):
     self._seed = seed
-    self._members = [np.flatnonzero(group_N == g) for g in range(len(share_G))]
+    self._members = [chosen_N[group_N == g] for g in range(len(share_G))]
     self.natural_G = np.array([len(members) for members in self._members])
     used_G = (share_G > 0) & (self.natural_G > 0)
     self.records = int(self.natural_G[used_G].sum())
@@ -109,6 +110,39 @@ class Replayed:
     found[is_old] = self._old.at(before[is_old])
     found[~is_old] = self._fresh.at((positions - before)[~is_old])
     return found
+
+
+def mixed(
+  labels: Labels,
+  names: Names,
+  *,
+  only: str,
+  axes: str,
+  temperature: float,
+  boosts: str,
+  replay: str,
+  replay_share: float,
+  seed: int,
+) -> Order:
+  """The order that a configuration's mixture means (experiments/config.py) for records with these labels.
+
+  Temperature and boosts apply to what is not replayed; old records come at natural frequency among themselves.
+  """
+  count = len(next(iter(labels.values())))
+  fresh_N = members(only, labels, names) if only else np.ones(count, bool)
+  if bool(replay) != (replay_share > 0):
+    raise BadInput(f"replay {replay!r} with share {replay_share}", "mixture", "give both, or neither")
+  if replay:
+    old_N = members(replay, labels, names)
+    fresh_N &= ~old_N
+    if not fresh_N.any():
+      raise BadInput(f"all of only={only!r} is replayed", "mixture", "choose another slice to replay")
+  group_N, share_G = groups(
+    {axis: label[fresh_N] for axis, label in labels.items()}, names, axes, temperature, boosts
+  )
+  chosen = np.flatnonzero(fresh_N)
+  fresh = Natural(chosen, seed) if len(share_G) == 1 else Weighted(group_N, share_G, seed, chosen)
+  return Replayed(fresh, Natural(np.flatnonzero(old_N), seed), replay_share) if replay else fresh
 
 
 def quotas(share_G: np.ndarray, total: int) -> np.ndarray:

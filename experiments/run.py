@@ -10,7 +10,9 @@ from data import datasets
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
+from experiments import start
 from experiments import step as steps
+from experiments.adaptation import deployed
 from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train, from_dict
@@ -19,13 +21,16 @@ from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
 from experiments.processes import Group
 from experiments.run_directory import RunDirectory, read_config, read_result
-from experiments.setup import make_setup
+from experiments.setup import Setup, make_setup
 from experiments.task import Task, make_task
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device."""
+  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device.
+
+  Losses take `params`; `weights` are what the model applies: deltas merged, a teacher left behind.
+  """
 
   path: pathlib.Path
   row: dict
@@ -33,6 +38,10 @@ class Run:
   dataset: Dataset
   task: Task
   params: dict
+
+  @property
+  def weights(self) -> dict:
+    return deployed(self.config, self.params)
 
 
 def train(workdir: str, config: Train, values: dict, group: Group | None = None) -> int:
@@ -49,13 +58,28 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
     if group:
       group.join()
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
+    carried = None
+    if config.start.run:
+      setup, carried = _begin(setup, group)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
+      if carried:
+        directory.write_start(config.start.run, dataclasses.asdict(carried))
       row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
       directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0
+
+
+def _begin(setup: Setup, group: Group | None) -> tuple[Setup, start.Carried]:
+  """The setup whose fresh state begins with the weights of the run that the configuration names."""
+  if group:
+    what = "the weights of another run, in a run of several processes"
+    raise BadInput(
+      what, "config.start.run", "begin in one process; what it has saved can be continued by several"
+    )
+  return start.starting_from(setup, open_run(setup.config.start.run).weights)
 
 
 def open_run(workdir: str, dataset: str = "") -> Run:

@@ -17,7 +17,7 @@ ALL = np.arange(100)
 
 def orders() -> dict[str, mixtures.Order]:
   group, share = mixtures.groups(LABELS, NAMES, "domain", 2.0, "rare=1*3")
-  natural, weighted = mixtures.Natural(ALL, 3), mixtures.Weighted(group, share, 3)
+  natural, weighted = mixtures.Natural(ALL, 3), mixtures.Weighted(group, share, 3, ALL)
   return {"natural": natural, "weighted": weighted, "replayed": mixtures.Replayed(weighted, natural, 0.3)}
 
 
@@ -46,7 +46,7 @@ def test_natural_reads_each_record_once_an_epoch():
 )
 def test_temperature_divides_an_epoch_exactly(temperature, expected):
   group, share = mixtures.groups(LABELS, NAMES, "domain", temperature, "")
-  order = mixtures.Weighted(group, share, 0)
+  order = mixtures.Weighted(group, share, 0, ALL)
   for epoch in range(3):
     read = order.at(np.arange(100 * epoch, 100 * (epoch + 1)))
     assert np.bincount(LABELS["domain"][read]).tolist() == expected
@@ -56,7 +56,7 @@ def test_temperature_divides_an_epoch_exactly(temperature, expected):
 def test_inside_a_group_records_come_equally_often():
   """Also those that come less than once in an epoch: after many, their counts differ by one at most."""
   group, share = mixtures.groups(LABELS, NAMES, "domain", 1e9, "")
-  counts = np.bincount(mixtures.Weighted(group, share, 0).at(np.arange(700)), minlength=100)
+  counts = np.bincount(mixtures.Weighted(group, share, 0, ALL).at(np.arange(700)), minlength=100)
   for domain in range(3):
     assert np.ptp(counts[LABELS["domain"] == domain]) <= 1
   assert counts.min() > 0
@@ -64,7 +64,7 @@ def test_inside_a_group_records_come_equally_often():
 
 def test_a_boost_is_a_ratio_of_frequencies_and_splits_no_tempered_cell_otherwise():
   group, share = mixtures.groups(LABELS, NAMES, "", 1.0, "rare=1*4")
-  read = mixtures.Weighted(group, share, 0).at(np.arange(100))
+  read = mixtures.Weighted(group, share, 0, ALL).at(np.arange(100))
   assert LABELS["rare"][read].sum() == round(100 * 40 / 130)
   group, share = mixtures.groups(LABELS, NAMES, "domain", 2.0, "rare=1*1")  # no boost at all
   whole = mixtures.groups(LABELS, NAMES, "domain", 2.0, "")[1]
@@ -129,6 +129,6 @@ def test_mixtures_that_are_wrong_are_named():
     mixtures.groups(LABELS, NAMES, "wether", 1.0, "")
   group, share = mixtures.groups(LABELS, NAMES, "domain", 1.0, "domain=highway*1e6")
   with pytest.raises(BadInput, match="lower the boosts"):
-    mixtures.Weighted(group, share, 0)
+    mixtures.Weighted(group, share, 0, ALL)
   with pytest.raises(BadInput, match="replay share is 1"):
     mixtures.Replayed(mixtures.Natural(ALL, 0), mixtures.Natural(ALL, 0), 1.0)
