@@ -32,35 +32,22 @@ def rule(pattern: str) -> Callable[[Path], bool]:
   return lambda path: found("/".join(path)) is not None
 
 
-def split(params: Params, trainable: Callable[[Path], bool]) -> tuple[Params, Params]:
-  """(those that learn, the rest): trees that hold only their own leaves, boxed or not."""
-  leaves = flatten_dict(params)
-  parts = (
-    {path: leaf for path, leaf in leaves.items() if trainable(path) == wanted} for wanted in (True, False)
-  )
-  first, second = (unflatten_dict(part) for part in parts)
-  return first, second
-
-
-def merge(first: Params, second: Params) -> Params:
-  """The inverse of `split`."""
-  return unflatten_dict(flatten_dict(first) | flatten_dict(second))
-
-
 def select(params: Params, trainable: Callable[[Path], bool]) -> Params:
-  """What learns, as it travels; nothing at all raises BadInput."""
-  part, rest = split(params, trainable)
+  """The leaves that learn, boxed or not, in a tree without the others; none at all raises BadInput."""
+  leaves = flatten_dict(params)
+  part = {path: leaf for path, leaf in leaves.items() if trainable(path)}
   if not part:
-    some = ", ".join("/".join(path) for path in list(flatten_dict(rest))[:4])
+    some = ", ".join("/".join(path) for path in list(leaves)[:4])
     raise BadInput("no weight is trainable", f"a model of {some}, ...", "choose another rule")
-  return part
+  return unflatten_dict(part)
 
 
 def insert(params: Params, part: Params) -> Params:
   """`params` with the leaves of `part` in their places; a leaf without a place raises BadInput."""
-  if extra := sorted("/".join(path) for path in flatten_dict(part).keys() - flatten_dict(params).keys()):
+  leaves, fresh = flatten_dict(params), flatten_dict(part)
+  if extra := sorted("/".join(path) for path in fresh.keys() - leaves.keys()):
     raise BadInput(f"{extra[0]} has no place in the model", "weights to insert", "take them from its kind")
-  return merge(params, part)
+  return unflatten_dict(leaves | fresh)
 
 
 def nbytes(tree: Any) -> int:
