@@ -1,10 +1,10 @@
 """Whether one set of weights may follow another: what must not get worse, told apart from noise.
 
 Both are judged on the same records. A gate is a part of them: an earlier domain, or a canary, a slice that is
-watched for being rare and costly. Its change is the difference of the two mean losses; units that belong together
-(the windows of one scene) are drawn with replacement and keep their pairing, which leaves only the noise of the
-difference (B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 16; pairs: chapter 8). A gate
-is closed when even the lower confidence bound of the change lies above what it allows.
+watched for being rare and costly. Its change is the difference of the two mean losses. Whole units (scenes) are
+drawn again, both losses of a record together, which leaves only the noise of the difference
+(evaluation/intervals.py). A gate is closed when even the lower confidence bound of the change lies above what it
+allows.
 
 With m gates each bound is taken at level 1 - (1 - confidence) / m, so that noise alone closes any of them no oftener
 than 1 - confidence (C. Bonferroni, 1936).
@@ -16,10 +16,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from data.errors import BadInput
+from evaluation.intervals import draw_scenes
 
 _LEAST_UNITS = 8  # fewer say nothing about their own spread
 _DRAWS = 4000
-_TOGETHER = 500  # draws in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,23 +90,17 @@ def _verdict(
   name: str, before: Losses, after: Losses, inside_N: np.ndarray, allowed: float, level: float, seed: int
 ) -> Verdict:
   inside_N = inside_N & (before.count_N > 0)
-  unit_N = np.unique(before.unit_N[inside_N], return_inverse=True)[1]
-  units = int(unit_N.max(initial=-1)) + 1
+  units = len(np.unique(before.unit_N[inside_N]))
   if units < _LEAST_UNITS:
     raise BadInput(f"{units} units tell no noise", f"gate {name}", f"give it {_LEAST_UNITS} or more")
-  old_U, new_U, count_U = (
-    np.bincount(unit_N, values[inside_N]) for values in (before.sum_N, after.sum_N, before.count_N)
-  )
-  change = (new_U - old_U).sum() / count_U.sum()
-  rng, drawn = np.random.default_rng(seed), []
-  for _ in range(_DRAWS // _TOGETHER):
-    times_RxU = rng.multinomial(units, np.full(units, 1.0 / units), _TOGETHER)
-    drawn.append(times_RxU @ (new_U - old_U) / (times_RxU @ count_U))
-  low, high = np.quantile(np.concatenate(drawn), [1.0 - level, level])
+  count_N, old_N, new_N = (values[inside_N] for values in (before.count_N, before.sum_N, after.sum_N))
+  drawn_R = draw_scenes(before.unit_N[inside_N], _DRAWS, seed).ratio(new_N - old_N, count_N)
+  low, high = np.quantile(drawn_R, [1.0 - level, level])
+  old, new = old_N.sum() / count_N.sum(), new_N.sum() / count_N.sum()
   return Verdict(
-    before=float(old_U.sum() / count_U.sum()),
-    after=float(new_U.sum() / count_U.sum()),
-    change=float(change),
+    before=float(old),
+    after=float(new),
+    change=float(new - old),
     low=float(low),
     high=float(high),
     units=units,

@@ -5,7 +5,7 @@ No JAX: a mistyped key is answered before anything heavy is imported.
 
 import dataclasses
 
-from experiments.ranges import Least0
+from experiments.ranges import Least0, Positive, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,4 +15,14 @@ class NextToken:
   z_weight: Least0
 
 
-LOSSES: dict[str, type] = {"next_token": NextToken}
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+  """objectives/distillation.py, in place of a share of next_token."""
+
+  teacher: str  # directory of the finished run that teaches
+  weight: Share  # of the teacher's answers; the rest is the logged moves'
+  temperature: Positive
+  z_weight: Least0
+
+
+LOSSES: dict[str, type] = {"next_token": NextToken, "distillation": Distillation}

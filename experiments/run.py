@@ -21,7 +21,7 @@ from experiments.optimizer import make_optimizer
 from experiments.preemption import StopSignal
 from experiments.processes import Group
 from experiments.run_directory import RunDirectory, read_config, read_result
-from experiments.setup import Setup, make_setup
+from experiments.setup import make_setup
 from experiments.task import Task, make_task
 
 
@@ -59,8 +59,13 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
       group.join()
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     carried = None
+    if group and (config.start.run or config.objective == "distillation"):
+      what = "the weights of another run, in a run of several processes"
+      raise BadInput(what, "config", "begin in one process; what it has saved can be continued by several")
     if config.start.run:
-      setup, carried = _begin(setup, group)
+      setup, carried = start.starting_from(setup, open_run(config.start.run).weights)
+    if config.objective == "distillation":
+      setup = start.taught_by(setup, open_run(config.loss.teacher).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
@@ -70,16 +75,6 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
       run_id = pathlib.Path(workdir).name
       directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)
   return 0
-
-
-def _begin(setup: Setup, group: Group | None) -> tuple[Setup, start.Carried]:
-  """The setup whose fresh state begins with the weights of the run that the configuration names."""
-  if group:
-    what = "the weights of another run, in a run of several processes"
-    raise BadInput(
-      what, "config.start.run", "begin in one process; what it has saved can be continued by several"
-    )
-  return start.starting_from(setup, open_run(setup.config.start.run).weights)
 
 
 def open_run(workdir: str, dataset: str = "") -> Run:

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data.errors import BadInput
 from experiments.setup import Setup
+from experiments.tasks.distillation import TAUGHT_BY
 
 _HOMES = ("base", "student", "teacher")  # trees inside a tree of parameters that hold the family's own
 
@@ -65,6 +66,17 @@ def insert(fresh: dict[str, Any], base: dict[str, Any], carried: Carried) -> dic
   for path in [path for path in leaves if "/".join(path) in set(carried.carried)]:
     leaves[path] = jax.device_put(given[_own(path)], leaves[path].sharding)
   return unflatten_dict(leaves)
+
+
+def taught_by(setup: Setup, teacher: dict[str, Any]) -> Setup:
+  """The setup whose fresh state has `teacher` in the teacher's place; experiments/tasks/distillation.py."""
+  carried = compare({TAUGHT_BY: setup.spec["params"][TAUGHT_BY]}, {TAUGHT_BY: teacher}, "refuse")
+
+  def init(key):
+    state = setup.init(key)
+    return state | {"params": insert(state["params"], {TAUGHT_BY: teacher}, carried)}
+
+  return dataclasses.replace(setup, init=init)
 
 
 def starting_from(setup: Setup, base: dict[str, Any]) -> tuple[Setup, Carried]:
