@@ -5,8 +5,9 @@ answered before anything heavy is imported.
 """
 
 import dataclasses
+import typing
 
-from experiments.ranges import Count, Dtype, Remat
+from experiments.ranges import Count, Dtype, Natural, Remat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,4 +22,28 @@ class Motion:
   remat: Remat
 
 
-SHAPES: dict[str, type] = {"motion": Motion}
+@dataclasses.dataclass(frozen=True)
+class Perception:
+  """models/perception_config.py; what sensors look like comes from the dataset.
+
+  sensors: names of those that are read, with commas, of models.perception_config.SENSORS.
+  """
+
+  sensors: str
+  tube: Count  # frames of a step of the trunk
+  grid_patch: Count  # cells along a patch of the raster and of the LiDAR's pillars
+  camera_patch: Count  # pixels
+  lidar_channels: Count
+  width: Count
+  layers: Count
+  head_dim: Count
+  mixing: typing.Literal["full", "factorised", "state_space", "hybrid"]
+  state: Natural
+  chunk: Natural
+  causal: bool
+  dtype: Dtype
+  scan: bool
+  remat: Remat
+
+
+SHAPES: dict[str, type] = {"motion": Motion, "perception": Perception}

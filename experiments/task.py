@@ -87,6 +87,15 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
 
 def _tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
-  from experiments.tasks import motion
+  from experiments.tasks import contrastive, driving, generative, masked, motion, taught
 
-  return {("motion", "next_token"): motion.next_token}
+  return {
+    ("motion", "next_token"): motion.next_token,
+    ("perception", "masked"): masked.masked,
+    ("perception", "contrastive"): contrastive.contrastive,
+    ("perception", "self_distillation"): taught.self_distillation,
+    ("perception", "jepa"): taught.jepa,
+    ("perception", "multi_task"): driving.multi_task,
+    ("perception", "flow_matching"): generative.flow,
+    ("perception", "diffusion"): generative.diffuse,
+  }
