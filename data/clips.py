@@ -9,6 +9,7 @@ M map elements, S ego state.
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class ClipConfig:
     grid: cells along each side. cell_m: edge of a cell. rear_m: how far the grid reaches behind the ego.
     boxes: agent slots. futures: future steps. elements: map polylines. element_points: points of each.
   """
+
+  kind: ClassVar[str] = "clips"
 
   rig: str
   steps: int
@@ -104,10 +107,9 @@ class ClipConfig:
     x, y = np.meshgrid(along - self.rear_m, along - 0.5 * self.grid * self.cell_m, indexing="ij")
     return np.stack([x, y], -1).astype(np.float32)
 
-  @property
-  def tokens(self) -> int:
-    """Cells of a clip: what a model over raw BEV tokens reads."""
-    return self.steps * self.grid**2
+  def tokens(self, record: Clip) -> int:
+    """Cells of a clip, all of them: what a model over raw BEV tokens reads."""
+    return record["cells_TxHxW"].size
 
   @property
   def spec(self) -> records.Spec:
