@@ -5,7 +5,7 @@ No JAX: a mistyped key is answered before anything heavy is imported.
 
 import dataclasses
 
-from experiments.ranges import Least0
+from experiments.ranges import Count, Least0, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,4 +15,15 @@ class NextToken:
   z_weight: Least0
 
 
-LOSSES: dict[str, type] = {"next_token": NextToken}
+@dataclasses.dataclass(frozen=True)
+class Masked:
+  """objectives/masked.py, objectives/masks.py and what reconstructs (models/masked_config.py)."""
+
+  ratio: Share
+  block: Count  # edge of a block of tokens that are hidden together
+  tube: bool  # the same places at all steps
+  standardise: bool  # pixels of a patch, by their own mean and deviation
+  decoder_layers: Count
+
+
+LOSSES: dict[str, type] = {"next_token": NextToken, "masked": Masked}
