@@ -44,9 +44,9 @@ class MaskedAutoencoder(nn.Module):
     told, which = {}, {}
     for name, values in c.values.items():
       part = c.encoder.slices[name]
-      kernel = weight(self, f"{name}_values", (width, values), ("embed", None), width).astype(y.dtype)
+      kernel = weight(self, f"head_{name}", (width, values), ("embed", None), width).astype(y.dtype)
       bias = self.param(
-        f"{name}_bias", nn.with_logical_partitioning(nn.initializers.zeros, (None,)), (values,)
+        f"head_{name}_bias", nn.with_logical_partitioning(nn.initializers.zeros, (None,)), (values,)
       )
       told[name] = (y[:, :, part] @ kernel).astype(jnp.float32) + bias[None, None, None]
       which[name] = hidden[:, :, part]

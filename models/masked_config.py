@@ -56,8 +56,8 @@ class MaskedConfig:
     return self.encoder.param_count() + self.decoder.param_count() + heads + d * (space + 1)
 
   def non_embedding_params(self) -> int:
-    """N: without the embeddings of places, what stands for a hidden token, and the last matrices."""
-    return self.encoder.non_embedding_params() + self.decoder.param_count()
+    """N: without the embeddings of places and the heads."""
+    return self.encoder.non_embedding_params() + self.decoder.param_count() + self.encoder.trunk.width
 
   def flops_per_token(self) -> int:
     """Training FLOPs per token of the clip: the trunk's for the visible share, all else for every token."""
