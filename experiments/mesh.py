@@ -18,6 +18,7 @@ RULES = (
   ("batch", ("data", "fsdp")),
   ("time", "sequence"),
   ("agents", None),
+  ("space", None),
   ("act_embed", None),
   ("features", None),
   ("embed", "fsdp"),

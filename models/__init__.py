@@ -5,6 +5,7 @@
 | B | batch of windows | batch |
 | T | time step, sequence | time |
 | A | agent slot | agents |
+| S | space: tokens of one step | space |
 | F | input features | features |
 | D | width of the residual stream | embed (weights), act_embed (activations) |
 | H, K | attention heads, head width | heads, head_dim |

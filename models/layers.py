@@ -1,4 +1,4 @@
-"""What decoders are made of: RMSNorm, attention over one axis, MLP, rotary time.
+"""What trunks are made of: RMSNorm, attention over one axis, MLP, rotary time, a stack of equal units.
 
 Weights are declared with logical axes and multiplied by einsum, so that sharding is a table elsewhere.
 Normalisation, softmax and the residual stream are float32; matmuls run in the compute dtype.
@@ -29,32 +29,36 @@ class RMSNorm(nn.Module):
     )
 
 
-def rotary(x_NxSxHxK: jax.Array, base: float = 100.0) -> jax.Array:
-  """Rotates feature pairs by angles that grow with the position: scores depend on differences of time only.
+def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None, base: float = 100.0) -> jax.Array:
+  """Rotates feature pairs by angles that grow with time: scores depend on differences of time only.
 
-  J. Su et al., "RoFormer", arXiv:2104.09864. The base suits windows of tens of steps.
+  time_S: the step of each place; None: places are steps. The base suits windows of tens of steps.
+  J. Su et al., "RoFormer", arXiv:2104.09864.
   """
   length, half = x_NxSxHxK.shape[1], x_NxSxHxK.shape[-1] // 2
   frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = (jnp.arange(length, dtype=jnp.float32)[:, None] * frequency[None, :])[None, :, None, :]
+  time_S = jnp.arange(length) if time_S is None else time_S
+  angle = (time_S.astype(jnp.float32)[:, None] * frequency[None, :])[None, :, None, :]
   cos, sin = jnp.cos(angle), jnp.sin(angle)
   a, b = jnp.split(x_NxSxHxK.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_NxSxHxK.dtype)
 
 
 class Attention(nn.Module):
-  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' <= s where the mask lets it.
+  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' where the mask lets it.
 
-  `positional` turns queries and keys by their place, as time needs and agents do not.
+  `positional` turns queries and keys by their time (time_S, or their place), as time needs and agents do not.
+  `causal` hides s' > s, whatever the mask says.
   """
 
   heads: int
   head_dim: int
   dtype: jnp.dtype
   positional: bool
+  causal: bool
 
   @nn.compact
-  def __call__(self, x_NxSxD, mask_Nx1xSxS):
+  def __call__(self, x_NxSxD, mask_Nx1xSxS, time_S=None):
     width = x_NxSxD.shape[-1]
     shape = (width, self.heads, self.head_dim)
     q, k, v = (
@@ -66,8 +70,8 @@ class Attention(nn.Module):
       for name in "qkv"
     )
     if self.positional:
-      q, k = rotary(q), rotary(k)
-    y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=True)
+      q, k = rotary(q, time_S), rotary(k, time_S)
+    y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=self.causal)
     # Zero at first: attention adds what it learns to find, not an average over whoever is there.
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (self.heads, self.head_dim, width), jnp.float32)
@@ -87,3 +91,29 @@ class MLP(nn.Module):
     up = weight(self, "up", (width, self.hidden), ("embed", "mlp"), width).astype(self.dtype)
     down = weight(self, "down", (self.hidden, width), ("mlp", "embed"), self.hidden * 2 * self.layers)
     return jax.nn.gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)
+
+
+def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bool, remat: str, x, *shared):
+  """x after `times` units, each `unit(*fields)(x, *shared) -> (x, None)` with parameters of its own.
+
+  Args:
+    name: parameters are found under `name_0`, `name_1`, ..., or stacked along a first axis under `names`.
+    scan: one compiled unit for all, so that compile time does not grow with depth; else unrolled.
+    remat: "none", "dots" (keep what weights multiply, make attention again) or "full" (make all again).
+  """
+  if remat != "none":
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    unit = nn.remat(unit, policy=policy, prevent_cse=not scan)
+  if not scan:
+    for i in range(times):
+      x, _ = unit(*fields, name=f"{name}_{i}")(x, *shared)
+    return x
+  stack = nn.scan(
+    unit,
+    variable_axes={"params": 0},
+    split_rngs={"params": True},
+    in_axes=(nn.broadcast,) * len(shared),
+    length=times,
+    metadata_params={nn.PARTITION_NAME: "layers"},
+  )
+  return stack(*fields, name=f"{name}s")(x, *shared)[0]

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.layers import MLP, Attention, RMSNorm, weight
+from models.layers import MLP, Attention, RMSNorm, repeat, weight
 from models.motion_config import AGENT_TYPES, MotionConfig
 
 
@@ -30,7 +30,8 @@ class Block(nn.Module):
     b, t, a, d = x_BxTxAxD.shape
     c = self.config
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
-    attention = Attention(c.heads, c.head_dim, jnp.dtype(c.dtype), self.over == "time", name="attention")
+    positional = self.over == "time"
+    attention = Attention(c.heads, c.head_dim, jnp.dtype(c.dtype), positional, causal=True, name="attention")
     if self.over == "time":
       seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
       y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen).reshape(b, a, t, d).swapaxes(1, 2)
@@ -90,23 +91,7 @@ class MotionModel(nn.Module):
     kinds = weight(self, "type", (AGENT_TYPES, c.width), (None, "table"), c.width)
     x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
-    pair = Pair
-    if c.remat != "none":
-      policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if c.remat == "dots" else None
-      pair = nn.remat(Pair, policy=policy, prevent_cse=not c.scan)
-    if c.scan:
-      stack = nn.scan(
-        pair,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        in_axes=(nn.broadcast, nn.broadcast),
-        length=c.layers // 2,
-        metadata_params={nn.PARTITION_NAME: "layers"},
-      )
-      x, _ = stack(c, name="pairs")(x, valid, group)
-    else:
-      for i in range(c.layers // 2):
-        x, _ = pair(c, name=f"pair_{i}")(x, valid, group)
+    x = repeat(Pair, (c,), "pair", c.layers // 2, c.scan, c.remat, x, valid, group)
     x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
     # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
     head = _moves(self, "head", c, c.width, c.width**-1.0, "vocab")

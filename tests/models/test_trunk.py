@@ -1,0 +1,161 @@
+"""The trunk: mixings agree where their masks do, see no future and nothing invalid, cost what is counted."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.trunk import Trunk
+from models.trunk_config import UNITS, TrunkConfig
+
+CONFIG = TrunkConfig(
+  width=16, layers=4, head_dim=8, mixing="full", causal=True, steps=3, space=4, dtype="float32", scan=False,
+  remat="none",
+)  # fmt: skip
+
+
+def _input(config, batch=2, seed=0):
+  rng = np.random.default_rng(seed)
+  shape = (batch, config.steps, config.space)
+  return rng.normal(size=(*shape, config.width)).astype(np.float32), rng.random(shape) < 0.8
+
+
+def _params(config):
+  """Parameters that are nowhere zero, as after training: fresh ones silence attention."""
+  shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), *_input(config))["params"])
+  rng = np.random.default_rng(1)
+  return jax.tree.map(
+    lambda p: rng.normal(1.0 if len(p.shape) == 1 else 0.0, 0.3, p.shape).astype(np.float32), shapes
+  )
+
+
+def _apply(config):
+  return jax.jit(lambda params, x, valid: Trunk(config).apply({"params": params}, x, valid))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+  ("over", "idle", "steps", "space"), [("time", "space", 5, 1), ("space", "time", 1, 6)]
+)
+def test_full_and_factorised_agree_where_their_masks_do(over, idle, steps, space, causal):
+  """With one place all attention is over time, with one step over space; the idle blocks are made to add nothing."""
+  full = dataclasses.replace(CONFIG, layers=2, steps=steps, space=space, causal=causal)
+  pairs = dataclasses.replace(full, layers=4, mixing="factorised")
+  one, two = _params(full), _params(pairs)
+  two["final_norm"] = one["final_norm"]
+  for unit in ("unit_0", "unit_1"):
+    two[unit][over] = one[unit]["full"]
+    two[unit][idle]["attention"]["o"] = np.zeros_like(two[unit][idle]["attention"]["o"])
+    two[unit][idle]["mlp"]["down"] = np.zeros_like(two[unit][idle]["mlp"]["down"])
+  x, valid = _input(full)
+  expected = _apply(full)(one, x, valid)
+  np.testing.assert_allclose(_apply(pairs)(two, x, valid), expected, rtol=1e-5, atol=1e-5)
+  assert np.abs(expected - _apply(full)(one, x, np.zeros_like(valid))).max() > 0.1, "attention adds nothing"
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_only_a_causal_trunk_is_blind_to_the_future(mixing, causal):
+  config = dataclasses.replace(CONFIG, mixing=mixing, causal=causal)
+  params, (x, valid) = _params(config), _input(config)
+  apply, later = _apply(config), x.copy()
+  later[:, 2] += 1.0
+  valid[:] = True
+  changed = np.asarray(apply(params, later, valid) != apply(params, x, valid)).any(-1)
+  assert changed[:, 2].all()
+  assert not changed[:, :2].any() if causal else changed[:, :2].all()
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+def test_every_token_reaches_every_later_one(mixing):
+  """Through two units, the first place of the first step reaches all others: no axis is left unmixed."""
+  config = dataclasses.replace(CONFIG, mixing=mixing)
+  params, (x, valid) = _params(config), _input(config)
+  valid[:] = True
+  other = x.copy()
+  other[:, 0, 0] += 1.0
+  apply = _apply(config)
+  assert np.asarray(apply(params, other, valid) != apply(params, x, valid)).any(-1).all()
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+def test_invalid_tokens_change_nothing(mixing):
+  config = dataclasses.replace(CONFIG, mixing=mixing, causal=False)
+  params, (x, valid) = _params(config), _input(config)
+  other = np.where(valid[..., None], x, 100.0).astype(np.float32)
+  apply = _apply(config)
+  before, after = (np.asarray(apply(params, value, valid)) for value in (x, other))
+  assert 0 < valid.sum() < valid.size
+  np.testing.assert_array_equal(after[valid], before[valid])
+  nobody = np.zeros_like(valid)
+  assert np.isfinite(apply(params, x, nobody)).all()
+
+
+def _stacked(params, units):
+  rest = {name: value for name, value in params.items() if not name.startswith("unit_")}
+  return rest | {"units": jax.tree.map(lambda *v: np.stack(v), *(params[f"unit_{i}"] for i in range(units)))}
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
+  """Against the unrolled trunk that keeps everything: value to 1e-6, gradients to 1e-5 of their largest."""
+  config = dataclasses.replace(CONFIG, mixing=mixing)
+  units = config.layers // len(config.unit)
+  params, (x, valid) = _params(config), _input(config)
+
+  def gradient(config, params):
+    def loss(params):
+      return (Trunk(config).apply({"params": params}, x, valid)[valid] ** 4).sum()
+
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+  one, expected = gradient(config, params)
+  two, found = gradient(dataclasses.replace(config, scan=True, remat=remat), _stacked(params, units))
+  assert float(two) == pytest.approx(float(one), rel=1e-6)
+  for name, leaf in jax.tree_util.tree_leaves_with_path(_stacked(expected, units)):
+    other = found
+    for key in name:
+      other = other[key.key]
+    np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-5 * np.abs(leaf).max(), err_msg=str(name))
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+def test_bfloat16_agrees_to_its_precision(mixing):
+  """Outputs are normalised, of size 1: half of them within 1/64, all within 1/8, of float32."""
+  config = dataclasses.replace(CONFIG, mixing=mixing)
+  params, (x, valid) = _params(config), _input(config)
+  low = _apply(dataclasses.replace(config, dtype="bfloat16"))(params, x, valid)
+  assert low.dtype == jnp.float32
+  error = np.abs(np.asarray(low - _apply(config)(params, x, valid)))
+  assert 0 < np.median(error) < 1 / 64 and error.max() < 1 / 8
+
+
+def test_the_scanned_program_does_not_grow_with_depth():
+  """Lowered text of the gradient at 2 and 8 layers: as long when scanned, about four times as long unrolled."""
+
+  def size(layers, scan):
+    config = dataclasses.replace(CONFIG, layers=layers, mixing="factorised", scan=scan)
+    x, valid = _input(config)
+    params = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
+    loss = lambda params: Trunk(config).apply({"params": params}, x, valid).sum()  # noqa: E731
+    return len(jax.jit(jax.grad(loss)).lower(params).as_text())
+
+  assert size(8, True) == pytest.approx(size(2, True), rel=0.01)
+  assert size(8, False) > 3 * size(2, False)
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"width": 20}, "width 20"),
+    ({"mixing": "axial"}, "mixing is 'axial', not one of full, factorised"),
+    ({"mixing": "factorised", "layers": 3}, "layers 3 must be a multiple of 2"),
+  ],
+)
+def test_a_shape_that_cannot_be_is_refused(change, words):
+  with pytest.raises(ValueError, match=words):
+    dataclasses.replace(CONFIG, **change)
