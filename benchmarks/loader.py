@@ -39,7 +39,7 @@ def main() -> int:
   keep_freed_memory()  # as in training
   config = configs.from_dict(motion.get_config(f"w{_WIDTH.value}").to_dict())
   dataset = datasets.open_dataset(_DATASET.value, verify=False)
-  source = reader.WindowSource(dataset, config.data.train_split, FIELDS)
+  source = reader.RecordSource(dataset, config.data.train_split, FIELDS)
   task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))

@@ -213,13 +213,13 @@ def _signatures(dataset: Any, split: str, most: int) -> Any:
   import numpy as np
 
   from data import duplicates
-  from data.reader import WindowSource
+  from data.reader import RecordSource
 
   fields = ("mask_TxA", "group_A", "truth_TxAx2")
   limit = min(most, dataset.manifest["splits"].get(split, {}).get("windows", 0))
   if not limit:
     return np.zeros((0, duplicates.WIDTH), np.float32)
-  source = WindowSource(dataset, split, fields, limit)
+  source = RecordSource(dataset, split, fields, limit)
   found = []
   for some in np.array_split(np.arange(limit), -(-limit // _CHUNK)):
     arrays = source.stacked(some)

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from data import records
-from data.datasets import FORMAT_VERSION, KINDS, VERSION, fingerprint, tokens_fingerprint
+from data.datasets import CONFIGS, FORMAT_VERSION, KINDS, VERSION, fingerprint, tokens_fingerprint
 from data.errors import BadInput
 from data.files import require_free_space, sha256, write_json_atomic
+from data.records import RecordConfig
 from data.schema import SCHEMA_VERSION, Scene
-from data.windows import Window, WindowConfig
 
+Record = dict[str, np.ndarray]
 _RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384, "rollouts": 16384}
 # Group size 1: a damaged byte costs one record. Windows are read once per epoch and run, on cores that also train:
 # unpacking them takes longer than reading them does, so they stay as they are, at three times the size.
@@ -40,16 +41,16 @@ def require_new(out: pathlib.Path | str) -> pathlib.Path:
 
 def write_dataset(
   out: pathlib.Path | str,
-  examples: Iterable[tuple[str, Scene | None, list[Window]]],
-  window: WindowConfig,
+  examples: Iterable[tuple[str, Scene | None, list[Record]]],
+  config: RecordConfig,
   domains: tuple[str, ...],
   splits: tuple[str, ...],
   notes: dict[str, Any],
   kinds: tuple[str, ...] = KINDS,
 ) -> dict[str, Any]:
-  """Writes (split, scene, windows) triples to `out` and returns the manifest (see data.datasets).
+  """Writes (split, scene, training records) triples to `out` and returns the manifest (see data.datasets).
 
-  `kinds` of records are written; without "scenes" a scene is None, and a window needs the arrays of its kinds.
+  `kinds` of records are written; without "scenes" a scene is None, and a record needs the arrays of its kinds.
   `notes` is read after the last example, so that a caller may fill it on the way. On any error nothing is
   left behind. Raises BadInput when `out` exists, the disk is full, or a split stays empty.
   """
@@ -58,15 +59,17 @@ def write_dataset(
   shutil.rmtree(partial, ignore_errors=True)
   try:
     partial.mkdir(parents=True)
-    counts = _write_records(partial, examples, window, splits, kinds)
+    counts = _write_records(partial, examples, config, splits, kinds)
     for name, count in counts.items():
-      if not count["windows"]:
-        raise BadInput(f"split {name!r} has no windows", out, "give more scenes or other split fractions")
+      if not count[config.kind]:
+        raise BadInput(
+          f"split {name!r} has no {config.kind}", out, "give more scenes or other split fractions"
+        )
     manifest = {
       "schema_version": SCHEMA_VERSION,
       "format_version": FORMAT_VERSION,
       "tokens_fingerprint": tokens_fingerprint(),
-      "window": dataclasses.asdict(window),
+      next(name for name, kind in CONFIGS.items() if isinstance(config, kind)): dataclasses.asdict(config),
       "domains": list(domains),
       "splits": counts,
       "files": {
@@ -89,18 +92,18 @@ def write_dataset(
   return manifest
 
 
-def _write_records(partial, examples, window: WindowConfig, splits, kinds) -> dict[str, dict[str, int]]:
+def _write_records(partial, examples, config: RecordConfig, splits, kinds) -> dict[str, dict[str, int]]:
   writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in kinds}
-  counts = {name: Counter(scenes=0, windows=0, tokens=0) for name in splits}
-  rows = {kind: records.row_dtype(spec) for kind, spec in window.parts.items() if kind in kinds}
-  for split, scene, windows in examples:
+  counts = {name: Counter({"scenes": 0, config.kind: 0, "tokens": 0}) for name in splits}
+  rows = {kind: records.row_dtype(spec) for kind, spec in config.parts.items() if kind in kinds}
+  for split, scene, found in examples:
     if scene is not None:
       writers["scenes"].add(split, records.encode_scene(scene))
-    for each in windows:
+    for each in found:
       for kind, row in rows.items():
         writers[kind].add(split, records.encode_window(each, row))
-    tokens = int(sum(each["mask_TxA"].sum() for each in windows))
-    counts[split].update(scenes=int(scene is not None), windows=len(windows), tokens=tokens)
+    tokens = sum(config.tokens(each) for each in found)
+    counts[split].update({"scenes": int(scene is not None), config.kind: len(found), "tokens": tokens})
   for writer in writers.values():
     writer.close()
   return {name: dict(count) for name, count in counts.items()}

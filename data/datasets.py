@@ -9,9 +9,10 @@ Tokens that come from no logs (data.markov) have windows alone; programs that ne
 
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
-dataset.json: schema_version, format_version, tokens_fingerprint, window (data.windows.WindowConfig), domains
-(in the order of the windows' index), splits ({name: {scenes, windows, tokens}}; tokens are supervised moves),
-files ({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
+dataset.json: schema_version, format_version, tokens_fingerprint, domains (in the order of the records' index),
+splits ({name: {scenes, windows, tokens}}; tokens are supervised moves), the shape of its training records under
+the name of their kind: window (data.windows.WindowConfig), files ({relative name: [bytes, sha256]}), notes (what
+the builder has to say) and fingerprint over all of it.
 """
 
 import dataclasses
@@ -27,9 +28,11 @@ import numpy as np
 from data import context, motion, records
 from data.errors import BadInput
 from data.files import canonical_json, read_json, sha256
+from data.records import RecordConfig
 from data.schema import SCHEMA_VERSION, Scene
 from data.windows import WindowConfig
 
+CONFIGS: dict[str, Any] = {"window": WindowConfig}  # in dataset.json: one of these names and its config
 FORMAT_VERSION = 3
 KINDS = ("scenes", "windows", "rollouts")
 VERSION = "1.0.0"  # of the TFDS datasets, which name their folder by it
@@ -41,33 +44,40 @@ class Dataset:
   """An opened dataset.
 
   Attributes:
-    path: its directory. manifest: dataset.json. window: shapes of its windows.
-    domains: names in the order of the windows' domain index.
+    path: its directory. manifest: dataset.json. config: shapes of its training records, see CONFIGS.
+    domains: names in the order of the records' domain index.
     fingerprint: SHA-256 over the manifest, and so over every byte.
     damaged: shards whose bytes have changed; their bad records fail one by one when read.
   """
 
   path: pathlib.Path
   manifest: dict[str, Any]
-  window: WindowConfig
+  config: RecordConfig
   domains: tuple[str, ...]
   fingerprint: str
   damaged: tuple[str, ...]
 
+  @property
+  def window(self) -> WindowConfig:
+    """Shapes of its windows; BadInput when its training records are of another kind."""
+    if not isinstance(self.config, WindowConfig):
+      raise BadInput(f"holds {self.config.kind}, no windows", self.path, "choose a dataset of windows")
+    return self.config
+
   def records(self, kind: str, split: str) -> "Records":
-    """Random access to the encoded "scenes", "windows" or "rollouts" of a split; BadInput where there are none."""
+    """Random access to the encoded scenes or training records of a split; BadInput where there are none."""
     if not any(name.startswith(f"{kind}/") for name in self.manifest["files"]):
       source = self.manifest["notes"].get("source", "its builder")
       raise BadInput(f"holds no {kind}: {source} makes none", self.path, "choose a dataset made from logs")
-    counts, counted = self.manifest["splits"], "scenes" if kind == "scenes" else "windows"
+    counts, counted = self.manifest["splits"], "scenes" if kind == "scenes" else self.config.kind
     if not counts.get(split, {}).get(counted):
       known = ", ".join(name for name in counts if counts[name][counted])
       raise BadInput(f"split {split!r} holds no {kind}", self.path, f"choose one of {known}")
     return Records(self.path / kind / VERSION, split)
 
   def example(self) -> dict[str, np.ndarray]:
-    """An empty window, stacked: for shapes."""
-    return {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.window.spec.items()}
+    """An empty training record, stacked: for shapes."""
+    return {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.config.spec.items()}
 
   def scenes(self, split: str) -> Iterator[Scene]:
     """All scenes of a split, in the order they were written; an unreadable one raises BadInput."""
@@ -131,16 +141,24 @@ def open_dataset(directory: pathlib.Path | str, verify: bool = True) -> Dataset:
       raise BadInput(f"{key} is {manifest.get(key)}, this version reads {wanted}", path, REBUILD)
   if manifest.get("fingerprint") != fingerprint(manifest):
     raise BadInput("dataset.json does not match its own fingerprint", path, REBUILD)
-  known = {field.name for field in dataclasses.fields(WindowConfig)}
-  if differ := sorted(manifest["window"].keys() ^ known):
-    raise BadInput(f"window and this version differ in {', '.join(differ)}", path, REBUILD)
-  window = WindowConfig(**manifest["window"])
+  config = _config(manifest, path)
   check = functools.partial(_changed, verify=verify)
   damaged = tuple(name for name, seen in manifest["files"].items() if check(path / name, *seen))
   for name in damaged:
     logging.warning("%s has changed since it was written; its damaged records will be skipped", path / name)
   domains = tuple(manifest["domains"])
-  return Dataset(path, manifest, window, domains, manifest["fingerprint"], damaged)
+  return Dataset(path, manifest, config, domains, manifest["fingerprint"], damaged)
+
+
+def _config(manifest: dict[str, Any], path: pathlib.Path) -> RecordConfig:
+  """The shape of the training records, whichever kind they are of."""
+  name = next((name for name in CONFIGS if name in manifest), None)
+  if name is None:
+    raise BadInput(f"dataset.json names none of {', '.join(CONFIGS)}", path, REBUILD)
+  known = {field.name for field in dataclasses.fields(CONFIGS[name])}
+  if differ := sorted(manifest[name].keys() ^ known):
+    raise BadInput(f"{name} and this version differ in {', '.join(differ)}", path, REBUILD)
+  return CONFIGS[name](**manifest[name])
 
 
 def _changed(file: pathlib.Path, size: int, digest: str, verify: bool) -> bool:

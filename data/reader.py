@@ -1,8 +1,8 @@
-"""Windows from disk to batches, by Grain: shuffled, endless, resumable at any global sample.
+"""Training records (windows, clips) from disk to batches, by Grain: shuffled, endless, resumable at any sample.
 
-The order is one endless stream of window indices (each epoch a permutation of its own); process i of n takes
+The order is one endless stream of record indices (each epoch a permutation of its own); process i of n takes
 every n-th element from i on, and batches of size / n. The global batch of a step is therefore the same set of
-windows for every n that divides the batch, and a position is a single number: windows consumed over all processes.
+records for every n that divides the batch, and a position is a single number: records consumed over all processes.
 """
 
 import dataclasses
@@ -19,44 +19,42 @@ from data.errors import BadInput
 
 _BAD_SHARE = 1e-4  # of a split's records may be unreadable, but always at least one
 _ENDLESS = 2**53  # reads; the stream keeps a length that fits an index
-_TOGETHER = 32  # windows read at once: to hand over two takes longer than to read them
+_TOGETHER = 32  # records read at once: to hand over two takes longer than to read them
 _AHEAD = 4  # reads in advance
 
 
-class WindowSource:
-  """Random access to windows; unreadable records are replaced, counted and bounded.
+class RecordSource:
+  """Random access to training records; unreadable ones are replaced, counted and bounded.
 
   Args:
-    dataset: opened. split: its name. fields: window arrays wanted.
-    limit: use so many windows, 0: all. They are drawn from the whole split, and a larger limit adds to them.
+    dataset: opened. split: its name. fields: arrays wanted.
+    limit: use so many records, 0: all. They are drawn from the whole split, and a larger limit adds to them.
 
   Attributes:
-    tokens_per_window: mean supervised moves per window of the split.
-    tokens: supervised moves available, by that mean.
+    tokens_per_record: mean tokens per record of the split, as its config counts them (windows: supervised moves).
     skipped: distinct unreadable records met so far.
   """
 
   def __init__(self, dataset: Dataset, split: str, fields: Iterable[str], limit: int = 0):
     self._fields = tuple(fields)
-    self._where = f"{dataset.path}/windows, {split}"
+    kind = dataset.config.kind
+    self._where = f"{dataset.path}/{kind}, {split}"
     self._parts = []
-    for kind, spec in dataset.window.parts.items():
+    for part, spec in dataset.config.parts.items():
       if wanted := [name for name in self._fields if name in spec]:
-        self._parts.append(_Part(dataset.records(kind, split), records.row_dtype(spec), wanted))
+        self._parts.append(_Part(dataset.records(part, split), records.row_dtype(spec), wanted))
     counts = dataset.manifest["splits"][split]
-    for part in self._parts:
-      if len(part.records) != counts["windows"]:
-        found = f"{len(part.records)} records of {', '.join(part.fields)}"
-        raise BadInput(f"{found}, {counts['windows']} were written", self._where, REBUILD)
-    if limit > counts["windows"]:
-      raise BadInput(
-        f"{limit} windows wanted, {counts['windows']} exist", self._where, "lower unique_windows"
-      )
-    # A prefix would hold one domain only: windows are written scene by scene.
-    self._places = np.random.default_rng(0).permutation(counts["windows"])[:limit] if limit else None
-    self._length = limit or counts["windows"]
-    self.tokens_per_window = counts["tokens"] / counts["windows"]
-    self.tokens = self._length * self.tokens_per_window
+    written = counts[kind]
+    for stored in self._parts:
+      if len(stored.records) != written:
+        found = f"{len(stored.records)} records of {', '.join(stored.fields)}"
+        raise BadInput(f"{found}, {written} were written", self._where, REBUILD)
+    if limit > written:
+      raise BadInput(f"{limit} {kind} wanted, {written} exist", self._where, "lower unique_windows")
+    # A prefix would hold one domain only: records are written scene by scene.
+    self._places = np.random.default_rng(0).permutation(written)[:limit] if limit else None
+    self._length = limit or written
+    self.tokens_per_record = counts["tokens"] / written
     self._bad: set[int] = set()
     self._lock = threading.Lock()
 
@@ -68,7 +66,7 @@ class WindowSource:
     return len(self._bad)
 
   def stacked(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The windows at `indices`, stacked by field: [len(indices), ...]."""
+    """The records at `indices`, stacked by field: [len(indices), ...]."""
     encoded = zip(*(self._read(int(index)) for index in indices), strict=True)
     found: dict[str, np.ndarray] = {}
     for part, rows in zip(self._parts, encoded, strict=True):
@@ -77,7 +75,7 @@ class WindowSource:
     return {name: found[name] for name in self._fields}
 
   def _read(self, index: int) -> list[bytes]:
-    """The records of the window, one of each part, or of the next that is readable in all of them."""
+    """The bytes of the record, one string of each part, or of the next that is readable in all of them."""
     for attempt in range(self._length):
       place = (index + attempt) % self._length
       if place in self._bad:
@@ -114,7 +112,7 @@ class _Part:
 
 
 def batches(
-  source: WindowSource,
+  source: RecordSource,
   batch_size: int,
   seed: int,
   start: int,
@@ -139,7 +137,7 @@ def batches(
     return np.random.default_rng([seed, epoch]).permutation(len(source))
 
   def read(number: int) -> dict[str, np.ndarray]:
-    """The windows of several batches at once."""
+    """The records of several batches at once."""
     sample = start + process + processes * (number * count + np.arange(count))
     epochs, places = np.divmod(sample, len(source))
     return source.stacked(np.concatenate([order(e)[places[epochs == e]] for e in np.unique(epochs)]))

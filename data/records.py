@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -11,6 +12,29 @@ from data.errors import BadInput
 from data.schema import Metadata, Scene
 
 Spec = dict[str, tuple[tuple[int, ...], type]]
+
+
+class RecordConfig(Protocol):
+  """What a dataset's training records are: frozen dataclasses such as data.windows.WindowConfig.
+
+  Attributes:
+    kind: what training reads, as TFDS names it: "windows", "clips".
+    parts: kind of record to the arrays it holds, name to (shape, dtype); `kind` is one of them.
+    spec: all arrays, over all parts.
+  """
+
+  kind: ClassVar[str]
+  __dataclass_fields__: ClassVar[dict[str, Any]]
+
+  @property
+  def parts(self) -> dict[str, Spec]: ...
+
+  @property
+  def spec(self) -> Spec: ...
+
+  def tokens(self, record: dict[str, np.ndarray]) -> int:
+    """How many tokens a record has."""
+    ...
 
 
 def row_dtype(spec: Spec) -> np.dtype:

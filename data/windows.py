@@ -6,6 +6,7 @@ and nobody sees across groups. Each group has its own frame: origin and heading 
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class WindowConfig:
   phases: windows start at this many different frames of a token period (logs faster than the tokens).
   least_moves: an agent with fewer in a window gets no slot there and is not seen by the others.
   """
+
+  kind: ClassVar[str] = "windows"
 
   dt: float
   steps: int
@@ -71,6 +74,10 @@ class WindowConfig:
   def spec(self) -> records.Spec:
     """Every array of a window, over all parts."""
     return {name: kind for part in self.parts.values() for name, kind in part.items()}
+
+  def tokens(self, window: Window) -> int:
+    """Supervised moves."""
+    return int(window["mask_TxA"].sum())
 
 
 def windows_of(scene: Scene, config: WindowConfig, domain: int) -> list[Window]:

@@ -24,14 +24,14 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out") / "tokens.json"
   import numpy as np
 
-  from data.reader import WindowSource
+  from data.reader import RecordSource
   from evaluation import baselines
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value)
 
   def windows(split: str) -> Iterator[dict[str, Any]]:
-    source = WindowSource(run.dataset, split, _FIELDS)
+    source = RecordSource(run.dataset, split, _FIELDS)
     for start in range(0, len(source), _CHUNK):
       yield source.stacked(np.arange(start, min(start + _CHUNK, len(source))))
 

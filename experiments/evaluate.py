@@ -13,7 +13,7 @@ from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.task import FIELDS, Task
-from objectives import next_token
+from objectives import metrics
 
 _WINDOWS = 64
 
@@ -24,7 +24,7 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
   A slice without moves is left out. The last batch is filled up with empty windows, which count nothing.
   Raises BadInput when the split is empty or the loss is not finite.
   """
-  source = reader.WindowSource(dataset, split, FIELDS)
+  source = reader.RecordSource(dataset, split, FIELDS)
   run = steps.make_eval(task.loss_fn, mesh)
   key = meshes.make_key(0, mesh)
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -36,7 +36,7 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
     full = {name: _filled(value, size // parts) for name, value in source.stacked(mine).items()}
     sums.append(jax.tree.map(np.asarray, run(params, meshes.put_batch(task.to_batch(full), mesh), key)))
   with np.errstate(invalid="ignore"):  # an empty slice is NaN, and left out below
-    means = next_token.reduce(sums)
+    means = metrics.reduce(sums)
   if not np.isfinite(means["loss"]):
     raise BadInput(
       f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights"

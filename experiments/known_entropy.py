@@ -67,10 +67,10 @@ def truth(dataset: Any, split: str) -> dict[str, Any]:
   import numpy as np
 
   from data import markov
-  from data.reader import WindowSource
+  from data.reader import RecordSource
 
   tables = dataset.manifest["notes"]["arguments"]["seed"]
-  source = WindowSource(dataset, split, ("tokens_TxA", "mask_TxA", "domain"))
+  source = RecordSource(dataset, split, ("tokens_TxA", "mask_TxA", "domain"))
   nats, count = np.zeros(len(dataset.domains)), np.zeros(len(dataset.domains))
   for start in range(0, len(source), _CHUNK):
     some = source.stacked(np.arange(start, min(start + _CHUNK, len(source))))

@@ -33,7 +33,7 @@ class Setup:
   dataset: Dataset
   mesh: Mesh
   task: Task
-  source: reader.WindowSource
+  source: reader.RecordSource
   total: int
   rate: optax.Schedule
   key: jax.Array
@@ -47,9 +47,9 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   data, optimizer = config.data, config.optimizer
   mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
   task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
-  source = reader.WindowSource(dataset, data.train_split, FIELDS, limit=data.unique_windows)
-  reader.WindowSource(dataset, data.eval_split, FIELDS)  # a split that is not there must not wait for the end
-  total = math.ceil(config.tokens / (data.batch_windows * source.tokens_per_window))
+  source = reader.RecordSource(dataset, data.train_split, FIELDS, limit=data.unique_windows)
+  reader.RecordSource(dataset, data.eval_split, FIELDS)  # a split that is not there must not wait for the end
+  total = math.ceil(config.tokens / (data.batch_windows * source.tokens_per_record))
   tx = make_optimizer(optimizer, total, config.model.width)
   key = meshes.make_key(config.seed, mesh)
   example = task.to_batch(source.stacked(np.zeros(data.batch_windows, np.int64)))

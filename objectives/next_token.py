@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
+from objectives.metrics import Metrics, by_domain, weighted
 
 
 def make_loss(apply: Callable, z_weight: float, domains: int) -> Callable[[dict, dict, jax.Array], Metrics]:
@@ -34,21 +34,13 @@ def make_loss(apply: Callable, z_weight: float, domains: int) -> Callable[[dict,
     nats = normaliser - chosen
     weight = batch["mask_BxTxA"].astype(jnp.float32)
     moving = weight * batch["moving_BxA"].astype(jnp.float32)[:, None, :]
-    count = weight.sum()
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
-    loss = (nats * weight).sum()
+    loss, count = weighted(nats, weight)
     return {
       "objective": (loss + z_weight * (normaliser**2 * weight).sum(), count),
       "loss": (loss, count),
-      "moving": ((nats * moving).sum(), moving.sum()),
-      "by_domain": ((nats * weight).sum((1, 2)) @ home, weight.sum((1, 2)) @ home),
-      "moving_by_domain": ((nats * moving).sum((1, 2)) @ home, moving.sum((1, 2)) @ home),
+      "moving": weighted(nats, moving),
+      "by_domain": by_domain(nats, weight, batch["domain_B"], domains),
+      "moving_by_domain": by_domain(nats, moving, batch["domain_B"], domains),
     }
 
   return loss_fn
-
-
-def reduce(metrics: list[Metrics]) -> dict[str, jax.Array]:
-  """Adds sums and counts over batches, then divides; an empty slice gives NaN."""
-  total = jax.tree.map(lambda *values: sum(values), *metrics)
-  return {name: value / count for name, (value, count) in total.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data import datasets, sumo
-from data.reader import WindowSource
+from data.reader import RecordSource
 from data.windows import windows_of
 from tests.data.test_commonroad import ROAD, car, scenario, state
 
@@ -133,7 +133,7 @@ def test_simulated_worlds_are_in_every_split(tmp_path):
   scenes = {split: list(dataset.scenes(split)) for split in dataset.manifest["splits"]}
   for split, there in scenes.items():
     assert sorted(s.metadata.domain for s in there) == sorted(sumo.DOMAINS), split
-    source = WindowSource(dataset, split, ("domain",))
+    source = RecordSource(dataset, split, ("domain",))
     found = Counter(source.stacked(np.arange(len(source)))["domain"].tolist())
     wanted = {dataset.domains.index(s.metadata.domain): len(windows_of(s, dataset.window, 0)) for s in there}
     assert found == wanted, "every window carries the index of its scene's domain"

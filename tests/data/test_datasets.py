@@ -14,7 +14,7 @@ from array_record.python import array_record_module
 
 from data import dataset_writer, datasets, records, schema
 from data.errors import BadInput
-from data.reader import WindowSource
+from data.reader import RecordSource
 from tests.data import tiny_datasets
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def test_scenes_and_windows_come_back_bit_for_bit(made):
         assert value.dtype == schema.arrays(found)[name].dtype
         np.testing.assert_array_equal(schema.arrays(found)[name], value, err_msg=name)
     windows = [w for *_, ws in wanted for w in ws]
-    stacked = WindowSource(dataset, split, dataset.window.spec).stacked(np.arange(len(windows)))
+    stacked = RecordSource(dataset, split, dataset.window.spec).stacked(np.arange(len(windows)))
     for name, (_, dtype) in dataset.window.spec.items():
       assert stacked[name].dtype == dtype
       np.testing.assert_array_equal(stacked[name], np.stack([w[name] for w in windows]), err_msg=name)
@@ -138,7 +138,7 @@ from data import datasets, reader
 from tests.data import tiny_datasets
 out = pathlib.Path(sys.argv[1]) / "d"
 tiny_datasets.write(out, tiny_datasets.scene_examples(4))
-source = reader.WindowSource(datasets.open_dataset(out), "train", ("tokens_TxA",))
+source = reader.RecordSource(datasets.open_dataset(out), "train", ("tokens_TxA",))
 print(next(reader.batches(source, 2, 0, 0, 0, 1, 1))["tokens_TxA"].shape)
 """
 

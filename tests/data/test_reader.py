@@ -29,7 +29,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(made):
-  return reader.WindowSource(datasets.open_dataset(made), "train", FIELDS)
+  return reader.RecordSource(datasets.open_dataset(made), "train", FIELDS)
 
 
 def steps(source, count, batch, seed=0, start=0, process=0, processes=1, threads=0) -> list[list[int]]:
@@ -94,14 +94,14 @@ def test_limits_are_nested_and_drawn_from_the_whole_split(made):
   dataset = datasets.open_dataset(made)
 
   def numbers(limit):
-    limited = reader.WindowSource(dataset, "train", FIELDS, limit)
-    assert len(limited) == limit and limited.tokens == limit * limited.tokens_per_window
+    limited = reader.RecordSource(dataset, "train", FIELDS, limit)
+    assert len(limited) == limit
     return set(tiny_datasets.number_of(limited.stacked(np.arange(limit))))
 
   assert len(numbers(10)) == 10 and numbers(10) < numbers(25) < numbers(COUNT)
   assert max(numbers(10)) > COUNT // 2, "a prefix would be one scene, or one domain"
   with pytest.raises(BadInput, match="51 windows wanted, 50 exist"):
-    reader.WindowSource(dataset, "train", FIELDS, COUNT + 1)
+    reader.RecordSource(dataset, "train", FIELDS, COUNT + 1)
 
 
 def test_training_fields_are_read_without_the_rest_and_all_fields_together(made, tmp_path):
@@ -109,12 +109,12 @@ def test_training_fields_are_read_without_the_rest_and_all_fields_together(made,
   dataset, windows = datasets.open_dataset(copy), tiny_datasets.numbered_windows(COUNT)
   some = np.array([7, 0, 49, 7])
   for fields in (("truth_TxAx2", "tokens_TxA", "size_Ax2"), ("limit_AxP",)):
-    stacked = reader.WindowSource(dataset, "train", fields).stacked(some)
+    stacked = reader.RecordSource(dataset, "train", fields).stacked(some)
     assert tuple(stacked) == fields
     for name in fields:
       np.testing.assert_array_equal(stacked[name], np.stack([windows[i][name] for i in some]))
   shutil.rmtree(copy / "rollouts")
-  training = reader.WindowSource(dataset, "train", dataset.window.parts["windows"])
+  training = reader.RecordSource(dataset, "train", dataset.window.parts["windows"])
   assert tiny_datasets.number_of(training.stacked(some)) == some.tolist()
 
 
@@ -125,9 +125,9 @@ def test_parts_of_different_length_are_refused(made, monkeypatch):
     return whole(self, kind, split) if kind == "windows" else [b""] * (COUNT - 1)
 
   monkeypatch.setattr(datasets.Dataset, "records", short)
-  reader.WindowSource(dataset, "train", FIELDS)
+  reader.RecordSource(dataset, "train", FIELDS)
   with pytest.raises(BadInput, match="49 records of truth_TxAx2, 50 were written"):
-    reader.WindowSource(dataset, "train", (*FIELDS, "truth_TxAx2"))
+    reader.RecordSource(dataset, "train", (*FIELDS, "truth_TxAx2"))
 
 
 def test_batches_of_every_size_follow_one_order(source):
@@ -156,7 +156,7 @@ def test_a_damaged_record_is_replaced_by_the_next_and_counted(made, source, tmp_
   damage(copy, [COUNT - 1])
   dataset = datasets.open_dataset(copy)
   assert len(dataset.damaged) == 1
-  torn = reader.WindowSource(dataset, "train", FIELDS)
+  torn = reader.RecordSource(dataset, "train", FIELDS)
   assert steps(torn, 5, 4) == [[0 if n == COUNT - 1 else n for n in b] for b in steps(source, 5, 4)]
   for _ in range(2):
     whole = torn.stacked(np.arange(COUNT))
@@ -170,12 +170,12 @@ def test_a_window_damaged_in_one_part_is_replaced_in_all(made, tmp_path):
   damage(copy, [4], "rollouts")
   dataset, windows = datasets.open_dataset(copy), tiny_datasets.numbered_windows(COUNT)
   fields = ("tokens_TxA", "truth_TxAx2")
-  torn = reader.WindowSource(dataset, "train", fields)
+  torn = reader.RecordSource(dataset, "train", fields)
   stacked = torn.stacked(np.array([3, 4, 5]))
   assert tiny_datasets.number_of(stacked) == [3, 5, 5] and torn.skipped == 1
   for name in fields:
     np.testing.assert_array_equal(stacked[name], np.stack([windows[i][name] for i in (3, 5, 5)]))
-  training = reader.WindowSource(dataset, "train", FIELDS)
+  training = reader.RecordSource(dataset, "train", FIELDS)
   assert tiny_datasets.number_of(training.stacked(np.arange(COUNT))) == list(range(COUNT))
   assert training.skipped == 0
 
@@ -184,13 +184,13 @@ def test_a_window_damaged_in_one_part_is_replaced_in_all(made, tmp_path):
 def test_more_than_the_bound_stops_the_run(made, tmp_path, threads):
   copy = shutil.copytree(made, tmp_path / "d")
   damage(copy, [3, 30])
-  torn = reader.WindowSource(datasets.open_dataset(copy), "train", FIELDS)
+  torn = reader.RecordSource(datasets.open_dataset(copy), "train", FIELDS)
   with pytest.raises(BadInput, match="2 of 50 records are unreadable"):
     steps(torn, 100, 4, threads=threads)
 
 
 def test_a_record_of_another_length_is_not_read_as_a_window(made, monkeypatch):
-  torn = reader.WindowSource(datasets.open_dataset(made), "train", FIELDS)
+  torn = reader.RecordSource(datasets.open_dataset(made), "train", FIELDS)
   size = torn._parts[0].row.itemsize
   short = {n: b"\0" * (size - (n == 2)) for n in range(COUNT)}
   monkeypatch.setattr(torn, "_parts", [dataclasses.replace(torn._parts[0], records=short)])

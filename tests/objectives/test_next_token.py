@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from objectives import next_token
+from objectives import metrics, next_token
 from tests.worlds import random_batch
 
 
@@ -49,10 +49,10 @@ def test_z_loss_is_the_squared_log_normaliser():
 def test_halves_of_a_batch_reduce_to_the_whole():
   batch = random_batch(4)
   logits = jax.random.normal(jax.random.key(1), (4, 8, 8, 256))
-  whole = next_token.reduce([_loss(logits)({}, batch, None)])
+  whole = metrics.reduce([_loss(logits)({}, batch, None)])
   halves = [
     _loss(logits[s])({}, {k: v[s] for k, v in batch.items()}, None) for s in (slice(0, 1), slice(1, 4))
   ]
-  parts = next_token.reduce(halves)
+  parts = metrics.reduce(halves)
   np.testing.assert_allclose(parts["loss"], whole["loss"], rtol=1e-6)
   np.testing.assert_allclose(parts["moving_by_domain"], whole["moving_by_domain"], rtol=1e-5)
