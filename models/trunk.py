@@ -1,4 +1,5 @@
-"""The trunk: mixes the tokens of a clip, S of them at each of T steps, by attention over both axes or in turn.
+"""The trunk: mixes the tokens of a clip, S of them at each of T steps, by attention over both axes or in turn,
+or by recurrences.
 
 Rotary angles tell steps apart. Places within a step are told apart by what encoders add to their tokens, so that
 the same weights serve any number of them. Invalid tokens are seen by nobody; what comes out at them means nothing.
@@ -8,38 +9,50 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models.layers import MLP, Attention, RMSNorm, repeat
+from models.state_space import StateSpace
 from models.trunk_config import TrunkConfig
 
 
 class Block(nn.Module):
-  """Mixing over "full" clips, "space" or "time" of x [B, T, S, D], then an MLP, both pre-normalised residual."""
+  """Mixes x [B, T, S, D] along a "clip", the "space" of a step or the "time" of a place, then an MLP.
+
+  Both are pre-normalised and residual. how: "attention" or "recurrence".
+  """
 
   config: TrunkConfig
-  over: str
+  along: str
+  how: str
 
   @nn.compact
   def __call__(self, x_BxTxSxD, valid_BxTxS):
-    b, t, s, d = x_BxTxSxD.shape
-    c, over = self.config, self.over
-    causal = c.causal and over == "time"
-    attention = Attention(c.heads, c.head_dim, jnp.dtype(c.dtype), over != "space", causal, name="attention")
-    y = RMSNorm(name="attention_norm")(x_BxTxSxD)
-    # A token always sees itself: a softmax over nobody would be NaN.
-    if over == "time":
-      seen = valid_BxTxS.swapaxes(1, 2).reshape(b * s, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
-      y = attention(y.swapaxes(1, 2).reshape(b * s, t, d), seen).reshape(b, s, t, d).swapaxes(1, 2)
-    elif over == "space":
-      seen = valid_BxTxS.reshape(b * t, 1, 1, s) | jnp.eye(s, dtype=bool)[None, None]
-      y = attention(y.reshape(b * t, s, d), seen).reshape(b, t, s, d)
+    c = self.config
+    y = RMSNorm(name="mixing_norm")(x_BxTxSxD)
+    if self.along == "time":  # places before steps, so that what is mixed is the last axis
+      y = self._mix(y.swapaxes(1, 2), valid_BxTxS.swapaxes(1, 2)).swapaxes(1, 2)
     else:
-      time = jnp.arange(t * s) // s
-      earlier = (time[:, None] >= time[None, :]) | (not c.causal)
-      seen = valid_BxTxS.reshape(b, 1, 1, t * s) & earlier[None, None]
-      seen |= jnp.eye(t * s, dtype=bool)[None, None]
-      y = attention(y.reshape(b, t * s, d), seen, time).reshape(b, t, s, d)
+      y = self._mix(y, valid_BxTxS)
     x_BxTxSxD = _residual(x_BxTxSxD + y.astype(jnp.float32))
-    y = MLP(4 * d, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxSxD))
+    y = MLP(4 * c.width, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxSxD))
     return _residual(x_BxTxSxD + y.astype(jnp.float32))
+
+  def _mix(self, y, valid):
+    """Mixing along the last axis of valid, or of the last two for a clip; each row of the others is alone."""
+    c, dtype, space = self.config, jnp.dtype(self.config.dtype), y.shape[2]
+    n = space * y.shape[1] if self.along == "clip" else space
+    y_NxSxD, valid_NxS = y.reshape(-1, n, c.width), valid.reshape(-1, n)
+    if self.how == "recurrence":
+      mixed = StateSpace(c.heads, c.head_dim, c.state, c.chunk, dtype, c.width, name="state_space")(
+        y_NxSxD, valid_NxS
+      )
+      return mixed.reshape(y.shape)
+    time = None if self.along == "time" else jnp.arange(n) // space
+    seen = valid_NxS[:, None, None, :]
+    if c.causal and time is not None:
+      seen &= (time[:, None] >= time[None, :])[None, None]
+    seen |= jnp.eye(n, dtype=bool)[None, None]  # itself at least: a softmax over nobody would be NaN
+    causal = c.causal and self.along == "time"
+    attention = Attention(c.heads, c.head_dim, dtype, self.along != "space", causal, name="attention")
+    return attention(y_NxSxD, seen, time).reshape(y.shape)
 
 
 class Unit(nn.Module):
@@ -49,8 +62,8 @@ class Unit(nn.Module):
 
   @nn.compact
   def __call__(self, x, valid):
-    for over in self.config.unit:
-      x = Block(self.config, over, name=over)(x, valid)
+    for along, how in self.config.unit:
+      x = Block(self.config, along, how, name=along)(x, valid)
     return x, None
 
 

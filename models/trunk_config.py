@@ -2,8 +2,13 @@
 
 import dataclasses
 
-# What one scanned unit of a trunk mixes, block by block.
-UNITS = {"full": ("full",), "factorised": ("space", "time")}
+# The blocks of one scanned unit: along which tokens each mixes, and how.
+UNITS = {
+  "full": (("clip", "attention"),),
+  "factorised": (("space", "attention"), ("time", "attention")),
+  "state_space": (("clip", "recurrence"),),
+  "hybrid": (("space", "attention"), ("time", "recurrence")),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +18,12 @@ class TrunkConfig:
   Attributes:
   width: D. layers: blocks, each mixing + MLP. head_dim: K.
   mixing: "full": every block attends over all T S tokens of a clip. "factorised": blocks alternate between the S
-    tokens of a step and the T steps of a place (A. Arnab et al., ViViT, arXiv:2103.15691).
-  causal: no token depends on a later step. Within its step a token sees all others.
+    tokens of a step and the T steps of a place (A. Arnab et al., ViViT, arXiv:2103.15691). "state_space": every
+    block is a recurrence over all tokens, step by step and place by place (models/state_space.py). "hybrid": as
+    factorised, with the recurrence over time instead of attention.
+  state, chunk: R of each head's state and Q tokens per chunk of it, where mixing is recurrent; else 0.
+  causal: no token depends on a later step; a recurrence must be. Within its step a token sees all others, or in
+    "state_space" those before it.
   steps, space: T and S, for counting FLOPs; the weights serve any.
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled unit for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the unit).
@@ -24,6 +33,8 @@ class TrunkConfig:
   layers: int
   head_dim: int
   mixing: str
+  state: int
+  chunk: int
   causal: bool
   steps: int
   space: int
@@ -40,17 +51,30 @@ class TrunkConfig:
       raise ValueError(
         f"layers {self.layers} must be a multiple of {len(self.unit)} for {self.mixing} mixing"
       )
+    sizes = (self.state > 0, self.chunk > 0)
+    if sizes != (self.recurrent, self.recurrent) or (self.recurrent and not self.causal):
+      raise ValueError(
+        f"{self.mixing} mixing with state {self.state}, chunk {self.chunk}, causal {self.causal}: a recurrence "
+        f"has a state and chunks and is causal, attention has neither"
+      )
+
+  @property
+  def recurrent(self) -> bool:
+    return any(how == "recurrence" for _, how in self.unit)
 
   @property
   def heads(self) -> int:
     return self.width // self.head_dim
 
   @property
-  def unit(self) -> tuple[str, ...]:
+  def unit(self) -> tuple[tuple[str, str], ...]:
     return UNITS[self.mixing]
 
   def param_count(self) -> int:
-    return self.layers * (12 * self.width**2 + 2 * self.width) + self.width
+    d, r, h = self.width, self.state, self.heads
+    mixing = {"attention": 4 * d**2, "recurrence": 3 * d**2 + 2 * d * r + d * h + 3 * h + self.head_dim}
+    unit = sum(mixing[how] + 8 * d**2 + 2 * d for _, how in self.unit)
+    return self.layers // len(self.unit) * unit + d
 
   def non_embedding_params(self) -> int:
     """N: all of it."""
@@ -59,9 +83,18 @@ class TrunkConfig:
   def flops_per_token(self) -> int:
     """Training FLOPs per token: 2 per multiply-add in matmuls, backward twice the forward.
 
-    Per block 8 D^2 for projections, 16 D^2 for the MLP, 4 D for each key: scores and values count all keys of
-    the axis, as they are computed before masking.
+    Per block 16 D^2 for the MLP, and what mixes. Attention: 8 D^2 for projections, 4 D for each key: scores and
+    values count all keys of the axis, as they are computed before masking. Recurrence: 6 D^2 + 4 D R + 2 D H for
+    projections, 2 Q (R + D) + 4 D R for each token of the chunks that hold the sequence.
     """
-    keys = {"full": self.steps * self.space, "space": self.space, "time": self.steps}
-    units = self.layers // len(self.unit)
-    return 3 * units * sum(24 * self.width**2 + 4 * self.width * keys[over] for over in self.unit)
+    d, r, q = self.width, self.state, self.chunk
+    forward = 0
+    for along, how in self.unit:
+      length = {"clip": self.steps * self.space, "space": self.space, "time": self.steps}[along]
+      if how == "attention":
+        forward += 24 * d**2 + 4 * d * length
+      else:
+        filled = -(-length // q) * q
+        forward += 22 * d**2 + 4 * d * r + 2 * d * self.heads
+        forward += filled * (2 * q * (r + d) + 4 * d * r) // length
+    return 3 * self.layers // len(self.unit) * forward

@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 
 from models.trunk import Trunk
-from models.trunk_config import UNITS, TrunkConfig
+from models.trunk_config import TrunkConfig
 
 CONFIG = TrunkConfig(
-  width=16, layers=4, head_dim=8, mixing="full", causal=True, steps=3, space=4, dtype="float32", scan=False,
-  remat="none",
+  width=16, layers=4, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=3, space=4, dtype="float32",
+  scan=False, remat="none",
 )  # fmt: skip
+MIXINGS = {
+  "full": CONFIG,
+  "factorised": dataclasses.replace(CONFIG, mixing="factorised"),
+  "state_space": dataclasses.replace(CONFIG, mixing="state_space", state=4, chunk=5),
+  "hybrid": dataclasses.replace(CONFIG, mixing="hybrid", state=4, chunk=2),
+}
 
 
 def _input(config, batch=2, seed=0):
@@ -27,9 +33,13 @@ def _params(config):
   """Parameters that are nowhere zero, as after training: fresh ones silence attention."""
   shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), *_input(config))["params"])
   rng = np.random.default_rng(1)
-  return jax.tree.map(
-    lambda p: rng.normal(1.0 if len(p.shape) == 1 else 0.0, 0.3, p.shape).astype(np.float32), shapes
-  )
+
+  def draw(path, leaf):
+    slow = path[-1].key == "log_rate"  # or the first token would be forgotten to the last bit
+    mean = -4.0 if slow else 1.0 if len(leaf.shape) == 1 else 0.0
+    return rng.normal(mean, 0.3, leaf.shape).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def _apply(config):
@@ -47,7 +57,7 @@ def test_full_and_factorised_agree_where_their_masks_do(over, idle, steps, space
   one, two = _params(full), _params(pairs)
   two["final_norm"] = one["final_norm"]
   for unit in ("unit_0", "unit_1"):
-    two[unit][over] = one[unit]["full"]
+    two[unit][over] = one[unit]["clip"]
     two[unit][idle]["attention"]["o"] = np.zeros_like(two[unit][idle]["attention"]["o"])
     two[unit][idle]["mlp"]["down"] = np.zeros_like(two[unit][idle]["mlp"]["down"])
   x, valid = _input(full)
@@ -56,10 +66,11 @@ def test_full_and_factorised_agree_where_their_masks_do(over, idle, steps, space
   assert np.abs(expected - _apply(full)(one, x, np.zeros_like(valid))).max() > 0.1, "attention adds nothing"
 
 
-@pytest.mark.parametrize("mixing", UNITS)
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+  ("mixing", "causal"), [*((name, True) for name in MIXINGS), ("full", False), ("factorised", False)]
+)
 def test_only_a_causal_trunk_is_blind_to_the_future(mixing, causal):
-  config = dataclasses.replace(CONFIG, mixing=mixing, causal=causal)
+  config = dataclasses.replace(MIXINGS[mixing], causal=causal)
   params, (x, valid) = _params(config), _input(config)
   apply, later = _apply(config), x.copy()
   later[:, 2] += 1.0
@@ -69,10 +80,10 @@ def test_only_a_causal_trunk_is_blind_to_the_future(mixing, causal):
   assert not changed[:, :2].any() if causal else changed[:, :2].all()
 
 
-@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_every_token_reaches_every_later_one(mixing):
   """Through two units, the first place of the first step reaches all others: no axis is left unmixed."""
-  config = dataclasses.replace(CONFIG, mixing=mixing)
+  config = MIXINGS[mixing]
   params, (x, valid) = _params(config), _input(config)
   valid[:] = True
   other = x.copy()
@@ -81,9 +92,9 @@ def test_every_token_reaches_every_later_one(mixing):
   assert np.asarray(apply(params, other, valid) != apply(params, x, valid)).any(-1).all()
 
 
-@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_invalid_tokens_change_nothing(mixing):
-  config = dataclasses.replace(CONFIG, mixing=mixing, causal=False)
+  config = dataclasses.replace(MIXINGS[mixing], causal=MIXINGS[mixing].recurrent)
   params, (x, valid) = _params(config), _input(config)
   other = np.where(valid[..., None], x, 100.0).astype(np.float32)
   apply = _apply(config)
@@ -99,11 +110,11 @@ def _stacked(params, units):
   return rest | {"units": jax.tree.map(lambda *v: np.stack(v), *(params[f"unit_{i}"] for i in range(units)))}
 
 
-@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 @pytest.mark.parametrize("remat", ["none", "dots", "full"])
 def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
   """Against the unrolled trunk that keeps everything: value to 1e-6, gradients to 1e-5 of their largest."""
-  config = dataclasses.replace(CONFIG, mixing=mixing)
+  config = MIXINGS[mixing]
   units = config.layers // len(config.unit)
   params, (x, valid) = _params(config), _input(config)
 
@@ -123,10 +134,10 @@ def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
     np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-5 * np.abs(leaf).max(), err_msg=str(name))
 
 
-@pytest.mark.parametrize("mixing", UNITS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_bfloat16_agrees_to_its_precision(mixing):
   """Outputs are normalised, of size 1: half of them within 1/64, all within 1/8, of float32."""
-  config = dataclasses.replace(CONFIG, mixing=mixing)
+  config = MIXINGS[mixing]
   params, (x, valid) = _params(config), _input(config)
   low = _apply(dataclasses.replace(config, dtype="bfloat16"))(params, x, valid)
   assert low.dtype == jnp.float32
@@ -141,7 +152,10 @@ def test_the_scanned_program_does_not_grow_with_depth():
     config = dataclasses.replace(CONFIG, layers=layers, mixing="factorised", scan=scan)
     x, valid = _input(config)
     params = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
-    loss = lambda params: Trunk(config).apply({"params": params}, x, valid).sum()  # noqa: E731
+
+    def loss(params):
+      return Trunk(config).apply({"params": params}, x, valid).sum()
+
     return len(jax.jit(jax.grad(loss)).lower(params).as_text())
 
   assert size(8, True) == pytest.approx(size(2, True), rel=0.01)
@@ -152,8 +166,11 @@ def test_the_scanned_program_does_not_grow_with_depth():
   ("change", "words"),
   [
     ({"width": 20}, "width 20"),
-    ({"mixing": "axial"}, "mixing is 'axial', not one of full, factorised"),
+    ({"mixing": "axial"}, "mixing is 'axial', not one of full, factorised, state_space, hybrid"),
     ({"mixing": "factorised", "layers": 3}, "layers 3 must be a multiple of 2"),
+    ({"mixing": "state_space"}, "a recurrence has a state"),
+    ({"mixing": "hybrid", "state": 4, "chunk": 2, "causal": False}, "is causal"),
+    ({"state": 4}, "attention has neither"),
   ],
 )
 def test_a_shape_that_cannot_be_is_refused(change, words):

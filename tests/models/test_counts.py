@@ -1,0 +1,105 @@
+"""Every model's configuration against the model: parameters one by one, FLOPs as the compiler multiplies them."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from data import context
+from models.motion import MotionModel
+from models.motion_config import MotionConfig
+from models.perception import PerceptionModel
+from models.trunk import Trunk
+from scaling.planning import hlo, program_cost
+from tests.models.test_trunk import MIXINGS
+from tests.sensed import perception_config, sensor_batch
+from tests.worlds import random_batch
+
+MOTION = MotionConfig(
+  width=16, layers=4, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=8, agents=8, dtype="float32",
+  scan=False, remat="none",
+)  # fmt: skip
+
+
+def _motion(**changes):
+  config = dataclasses.replace(MOTION, **changes)
+  batch = random_batch(2, steps=config.steps, agents=config.agents)
+  return config, MotionModel(config), (batch,), 2 * config.steps * config.agents
+
+
+def _trunk(mixing, **changes):
+  config = dataclasses.replace(MIXINGS[mixing], **changes)
+  shape = (2, config.steps, config.space)
+  inputs = (jnp.zeros((*shape, config.width)), jnp.ones(shape, bool))
+  return config, Trunk(config), inputs, 2 * config.steps * config.space
+
+
+def _perception(mixing, sensors, tube):
+  config = perception_config(mixing, sensors, tube)
+  return config, PerceptionModel(config), (sensor_batch(config),), 2 * config.trunk.steps * config.trunk.space
+
+
+# Name: (configuration, module, its inputs, tokens in them). Widths and windows differ, so that no term hides.
+MODELS = {
+  "motion": lambda: _motion(),
+  "motion, wide": lambda: _motion(width=32, layers=2, head_dim=16),
+  "motion, long": lambda: _motion(width=24, layers=2, steps=16, agents=12),
+  "trunk, full": lambda: _trunk("full", layers=3, space=5),
+  "trunk, factorised": lambda: _trunk("factorised", width=24, steps=7),
+  "trunk, state space": lambda: _trunk("state_space", layers=3, space=5),
+  "trunk, hybrid": lambda: _trunk("hybrid", width=24, steps=7),
+  "perception, all sensors": lambda: _perception("factorised", ("ego", "raster", "lidar", "camera"), 1),
+  "perception, tubes": lambda: _perception("full", ("ego", "raster", "lidar", "camera"), 2),
+  "perception, cameras": lambda: _perception("full", ("camera",), 1),
+}
+
+
+def _params(model, inputs):
+  return nn.unbox(jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"])
+
+
+def _sizes(params) -> dict[str, int]:
+  return {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(params)}
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_param_count_is_the_number_of_parameters(name, scan):
+  config, model, inputs, _ = MODELS[name]()
+  if hasattr(config, "trunk"):
+    changed = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, scan=scan))
+  else:
+    changed = dataclasses.replace(config, scan=scan)
+  assert sum(_sizes(_params(type(model)(changed), inputs)).values()) == config.param_count()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_embeddings_and_output_tables_are_no_part_of_n(name):
+  config, model, inputs, _ = MODELS[name]()
+  tables = ("before", "last", "'type'", "head_", "'head'", "'bias", "place")
+  outside = sum(v for k, v in _sizes(_params(model, inputs)).items() if any(table in k for table in tables))
+  assert config.non_embedding_params() == config.param_count() - outside
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_flops_are_what_the_compiler_multiplies(name):
+  """Forward, unrolled, within 1 %: 2 per multiply-add of every matrix product. Backward is twice the forward."""
+  config, model, inputs, tokens = MODELS[name]()
+  forward = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
+  program = hlo.parse(forward.lower(_params(model, inputs), *inputs).compile().as_text())
+  assert 3 * program_cost.cost(program).flops / tokens == pytest.approx(config.flops_per_token(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["trunk, factorised", "trunk, hybrid"])
+def test_backward_is_twice_the_forward(name):
+  """The gradient by weights and inputs of the unrolled trunk takes three times the forward's products."""
+  config, model, (x, valid), tokens = MODELS[name]()
+
+  def loss(params, x):
+    return (model.apply({"params": params}, x, valid) ** 2).sum()
+
+  gradient = jax.jit(jax.grad(loss, (0, 1))).lower(_params(model, (x, valid)), x).compile()
+  program = hlo.parse(gradient.as_text())
+  assert program_cost.cost(program).flops / tokens == pytest.approx(config.flops_per_token(), rel=0.01)
