@@ -15,7 +15,7 @@ ARRAYS = {
   "lidar": ("points_BxTxPx4", "echo_BxTxP"),
   "camera": ("images_BxTxCxHxWx3", "rays_BxCxSx6"),
 }
-_ENCODERS = {"ego": Ego, "raster": Raster, "lidar": Lidar, "camera": Camera}
+_ENCODERS: dict[str, type[nn.Module]] = {"ego": Ego, "raster": Raster, "lidar": Lidar, "camera": Camera}
 
 
 class PerceptionModel(nn.Module):
