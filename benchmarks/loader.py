@@ -34,20 +34,20 @@ def main() -> int:
   from experiments.allocator import keep_freed_memory
   from experiments.configs import motion
   from experiments.optimizer import make_optimizer
-  from experiments.task import FIELDS, make_task
+  from experiments.task import make_task
 
   keep_freed_memory()  # as in training
   config = configs.from_dict(motion.get_config(f"w{_WIDTH.value}").to_dict())
   dataset = datasets.open_dataset(_DATASET.value, verify=False)
-  source = reader.RecordSource(dataset, config.data.train_split, FIELDS)
-  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  task = make_task(config, dataset.config, len(dataset.domains))
+  source = reader.RecordSource(dataset, config.data.train_split, task.fields)
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
   tx = make_optimizer(config.optimizer, 1000, config.model.width)
   stream = reader.batches(source, _WINDOWS.value, 0, 0, 0, 1, config.data.read_threads)
   ready = [meshes.put_batch(task.to_batch(next(stream)), mesh) for _ in range(8)]
-  spec, init = steps.abstract_state(task.model.init, tx, mesh, task.to_batch(next(stream)), key)
-  step, state = steps.make_step(task.loss_fn, tx, mesh, spec, 1), init(key)
+  spec, init = steps.abstract_state(task, tx, mesh, task.to_batch(next(stream)), key)
+  step, state = steps.make_step(task, tx, mesh, spec, 1), init(key)
   fresh = (meshes.put_batch(task.to_batch(batch), mesh) for batch in stream)
 
   def seconds(batches) -> float:

@@ -38,6 +38,7 @@ def main() -> int:
   from experiments.configs import motion as configs
   from experiments.optimizer import make_optimizer
   from experiments.peak import matmul_peak
+  from experiments.task import Task
   from models.motion import MotionModel
   from models.motion_config import MotionConfig
   from objectives import next_token
@@ -60,22 +61,24 @@ def main() -> int:
     "type_BxA": np.zeros(shape[::2], np.uint8),
     "domain_B": np.zeros(shape[0], np.uint8),
   }
-  optimizer = Optimizer(**configs.get_config("w8").optimizer.to_dict())
+  run = configs.get_config("w8")
+  optimizer, z_weight = Optimizer(**run.optimizer.to_dict()), run.loss.z_weight
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
   placed = meshes.put_batch(batch, mesh)
 
   def runner(model):
     tx = make_optimizer(optimizer, 1000, width)
-    loss_fn = next_token.make_loss(model.apply, optimizer.z_loss, 1)
-    spec, init = steps.abstract_state(model.init, tx, mesh, batch, key)
-    step = steps.make_step(loss_fn, tx, mesh, spec, 1)
+    loss_fn = next_token.make_loss(model.apply, z_weight, 1)
+    task = Task(model, model.init, loss_fn, loss_fn, (), lambda stacked: stacked)
+    spec, init = steps.abstract_state(task, tx, mesh, batch, key)
+    step = steps.make_step(task, tx, mesh, spec, 1)
     return [init(key), step]
 
   def plain_runner():
     model = PlainMotion(config)
     tx = make_optimizer(optimizer, 1000, width)
-    loss_fn = next_token.make_loss(model.apply, optimizer.z_loss, 1)
+    loss_fn = next_token.make_loss(model.apply, z_weight, 1)
     params = jax.jit(model.init)(key, batch)["params"]
 
     @jax.jit

@@ -10,16 +10,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from data.datasets import open_dataset
 from data.errors import BadInput
+from data.records import RecordConfig
 from data.windows import WindowConfig
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.config import Train, from_dict
 from experiments.optimizer import make_optimizer
-from experiments.task import FIELDS, Task, make_task
+from experiments.task import Task, make_task
+from models.motion_config import MotionConfig
 from scaling.planning.mesh_estimate import Leaf
 from scaling.planning.planner import Compiled, Step, TooLarge
 
@@ -44,25 +47,22 @@ class Blueprint:
 def blueprint(values: dict) -> Blueprint:
   """Shapes and cuts of everything in the step that a resolved configuration means.
 
-  Windows are those of its dataset, or of data.build's defaults while that does not exist. Raises BadInput for a
+  Records are those of its dataset, or of data.build's defaults while that does not exist. Raises BadInput for a
   configuration that cannot be trained.
   """
   config = from_dict(values)
-  window = WINDOW
+  records: RecordConfig = WINDOW
   if (pathlib.Path(config.data.dataset) / "dataset.json").exists():
-    window = open_dataset(config.data.dataset, verify=False).window
-  task = make_task(config, window.steps, window.agents, _DOMAINS)
+    records = open_dataset(config.data.dataset, verify=False).config
+  task = make_task(config, records, _DOMAINS)
   accumulate, count = config.optimizer.accumulate, config.data.batch_windows
   if count % accumulate:
     what = f"a batch of {count} windows has no {accumulate} equal micro-batches"
     raise BadInput(what, "config.optimizer.accumulate", "change it, or data.batch_windows")
-  batch = {
-    FIELDS[name]: jax.ShapeDtypeStruct((count, *shape), dtype)
-    for name, (shape, dtype) in window.parts["windows"].items()
-  }
   one = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
-  row = {name: jnp.zeros((1, *spec.shape[1:]), spec.dtype) for name, spec in batch.items()}
-  state, _ = steps.abstract_state(task.model.init, _optimizer(config), one, row, jax.random.key(0))
+  row = task.to_batch({name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in records.spec.items()})
+  batch = {name: jax.ShapeDtypeStruct((count, *value.shape[1:]), value.dtype) for name, value in row.items()}
+  state, _ = steps.abstract_state(task, _optimizer(config), one, row, jax.random.key(0))
   leaves = [
     _leaf(jax.tree_util.keystr(path), "state", leaf.shape, leaf.dtype, leaf.sharding.spec)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -71,6 +71,8 @@ def blueprint(values: dict) -> Blueprint:
     shape = (count // accumulate, *spec.shape[1:])
     leaves.append(_leaf(name, "batch", shape, spec.dtype, meshes.batch_sharding(name, one).spec))
   model = task.model.config
+  if not isinstance(model, MotionConfig):
+    raise BadInput(f"family is {config.family!r}", "config.family", "choose motion: planning counts no other")
   step = Step(model, leaves, count * model.steps * model.agents, accumulate)
   return Blueprint(config, task, state, batch, step)
 
@@ -86,7 +88,7 @@ def compile_step(plan: Blueprint, sizes: dict[str, int], devices: list, effort: 
   state = jax.tree.map(lambda leaf: _placed(leaf, NamedSharding(mesh, leaf.sharding.spec)), plan.state)
   batch = {name: _placed(spec, meshes.batch_sharding(name, mesh)) for name, spec in plan.batch.items()}
   key = _placed(jax.eval_shape(jax.random.key, 0), NamedSharding(mesh, PartitionSpec()))
-  step = steps.make_step(plan.task.loss_fn, _optimizer(plan.config), mesh, state, plan.step.accumulate)
+  step = steps.make_step(plan.task, _optimizer(plan.config), mesh, state, plan.step.accumulate)
   try:
     lowered = step.lower(state, batch, key)  # type: ignore[attr-defined]
     compiled = lowered.compile(compiler_options={"optimization_level": effort})

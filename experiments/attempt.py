@@ -20,7 +20,7 @@ class Diverged(LastingFault):
 class Position:
   """Where a run stands besides its state; saved with every checkpoint.
 
-  samples: windows of the endless stream consumed, over all processes. tokens: supervised moves seen.
+  samples: records of the endless stream consumed, over all processes. tokens: of the budget, seen.
   rollbacks: how often it went back after non-finite steps. bad: non-finite steps in a row.
   seconds: wall time that it took to come here, over all attempts. waited: of them, for data.
   """

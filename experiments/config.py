@@ -5,24 +5,12 @@ import difflib
 import typing
 
 from data.errors import BadInput
+from experiments.losses import LOSSES
+from experiments.ranges import Count, Decay, Least0, Natural, Positive, Share
+from experiments.shapes import SHAPES
 
-# A type, the least value and, where there is one, the largest.
-Count = typing.Annotated[int, 1]
-Natural = typing.Annotated[int, 0]
-Positive = typing.Annotated[float, 1e-12]
-Least0 = typing.Annotated[float, 0.0]
-Share = typing.Annotated[float, 0.0, 1.0]
-Decay = typing.Annotated[float, 0.0, 0.999999]
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-  width: Count
-  layers: Count
-  head_dim: Count
-  dtype: typing.Literal["float32", "bfloat16"]  # of matmuls
-  scan: bool
-  remat: typing.Literal["none", "dots", "full"]
+# Which dataclass a key is made of is said by another key: name to (that key, its values and their dataclasses).
+_CHOSEN = {"model": ("family", SHAPES), "loss": ("objective", LOSSES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +18,7 @@ class Data:
   dataset: str  # directory made by data.build
   train_split: str
   eval_split: str
-  batch_windows: Count
+  batch_windows: Count  # records per step: windows, or clips
   unique_windows: Natural  # 0: all
   read_threads: Natural
   blind_to: typing.Literal["", "map", "agents"]  # what is hidden from the model
@@ -47,7 +35,6 @@ class Optimizer:
   clip: Positive  # global gradient norm
   b1: Decay
   b2: Decay
-  z_loss: Least0
   accumulate: Count  # micro-batches per step
 
 
@@ -73,7 +60,10 @@ class Recovery:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-  """One run. `tokens` is the training budget D in supervised moves."""
+  """One run. `tokens` is the training budget D: supervised moves, or tokens of clips.
+
+  `model` is typed by the family (experiments/shapes.py), `loss` by the objective (experiments/losses.py).
+  """
 
   family: str
   objective: str
@@ -81,7 +71,8 @@ class Train:
   tokens: Count
   log_every: Count
   tensorboard: bool
-  model: Model
+  model: typing.Any
+  loss: typing.Any
   data: Data
   optimizer: Optimizer
   mesh: Mesh
@@ -99,7 +90,16 @@ def from_dict(values: dict, kind: type = Train, where: str = "config") -> typing
   for name in fields:
     if name not in values:
       raise BadInput(f"key {name!r} is missing", where, "set it in the config file")
+  if kind is Train:
+    for name, (key, known) in _CHOSEN.items():
+      fields[name] = _choice(values[key], known, key)
   return kind(**{name: _value(values[name], wanted, name, where) for name, wanted in fields.items()})
+
+
+def _choice(value: typing.Any, known: dict[str, type], key: str) -> type:
+  if value not in tuple(known):
+    raise BadInput(f"{key} is {value!r}", f"config.{key}", f"choose {' or '.join(known)}")
+  return known[value]
 
 
 def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typing.Any:

@@ -86,7 +86,7 @@ def size_of_larger(dataset: pathlib.Path) -> dict[str, float]:
 
   config = configs.from_dict(runpy.run_path(CONFIG)["get_config"]("larger").to_dict())
   opened = open_dataset(dataset, verify=False)
-  model = make_task(config, opened.window.steps, opened.window.agents, len(opened.domains)).model.config
+  model = make_task(config, opened.config, len(opened.domains)).model.config
   return {
     "params": float(model.non_embedding_params()),
     "tokens": float(config.tokens),

@@ -12,41 +12,48 @@ from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
-from experiments.task import FIELDS, Task
+from experiments.task import Task
 from objectives import metrics
 
-_WINDOWS = 64
+_RECORDS = 64
 
 
 def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> dict[str, Any]:
-  """{"loss": nats per move, "by_slice": {"moving", each domain, "moving/<domain>"}} of all windows of `split`.
+  """{"loss": mean, "by_slice": {each other metric, each domain, "<metric>/<domain>"}} over all records of `split`.
 
-  A slice without moves is left out. The last batch is filled up with empty windows, which count nothing.
+  A slice that counts nothing is left out. The last batch is filled up with records of zeros, which "real" tells
+  apart (experiments/task.py) and which count nothing. Batch i draws what it must draw with key i.
   Raises BadInput when the split is empty or the loss is not finite.
   """
-  source = reader.RecordSource(dataset, split, FIELDS)
-  run = steps.make_eval(task.loss_fn, mesh)
-  key = meshes.make_key(0, mesh)
+  source = reader.RecordSource(dataset, split, task.fields)
+  run = steps.make_eval(task.held_out, mesh)
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
-  size = math.ceil(min(_WINDOWS, len(source)) / rows) * rows
+  size = math.ceil(min(_RECORDS, len(source)) / rows) * rows
   part, parts = meshes.batch_share(mesh)
   sums = []
-  for start in range(0, len(source), size):
+  for number, start in enumerate(range(0, len(source), size)):
     mine = np.arange(start + part, min(start + size, len(source)), parts)
-    full = {name: _filled(value, size // parts) for name, value in source.stacked(mine).items()}
-    sums.append(jax.tree.map(np.asarray, run(params, meshes.put_batch(task.to_batch(full), mesh), key)))
+    stacked = source.stacked(mine) | {"real": np.ones(len(mine), bool)}
+    full = {name: _filled(value, size // parts) for name, value in stacked.items()}
+    batch, key = meshes.put_batch(task.to_batch(full), mesh), meshes.make_key(number, mesh)
+    sums.append(jax.tree.map(np.asarray, run(params, batch, key)))
   with np.errstate(invalid="ignore"):  # an empty slice is NaN, and left out below
     means = metrics.reduce(sums)
   if not np.isfinite(means["loss"]):
     raise BadInput(
       f"the loss is {float(means['loss'])}", f"{dataset.path} {split}", "check the split and the weights"
     )
-  slices = {"moving": float(means["moving"])} if np.isfinite(means["moving"]) else {}
-  for prefix, name in (("", "by_domain"), ("moving/", "moving_by_domain")):
-    for domain, value in zip(dataset.domains, means[name], strict=True):
-      if np.isfinite(value):
-        slices[prefix + domain] = float(value)
-  return {"loss": float(means["loss"]), "by_slice": slices}
+  named = sorted(means.items(), key=lambda item: np.ndim(item[1]))  # scalars first
+  slices: dict[str, float] = {}
+  for name, value in named:
+    if name.endswith("by_domain"):
+      metric = name.removesuffix("by_domain").removesuffix("_")
+      prefix = f"{metric}/" if metric else ""
+      slices |= {prefix + domain: float(v) for domain, v in zip(dataset.domains, value, strict=True)}
+    elif np.ndim(value) == 0 and name not in ("objective", "loss"):
+      slices[name] = float(value)
+  by_slice = {name: value for name, value in slices.items() if math.isfinite(value)}
+  return {"loss": float(means["loss"]), "by_slice": by_slice}
 
 
 def _filled(value_Bx: np.ndarray, size: int) -> np.ndarray:

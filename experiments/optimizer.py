@@ -1,8 +1,14 @@
 """AdamW with warm-up schedules and learning rates that transfer across width.
 
-Decoupled weight decay: I. Loshchilov, F. Hutter, arXiv:1711.05101; never on norms and embeddings.
+Decoupled weight decay: I. Loshchilov, F. Hutter, arXiv:1711.05101; never on norms, biases and embeddings.
 Width transfer (muP for Adam): G. Yang et al., "Tensor Programs V", arXiv:2203.03466: a matrix whose fan-in
 is the width w learns at rate * base_width / w, inputs and embeddings at the plain rate.
+
+What a parameter is is read off its name, all of it or what follows the last underscore:
+
+  scale, bias, table, token, tokens    no decay, the plain rate: norms, biases, rows that are looked up or learned
+  stem                                 decay, the plain rate: a matrix whose fan-in is the data's, not the width
+  anything else                        decay, rate * base_width / w
 """
 
 import jax
@@ -10,14 +16,14 @@ import optax
 
 from experiments.config import Optimizer
 
-_TABLES = ("before", "last", "bias")
-_NO_DECAY = (
-  "scale",
+_UNDECAYED = ("scale", "bias", "table", "token", "tokens")
+_INPUTS = ("stem",)
+# The motion model's tables and its input matrix are older than the rule; their names are in its checkpoints.
+_MOTION_TABLES = (
   "type",
-  "stem_bias",
-  *(f"{table}{part}" for table in _TABLES for part in ("", "_0", "_1")),
+  *(f"{table}{part}" for table in ("before", "last", "bias") for part in ("", "_0", "_1")),
 )
-_PLAIN = (*_NO_DECAY, "stem_up")  # what has no fan-in that grows with the width
+_MOTION_INPUTS = ("stem_up",)
 
 
 def schedule(config: Optimizer, steps: int) -> optax.Schedule:
@@ -40,17 +46,23 @@ def make_optimizer(config: Optimizer, steps: int, width: int) -> optax.GradientT
   ratio = config.base_width / width if config.base_width else 1.0
 
   def widths(updates):
-    return _by_name(updates, lambda name: 1.0 if name in _PLAIN else ratio)
+    return _by_name(updates, lambda name: 1.0 if not _decays(name) or _is_input(name) else ratio)
 
   return optax.chain(
     optax.clip_by_global_norm(config.clip),
     optax.scale_by_adam(b1=config.b1, b2=config.b2),
     optax.stateless(lambda updates, params: jax.tree.map(lambda u, m: u * m, updates, widths(updates))),
-    optax.add_decayed_weights(
-      config.weight_decay, mask=lambda params: _by_name(params, lambda name: name not in _NO_DECAY)
-    ),
+    optax.add_decayed_weights(config.weight_decay, mask=lambda params: _by_name(params, _decays)),
     optax.scale_by_learning_rate(schedule(config, steps)),
   )
+
+
+def _decays(name: str) -> bool:
+  return name.rpartition("_")[2] not in _UNDECAYED and name not in _MOTION_TABLES
+
+
+def _is_input(name: str) -> bool:
+  return name.rpartition("_")[2] in _INPUTS or name in _MOTION_INPUTS
 
 
 def _by_name(tree, value):

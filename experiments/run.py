@@ -80,8 +80,8 @@ def open_run(workdir: str, dataset: str = "") -> Run:
 
 def describe(config: Train, dataset: Dataset) -> tuple[Task, steps.State]:
   """The task of a configuration, and shapes of its state with all of it on the first device."""
-  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
+  task = make_task(config, dataset.config, len(dataset.domains))
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   tx = make_optimizer(config.optimizer, 1, config.model.width)  # its schedule has no state
   example = task.to_batch(dataset.example())
-  return task, steps.abstract_state(task.model.init, tx, mesh, example, jax.random.key(0))[0]
+  return task, steps.abstract_state(task, tx, mesh, example, jax.random.key(0))[0]

@@ -15,13 +15,14 @@ from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.config import Train
 from experiments.optimizer import make_optimizer, schedule
-from experiments.task import FIELDS, Task, make_task
+from experiments.task import Task, make_task
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
   """Attributes:
   config, dataset: as given. mesh, task, source: what they mean here.
+  tokens_per_record: on average, toward the budget.
   total: steps of the whole run, as many as spend `config.tokens`.
   rate: learning rate at a step, from 0.
   key: typed key of the run, on the mesh; a step folds its number in.
@@ -34,6 +35,7 @@ class Setup:
   mesh: Mesh
   task: Task
   source: reader.RecordSource
+  tokens_per_record: float
   total: int
   rate: optax.Schedule
   key: jax.Array
@@ -46,22 +48,25 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   """Everything a run needs, on all devices; raises BadInput for what the configuration cannot mean."""
   data, optimizer = config.data, config.optimizer
   mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
-  task = make_task(config, dataset.window.steps, dataset.window.agents, len(dataset.domains))
-  source = reader.RecordSource(dataset, data.train_split, FIELDS, limit=data.unique_windows)
-  reader.RecordSource(dataset, data.eval_split, FIELDS)  # a split that is not there must not wait for the end
-  total = math.ceil(config.tokens / (data.batch_windows * source.tokens_per_record))
+  task = make_task(config, dataset.config, len(dataset.domains))
+  source = reader.RecordSource(dataset, data.train_split, task.fields, limit=data.unique_windows)
+  reader.RecordSource(
+    dataset, data.eval_split, task.fields
+  )  # a split that is not there must not wait for the end
+  tokens_per_record = float(task.tokens or source.tokens_per_record)
+  total = math.ceil(config.tokens / (data.batch_windows * tokens_per_record))
   tx = make_optimizer(optimizer, total, config.model.width)
   key = meshes.make_key(config.seed, mesh)
   example = task.to_batch(source.stacked(np.zeros(data.batch_windows, np.int64)))
-  spec, init = steps.abstract_state(task.model.init, tx, mesh, example, key)
+  spec, init = steps.abstract_state(task, tx, mesh, example, key)
   meshes.require_fit(spec, example, optimizer.accumulate, mesh)
-  step = steps.make_step(task.loss_fn, tx, mesh, spec, optimizer.accumulate)
+  step = steps.make_step(task, tx, mesh, spec, optimizer.accumulate)
   rate = schedule(optimizer, total)
-  return Setup(config, dataset, mesh, task, source, total, rate, key, spec, init, step)
+  return Setup(config, dataset, mesh, task, source, tokens_per_record, total, rate, key, spec, init, step)
 
 
 def stream(setup: Setup, start: int) -> Iterator[dict[str, jax.Array]]:
-  """Endless batches on the mesh, from global window `start` of the run's order on."""
+  """Endless batches on the mesh, from global record `start` of the run's order on."""
   data, (part, parts) = setup.config.data, meshes.batch_share(setup.mesh)
   batches = reader.batches(
     setup.source, data.batch_windows, setup.config.seed, start, part, parts, data.read_threads

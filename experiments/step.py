@@ -10,16 +10,18 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.mesh import RULES, state_sharding
+from experiments.task import Task
+from experiments.trainable import merge, split
 
-State = dict[str, Any]  # {"params", "opt", "step"}
+State = dict[str, Any]  # {"params", "opt", "step"}; "opt" of what is trainable alone
 
 
-def abstract_state(init: Callable, tx: optax.GradientTransformation, mesh: Mesh, example: dict, key):
+def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh, example: dict, key):
   """Shapes and shardings of a fresh state, and the function that makes it; nothing is allocated."""
 
   def fresh(key):
-    params = init(key, example)["params"]
-    return {"params": params, "opt": tx.init(params), "step": jnp.int32(0)}
+    params = task.init(key, example)["params"]
+    return {"params": params, "opt": tx.init(split(params, task.trainable)[0]), "step": jnp.int32(0)}
 
   with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
     boxed = jax.eval_shape(fresh, key)
@@ -33,31 +35,36 @@ def abstract_state(init: Callable, tx: optax.GradientTransformation, mesh: Mesh,
 
 
 def make_step(
-  loss_fn: Callable, tx: optax.GradientTransformation, mesh: Mesh, spec: State, accumulate: int
+  task: Task, tx: optax.GradientTransformation, mesh: Mesh, spec: State, accumulate: int
 ) -> Callable:
   """step(state, batch, key) -> (state, metrics), compiled once, the old state donated.
 
   Gradients of sums over `accumulate` micro-batches are added and divided by the total count, so the result
-  does not depend on how the batch is cut. A step whose loss or gradient is not finite leaves parameters
-  and moments untouched and is reported as metrics["finite"] = 0; `step` still advances.
+  does not depend on how the batch is cut. What is not trainable has neither gradient nor moments; `task.after`
+  may move it. A step whose loss or gradient is not finite leaves parameters and moments untouched, `after` or not,
+  and is reported as metrics["finite"] = 0; `step` still advances.
 
-  metrics: float32 scalars "loss", "moving" (nats), "tokens" (count), "gradient_norm", "finite".
+  metrics: float32 scalars: the mean of every scalar that the loss reports but its objective, "tokens" (count),
+  "gradient_norm", "finite".
   """
-  sums_and_metrics = _accumulated(loss_fn, accumulate)
+  sums_and_metrics = _accumulated(task.loss_fn, accumulate)
 
   def step(state, batch, key):
-    sums, metrics = sums_and_metrics(state["params"], batch, jax.random.fold_in(key, state["step"]))
-    count = jnp.maximum(metrics["objective"][1], 1.0)
+    learning, rest = split(state["params"], task.trainable)
+    sums, metrics = sums_and_metrics(learning, rest, batch, jax.random.fold_in(key, state["step"]))
+    count = _positive(metrics["objective"][1])
     gradients = jax.tree.map(lambda g: g / count, sums)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["objective"][0])
-    updates, opt = tx.update(gradients, state["opt"], state["params"])
-    fresh = {"params": optax.apply_updates(state["params"], updates), "opt": opt}
+    updates, opt = tx.update(gradients, state["opt"], learning)
+    params = merge(optax.apply_updates(learning, updates), rest)
+    if task.after:
+      params = task.after(params, metrics, state["step"])
+    fresh = {"params": params, "opt": opt}
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), fresh, {k: state[k] for k in fresh})
-    report = {
-      "loss": metrics["loss"][0] / count,
-      "moving": metrics["moving"][0] / jnp.maximum(metrics["moving"][1], 1.0),
-      "tokens": metrics["loss"][1],
+    rows = next(iter(batch.values())).shape[0]
+    report = _means(metrics) | {
+      "tokens": metrics["loss"][1] if task.tokens is None else jnp.float32(rows * task.tokens),
       "gradient_norm": norm,
       "finite": finite.astype(jnp.float32),
     }
@@ -68,26 +75,43 @@ def make_step(
   return _in_mesh(jax.jit(step, donate_argnums=0, out_shardings=(sharding, whole)), mesh)
 
 
-def _accumulated(loss_fn: Callable, pieces: int) -> Callable:
-  """(params, batch, key) -> (gradients of the objective's sum, metrics), both summed over micro-batches."""
+def _positive(count: jax.Array) -> jax.Array:
+  """A count to divide by: 1 where nothing was counted."""
+  return jnp.where(count > 0, count, 1.0)
 
-  def objective(params, batch, key):
-    metrics = loss_fn(params, batch, key)
+
+def _means(metrics: dict) -> dict[str, jax.Array]:
+  """Of every scalar but the objective."""
+  return {
+    name: total / _positive(count)
+    for name, (total, count) in metrics.items()
+    if name != "objective" and total.ndim == 0
+  }
+
+
+def _accumulated(loss_fn: Callable, pieces: int) -> Callable:
+  """(learning, rest, batch, key) -> (gradients of the objective's sum by what learns, metrics), both summed over
+  micro-batches."""
+
+  def objective(learning, rest, batch, key):
+    metrics = loss_fn(merge(learning, rest), batch, key)
     return metrics["objective"][0], metrics
 
   gradient = jax.grad(objective, has_aux=True)
   if pieces == 1:
     return gradient
 
-  def summed(params, batch, key):
+  def summed(learning, rest, batch, key):
     # Micro-batch i is every pieces-th window from i on: each device cuts its own rows, none has to move.
     micro = jax.tree.map(lambda x: x.reshape(-1, pieces, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def add(total, piece):
       index, part = piece
-      return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(key, index))), None
+      return jax.tree.map(
+        jnp.add, total, gradient(learning, rest, part, jax.random.fold_in(key, index))
+      ), None
 
-    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], micro), key)
+    shapes = jax.eval_shape(gradient, learning, rest, jax.tree.map(lambda x: x[0], micro), key)
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(add, zero, (jnp.arange(pieces), micro))[0]
 

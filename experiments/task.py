@@ -1,82 +1,92 @@
-"""Composition: which model, loss and batch a configuration means."""
+"""A task: what a family and an objective make of a configuration. The training loop knows nothing else of either."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from data import context, motion
 from data.errors import BadInput
+from data.records import RecordConfig
 from experiments.config import Train
-from models.motion import MotionModel
-from models.motion_config import MotionConfig
-from objectives import next_token
 
-# Window arrays that training reads, and their names once stacked.
-FIELDS = {
-  "tokens_TxA": "tokens_BxTxA",
-  "valid_TxA": "valid_BxTxA",
-  "mask_TxA": "mask_BxTxA",
-  "moving_A": "moving_BxA",
-  "features_TxAxF": "features_BxTxAxF",
-  "group_A": "group_BxA",
-  "type_A": "type_BxA",
-  "domain": "domain_B",
-}
+Path = tuple[str, ...]  # names from the root of the parameters to a leaf
+
+
+def _all(path: Path) -> bool:
+  del path
+  return True
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """Attributes:
-  model: Flax module. loss_fn: (params, batch, key) -> {name: (sum, count)}.
-  to_batch: stacked window arrays [B, ...] to the model's batch.
+  """One family with one objective.
+
+  Attributes:
+    model: Flax module; its `config` counts parameters and FLOPs, and has a `dtype`.
+    init: (key, batch) -> {"params": nested dict of boxed parameters}, all that a checkpoint holds of the model:
+      {"student": ..., "teacher": ...} for one that is taught, with a projector or decoder beside the trunk.
+    loss_fn: (params, batch, key) -> {name: (sum, count)}, see objectives/metrics.py.
+    held_out: the same for evaluation: no dropout, and the same result for the same key.
+    fields: arrays of a record that training reads.
+    to_batch: stacked records {name: [B, ...]} to the model's batch; `record_batch` where nothing is special.
+    embed: (params, batch) -> features_BxD, what probes read; None where there is none.
+    trainable: whether a leaf has gradients and optimiser state; the others move in `after`, or never.
+    after: (params, metrics, step) -> params, after the update of every finite step: what moves without a gradient,
+      such as the average that teaches, or a codebook by its statistics in `metrics`; steps count from 0.
+    tokens: of one record, toward the budget D; None: as many as its loss counts.
   """
 
-  model: MotionModel
+  model: Any
+  init: Callable
   loss_fn: Callable
+  held_out: Callable
+  fields: tuple[str, ...]
   to_batch: Callable
+  embed: Callable | None = None
+  trainable: Callable[[Path], bool] = _all
+  after: Callable | None = None
+  tokens: int | None = None
 
 
-def make_task(config: Train, steps: int, agents: int, domains: int) -> Task:
-  """Args: steps, agents: window shape; domains: number of domains in the dataset."""
-  if config.family != "motion":
-    raise BadInput(f"family is {config.family!r}", "config.family", "choose motion")
-  if config.objective != "next_token":
-    raise BadInput(f"objective is {config.objective!r}", "config.objective", "choose next_token")
-  try:
-    model = MotionModel(
-      MotionConfig(
-        factors=(len(motion.ACCELERATIONS), len(motion.YAW_RATES)),
-        features=context.FEATURES,
-        steps=steps,
-        agents=agents,
-        **dataclasses.asdict(config.model),
-      )
-    )
-  except ValueError as error:
-    raise BadInput(str(error), "config.model", "choose another width or head_dim") from None
-  loss_fn = next_token.make_loss(model.apply, config.optimizer.z_loss, domains)
-  hide = _blind(config.data.blind_to)
+def batch_name(name: str) -> str:
+  """The name of stacked record arrays: "tokens_TxA" is "tokens_BxTxA", "domain" is "domain_B"."""
+  stem, underscore, axes = name.rpartition("_")
+  return f"{stem}_Bx{axes}" if underscore else f"{axes}_B"
+
+
+def record_batch(fields: tuple[str, ...]) -> Callable:
+  """A `to_batch` that renames the fields and adds `real_B`: whether a record is one, or fills up the batch.
+
+  Evaluation fills up its last batch with zeros and says so in "real"; in training all are real.
+  """
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return hide({FIELDS[name]: value for name, value in stacked.items() if name in FIELDS})
+    batch = {batch_name(name): stacked[name] for name in fields}
+    rows = len(next(iter(batch.values())))
+    return batch | {"real_B": stacked.get("real", np.ones(rows, bool))}
 
-  return Task(model, loss_fn, to_batch)
+  return to_batch
 
 
-def _blind(blind_to: str) -> Callable:
-  """Ablations: hide the map features, or the other agents (features, attention and moves)."""
-  if blind_to == "":
-    return lambda batch: batch
-  block = context.MAP if blind_to == "map" else context.AGENTS
+def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  """The task of a configuration.
 
-  def hide(batch):
-    features = batch["features_BxTxAxF"].copy()
-    features[..., block] = 0
-    batch = batch | {"features_BxTxAxF": features}
-    if blind_to == "agents":  # everyone alone in a group of its own
-      group = np.arange(1, features.shape[2] + 1, dtype=np.uint8)
-      batch["group_BxA"] = np.broadcast_to(group, batch["group_BxA"].shape).copy()
-    return batch
+  Args: dataset_config: shapes of the dataset's records (`Dataset.config`); domains: how many the dataset has.
 
-  return hide
+  Raises BadInput for a family and an objective that have no task, a dataset of the wrong kind, and what the
+  family refuses.
+  """
+  tasks = _tasks()
+  pair = config.family, config.objective
+  if pair not in tasks:
+    known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
+    raise BadInput(f"{pair[0]} has no objective {pair[1]}", "config.objective", f"choose one of {known}")
+  return tasks[pair](config, dataset_config, domains)
+
+
+def _tasks() -> dict[tuple[str, str], Callable]:
+  """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
+  from experiments.tasks import motion
+
+  return {("motion", "next_token"): motion.next_token}

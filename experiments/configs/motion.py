@@ -71,6 +71,7 @@ def get_config(variant: str = "w32") -> ConfigDict:
       model=dict(
         width=width, layers=depth(width), head_dim=head_dim(width), dtype="float32", scan=False, remat="none"
       ),
+      loss=dict(z_weight=1e-4),
       data=dict(
         dataset="build/sumo",
         train_split="train",
@@ -90,7 +91,6 @@ def get_config(variant: str = "w32") -> ConfigDict:
         clip=1.0,
         b1=0.9,
         b2=0.98,
-        z_loss=1e-4,
         accumulate=1,
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),

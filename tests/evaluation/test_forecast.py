@@ -41,7 +41,7 @@ def scene_with(agents=6, steps=70, seed=0):
   )  # fmt: skip
 
 
-TASK = make_task(from_dict(get_config("tiny").to_dict()), steps=12, agents=4, domains=1)
+TASK = make_task(from_dict(get_config("tiny").to_dict()), WINDOW, domains=1)
 to_batch = TASK.to_batch
 
 

@@ -16,7 +16,7 @@ from tests.worlds import straight_scene
 
 DT, SLOTS = 0.5, 5
 WINDOW = WindowConfig(dt=DT, steps=16, agents=SLOTS, points=16, stops=2, phases=1, least_moves=4)
-TO_BATCH = make_task(from_dict(get_config("tiny").to_dict()), steps=12, agents=SLOTS, domains=1).to_batch
+TO_BATCH = make_task(from_dict(get_config("tiny").to_dict()), WINDOW, domains=1).to_batch
 
 
 def _answering(reach: int):

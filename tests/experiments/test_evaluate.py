@@ -52,8 +52,8 @@ def _apply(variables, batch):
 
 TABLE = np.random.default_rng(2).normal(size=motion.VOCABULARY).astype(np.float32)
 TASK = dataclasses.replace(
-  make_task(from_dict(get_config("tiny").to_dict()), 4, 4, len(DOMAINS)),
-  loss_fn=next_token.make_loss(_apply, 0.1, len(DOMAINS)),
+  make_task(from_dict(get_config("tiny").to_dict()), tiny_datasets.WINDOW, len(DOMAINS)),
+  held_out=next_token.make_loss(_apply, 0.1, len(DOMAINS)),
 )
 
 
@@ -78,7 +78,7 @@ def _expected(windows) -> dict[str, float]:
 @pytest.mark.parametrize(("devices", "together"), [(1, 4), (1, 64), (8, 8), (8, 64)])
 def test_every_held_out_move_counts_once(held_out, monkeypatch, devices, together):
   """Batches of 4, 13, 8 and 16: the last is filled up with nothing in all cases but the second."""
-  monkeypatch.setattr(evaluation, "_WINDOWS", together)
+  monkeypatch.setattr(evaluation, "_RECORDS", together)
   dataset, windows = held_out
   found = evaluation.evaluate(TASK, dataset, _mesh(devices), {"table": TABLE}, "validation")
   expected = _expected(windows)

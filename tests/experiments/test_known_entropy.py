@@ -71,8 +71,8 @@ def truth(params, batch):
 
 
 def held_out(dataset: datasets.Dataset, apply) -> dict:
-  task = make_task(from_dict(VALUES), dataset.window.steps, dataset.window.agents, len(dataset.domains))
-  task = dataclasses.replace(task, loss_fn=next_token.make_loss(apply, 1e-4, len(dataset.domains)))
+  task = make_task(from_dict(VALUES), dataset.config, len(dataset.domains))
+  task = dataclasses.replace(task, held_out=next_token.make_loss(apply, 1e-4, len(dataset.domains)))
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   return evaluation.evaluate(task, dataset, mesh, {}, "validation")
 

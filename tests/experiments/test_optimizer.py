@@ -17,7 +17,7 @@ from tests.worlds import random_batch
 
 OPTIMIZER = Optimizer(
   learning_rate=3e-3, base_width=16, schedule="cosine", warmup=0.1, final=0.1, weight_decay=0.0, clip=1.0,
-  b1=0.9, b2=0.98, z_loss=0.0, accumulate=1,
+  b1=0.9, b2=0.98, accumulate=1,
 )  # fmt: skip
 STEPS = 40
 

@@ -16,6 +16,7 @@ from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.config import Optimizer
 from experiments.optimizer import make_optimizer, schedule
+from experiments.task import Task
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 from objectives import next_token
@@ -23,7 +24,7 @@ from tests.worlds import random_batch
 
 OPTIMIZER = Optimizer(
   learning_rate=3e-3, base_width=16, schedule="cosine", warmup=0.1, final=0.1, weight_decay=0.01, clip=1.0,
-  b1=0.9, b2=0.98, z_loss=1e-4, accumulate=1,
+  b1=0.9, b2=0.98, accumulate=1,
 )  # fmt: skip
 MESHES = {
   "data": (8, 1, 1, 1), "fsdp": (1, 8, 1, 1), "tensor": (4, 1, 2, 1), "sequence": (4, 1, 1, 2),
@@ -42,11 +43,12 @@ def _setup(mesh, accumulate=1, batch_size=8, scan=False):
   config = _config(scan)
   model = MotionModel(config)
   tx = make_optimizer(OPTIMIZER, 20, config.width)
-  loss_fn = next_token.make_loss(model.apply, OPTIMIZER.z_loss, domains=3)
+  loss_fn = next_token.make_loss(model.apply, 1e-4, domains=3)
+  task = Task(model, model.init, loss_fn, loss_fn, (), lambda stacked: stacked)
   key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
   batch = random_batch(batch_size)
-  spec, init = steps.abstract_state(model.init, tx, mesh, batch, key)
-  return init(key), steps.make_step(loss_fn, tx, mesh, spec, accumulate), meshes.put_batch(batch, mesh), key
+  spec, init = steps.abstract_state(task, tx, mesh, batch, key)
+  return init(key), steps.make_step(task, tx, mesh, spec, accumulate), meshes.put_batch(batch, mesh), key
 
 
 def _losses(mesh, count, **kwargs):
@@ -185,7 +187,8 @@ def test_processes_that_share_only_some_rows_are_refused(sizes, owners):
 def test_a_mesh_that_does_not_fit_is_refused_by_name(mesh, batch_size, accumulate, words):
   mesh, batch = meshes.make_mesh(*mesh), random_batch(batch_size)
   model = MotionModel(_config())
-  spec, _ = steps.abstract_state(model.init, optax.sgd(1.0), mesh, batch, jax.random.key(0))
+  task = Task(model, model.init, model.apply, model.apply, (), lambda stacked: stacked)
+  spec, _ = steps.abstract_state(task, optax.sgd(1.0), mesh, batch, jax.random.key(0))
   with pytest.raises(BadInput, match=words):
     meshes.require_fit(spec, batch, accumulate, mesh)
 

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from data import context
+from data.windows import WindowConfig
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
-from experiments.task import FIELDS, make_task
+from experiments.task import batch_name, make_task
+from experiments.tasks.motion import FIELDS
 from tests.worlds import random_batch
 
 STEPS, AGENTS = 4, 6
+WINDOW = WindowConfig(dt=0.5, steps=STEPS, agents=AGENTS, points=8, stops=1, phases=1, least_moves=4)
 
 
 def _task(blind_to: str):
   values = get_config("tiny").to_dict()
   values["data"]["blind_to"] = blind_to
-  return make_task(from_dict(values), STEPS, AGENTS, domains=3)
+  return make_task(from_dict(values), WINDOW, domains=3)
 
 
 def _windows(seed: int = 0) -> dict[str, np.ndarray]:
@@ -26,15 +29,15 @@ def _windows(seed: int = 0) -> dict[str, np.ndarray]:
   batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
   batch["features_BxTxAxF"] += np.sign(batch["features_BxTxAxF"]) + np.float16(0.01)
   assert batch["features_BxTxAxF"].all()
-  return {name: batch[stacked] for name, stacked in FIELDS.items()}
+  return {name: batch[batch_name(name)] for name in FIELDS}
 
 
 def test_a_batch_holds_the_windows_arrays_and_nothing_else():
   windows = _windows()
   batch = _task("").to_batch(windows | {"path_AxPx2": np.zeros((3, AGENTS, 8, 2))})
-  assert batch.keys() == set(FIELDS.values())
-  for name, stacked in FIELDS.items():
-    np.testing.assert_array_equal(batch[stacked], windows[name])
+  assert batch.keys() == {batch_name(name) for name in FIELDS}
+  for name in FIELDS:
+    np.testing.assert_array_equal(batch[batch_name(name)], windows[name])
 
 
 @pytest.mark.parametrize("blind_to", ["map", "agents"])
@@ -52,8 +55,8 @@ def test_an_ablation_hides_its_own_features_and_no_others(blind_to):
     np.testing.assert_array_equal(alone, before["group_A"])
   else:
     assert all(len(set(row)) == AGENTS for row in alone.tolist()) and alone.all()
-  for name in FIELDS.keys() - {"features_TxAxF", "group_A"}:
-    np.testing.assert_array_equal(batch[FIELDS[name]], before[name])
+  for name in set(FIELDS) - {"features_TxAxF", "group_A"}:
+    np.testing.assert_array_equal(batch[batch_name(name)], before[name])
   for name, value in windows.items():
     np.testing.assert_array_equal(value, before[name], err_msg="the windows themselves have changed")
 

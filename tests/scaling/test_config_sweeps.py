@@ -1,6 +1,7 @@
 """Every config file with every variant: what it means, that its sweep spends what it says, and its mistakes."""
 
 import collections
+import dataclasses
 import itertools
 import pathlib
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from data import build
 from data.errors import BadInput
+from experiments import ahead
 from experiments import config as configs
 from experiments.configs import isoflop, markov, motion
 from experiments.task import make_task
@@ -53,7 +55,8 @@ def resolved(name: str, variant: str, overrides: dict) -> configs.Train:
 
 def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
   """The model's own configuration, which counts parameters and FLOPs: what the row of a run is made from."""
-  return make_task(config, steps, build._WINDOW_AGENTS.default, 7).model.config
+  window = dataclasses.replace(ahead.WINDOW, steps=steps, agents=build._WINDOW_AGENTS.default)
+  return make_task(config, window, 7).model.config
 
 
 def test_every_config_is_tested_here():
