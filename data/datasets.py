@@ -26,13 +26,17 @@ from typing import Any
 import numpy as np
 
 from data import context, motion, records
+from data.codes import CodesConfig
 from data.errors import BadInput
 from data.files import canonical_json, read_json, sha256
 from data.records import RecordConfig
 from data.schema import SCHEMA_VERSION, Scene
 from data.windows import WindowConfig
 
-CONFIGS: dict[str, Any] = {"window": WindowConfig}  # in dataset.json: one of these names and its config
+CONFIGS: dict[str, Any] = {
+  "window": WindowConfig,
+  "codes": CodesConfig,
+}  # in dataset.json: one of these names and its config
 FORMAT_VERSION = 3
 KINDS = ("scenes", "windows", "rollouts")
 VERSION = "1.0.0"  # of the TFDS datasets, which name their folder by it

@@ -30,12 +30,12 @@ class BevTokeniser(nn.Module):
     c, d = self.config, self.config.width
     self.quantiser = FSQ(c.levels) if c.levels else VQ(c.codes, c.code_dim)
     pixels, side = c.patch**2, (c.patch**2, c.classes)
-    self.patch_in = weight(self, "patch_in", (*side, d), (None, "features", "embed"), pixels)
-    self.place_in = weight(self, "place_in", (c.places, d), (None, "table"), 1)
+    self.patch_in = weight(self, "patch_stem", (*side, d), (None, "features", "embed"), pixels)
+    self.place_in = weight(self, "read_table", (c.places, d), (None, "table"), 1)
     self.encoder = Trunk(c.trunk)
     self.code_in = weight(self, "code_in", (d, c.channels), ("embed", "features"), d)
-    self.code_out = weight(self, "code_out", (c.channels, d), ("features", "embed"), c.channels)
-    self.place_out = weight(self, "place_out", (c.places, d), (None, "table"), 1)
+    self.code_out = weight(self, "code_stem", (c.channels, d), ("features", "embed"), c.channels)
+    self.place_out = weight(self, "write_table", (c.places, d), (None, "table"), 1)
     self.decoder = Trunk(c.trunk)
     self.patch_out = weight(self, "patch_out", (d, *side), ("embed", None, "features"), d)
 

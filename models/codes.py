@@ -36,11 +36,11 @@ class CodesModel(nn.Module):
 
   def setup(self):
     c, d = self.config, self.config.width
-    self.code = weight(self, "code", (c.rows, d), (None, "table"), 1)
-    self.action = weight(self, "action", (c.actions, d), (None, "table"), 1)
-    self.place = weight(self, "place", (c.places + 1, d), (None, "table"), 1)  # 0: the action
+    self.code = weight(self, "code_table", (c.rows, d), (None, "table"), 1)
+    self.action = weight(self, "action_table", (c.actions, d), (None, "table"), 1)
+    self.place = weight(self, "place_table", (c.places + 1, d), (None, "table"), 1)  # 0: the action
     part, zeros = nn.with_logical_partitioning, nn.initializers.zeros
-    self.start = self.param("start", part(zeros, ("norm",)), (d,), jnp.float32)
+    self.start = self.param("start_token", part(zeros, ("norm",)), (d,), jnp.float32)
     self.past, self.frame = Trunk(c.past), Trunk(c.frame)
     # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
     self.head = weight(self, "head", (c.rows, d), ("vocab", "table"), d**2)
