@@ -6,12 +6,10 @@ in ten of them (and more than one) stops the build. The source markov has no sce
 known probabilities (data.markov), so that what training and fitting say of them can be checked.
 """
 
-import collections
 import concurrent.futures
 import functools
-import itertools
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
@@ -55,6 +53,7 @@ def main() -> int:
   from data import dataset_writer, markov
   from data.datasets import KINDS
   from data.errors import BadInput
+  from data.in_order import in_order
   from data.windows import WindowConfig
   from experiments.progress import Progress
 
@@ -86,7 +85,7 @@ def main() -> int:
     def examples(bar) -> Iterator[tuple]:
       work = functools.partial(make, window=window, domains=domains)
       for (scene, windows, why), (_, _, split) in zip(
-        _in_order(pool, work, [job for job, _, _ in jobs]), jobs, strict=True
+        in_order(pool, work, [job for job, _, _ in jobs], 2 * _WORKERS.value), jobs, strict=True
       ):
         bar.update(1)
         if why:
@@ -154,13 +153,14 @@ def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) 
   """The same for log files: all are read once to see which of them show the same traffic."""
   from data import argoverse2, commonroad, splits
   from data.errors import BadInput
+  from data.in_order import in_order
   from experiments.progress import Progress
 
   source = {"commonroad": commonroad, "argoverse2": argoverse2}[_SOURCE.value]
   paths = source.find(_INPUT.value)
   seen = []
   with Progress(len(paths), "reading logs", unit="log") as bar:
-    look = _in_order(pool, functools.partial(_look, read=source.read), paths)
+    look = in_order(pool, functools.partial(_look, read=source.read), paths, 2 * _WORKERS.value)
     for path, (trace, why) in zip(paths, look, strict=True):
       bar.update(1)
       if trace is None:
@@ -187,16 +187,6 @@ def _leave_out(bad: list[str], why: str, total: int) -> None:
     raise BadInput(
       f"{len(bad)} of {total} scenes are unusable, the last: {why}", "logs", "repair or remove them"
     )
-
-
-def _in_order(pool, function: Callable, arguments: Iterable) -> Iterator:
-  """function(argument) of each in turn, a bounded number of them ahead, so that results do not pile up."""
-  rest = iter(arguments)
-  ahead = collections.deque(pool.submit(function, a) for a in itertools.islice(rest, 2 * _WORKERS.value))
-  while ahead:
-    result = ahead.popleft().result()
-    ahead.extend(pool.submit(function, a) for a in itertools.islice(rest, 1))
-    yield result
 
 
 def _look(path: Any, read: Callable) -> tuple:

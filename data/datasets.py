@@ -5,14 +5,15 @@
   OUT/windows/1.0.0/    TFDS, one record per window     (data.records.encode_window): what training reads
   OUT/rollouts/1.0.0/   TFDS, one record per window, in the same order: what a roll-out needs besides
 
-Tokens that come from no logs (data.markov) have windows alone; programs that need more refuse such a dataset.
+Tokens that come from no logs (data.markov) have windows alone, and what data.render makes has OUT/clips/1.0.0/ alone;
+programs that need more refuse such a dataset.
 
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
 dataset.json: schema_version, format_version, tokens_fingerprint, domains (in the order of the records' index),
-splits ({name: {scenes, windows, tokens}}; tokens are supervised moves), the shape of its training records under
-the name of their kind: window (data.windows.WindowConfig), files ({relative name: [bytes, sha256]}), notes (what
-the builder has to say) and fingerprint over all of it.
+splits ({name: {scenes, windows or clips, tokens}}; tokens as the records' config counts them), the shape of its
+training records under the name of their kind, window (data.windows.WindowConfig) or clip (data.clips.ClipConfig),
+files ({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from data import context, motion, records
+from data.clips import ClipConfig
 from data.codes import CodesConfig
 from data.errors import BadInput
 from data.files import canonical_json, read_json, sha256
@@ -36,6 +38,7 @@ from data.windows import WindowConfig
 CONFIGS: dict[str, Any] = {
   "window": WindowConfig,
   "codes": CodesConfig,
+  "clip": ClipConfig,
 }  # in dataset.json: one of these names and its config
 FORMAT_VERSION = 3
 KINDS = ("scenes", "windows", "rollouts")
@@ -66,6 +69,13 @@ class Dataset:
     """Shapes of its windows; BadInput when its training records are of another kind."""
     if not isinstance(self.config, WindowConfig):
       raise BadInput(f"holds {self.config.kind}, no windows", self.path, "choose a dataset of windows")
+    return self.config
+
+  @property
+  def clip(self) -> ClipConfig:
+    """Shapes of its clips; BadInput when its training records are of another kind."""
+    if not isinstance(self.config, ClipConfig):
+      raise BadInput(f"holds {self.config.kind}, no clips", self.path, "render it with data.render")
     return self.config
 
   def records(self, kind: str, split: str) -> "Records":

@@ -87,9 +87,10 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
 
 def _tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
-  from experiments.tasks import codes, motion
+  from experiments.tasks import codes, motion, tokeniser
 
   return {
     ("motion", "next_token"): motion.next_token,
     ("codes", "next_token"): codes.next_token,
+    ("bev_tokeniser", "reconstruction"): tokeniser.reconstruction,
   }

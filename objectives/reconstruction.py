@@ -4,8 +4,8 @@
 
 The second term, commitment, keeps the encoder's vectors x near their codes q; the codebook itself moves by averages
 of what chose it (models/vq.py), which travel as the metric "codes": (sums_KxE, counts_K), with "candidates":
-(vectors_KxE, ones_K) for the codes that died. "perplexity" is exp(entropy) of the codes of a batch: K when all are
-used alike, 1 when the codebook has collapsed. A. van den Oord et al., arXiv:1711.00937.
+(vectors_KxE, ones_K) for the codes that died. "perplexity" is that of the codes of a batch
+(objectives/collapse.py). A. van den Oord et al., arXiv:1711.00937.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from objectives.collapse import code_perplexity
 from objectives.metrics import Metrics, by_domain, weighted
-
-
-def perplexity(counts_K: jax.Array) -> jax.Array:
-  """exp(-sum p log p) of the shares p of the counts; 1 when there are none."""
-  share = counts_K / jnp.maximum(counts_K.sum(), 1.0)
-  return jnp.exp(-(share * jnp.log(jnp.maximum(share, 1e-12))).sum())
 
 
 def make_loss(
@@ -58,7 +53,7 @@ def make_loss(
       "by_domain": by_domain(nats, weights, batch["domain_B"], domains),
       "accuracy": weighted((logits.argmax(-1) == cells).astype(jnp.float32), weights),
       "commitment": (far, codes),
-      "perplexity": (perplexity(counts), jnp.float32(1.0)),
+      "perplexity": (code_perplexity(counts), jnp.float32(1.0)),
       "codes": (sums, counts),
       "candidates": (candidates(flat, key), jnp.ones_like(counts)),
     }

@@ -18,7 +18,7 @@ TABLE = {
   "data": (
     set(),
     {"numpy", "grain", "tensorflow_datasets", "array_record", "libsumo", "sumolib", "sumo", "pyarrow"}
-    | {"defusedxml", "etils"},
+    | {"defusedxml", "etils", "PIL"},
   ),
   "models": (set(), DEVICE),
   "objectives": (set(), {"jax", "chex"}),

@@ -98,13 +98,6 @@ def test_the_loss_is_its_closed_form_and_leaves_out_what_is_not_real():
   assert found["accuracy"][0] == (batch["cells_BxTxHxW"][:2] == 0).sum()
 
 
-def test_perplexity_counts_the_codes_in_use():
-  assert reconstruction.perplexity(jnp.full(8, 3.0)) == pytest.approx(8, rel=1e-5)
-  assert reconstruction.perplexity(jnp.float32([0, 9, 0, 0])) == pytest.approx(1, rel=1e-5)
-  assert reconstruction.perplexity(jnp.float32([4, 4, 0, 0])) == pytest.approx(2, rel=1e-5)
-  assert reconstruction.perplexity(jnp.zeros(4)) == pytest.approx(1)
-
-
 @CONFIGS
 def test_a_short_fit_reconstructs_a_known_mixture_and_uses_its_codes(config):
   """Patches are one of six patterns: after 150 steps most cells come back, with over half of six codes in use."""

@@ -37,12 +37,15 @@ def _batch(batch=2, seed=0):
 
 
 def _params(config):
-  """Parameters that are nowhere zero, as after training: fresh ones silence attention."""
+  """Parameters that are nowhere zero, as after training: fresh ones silence attention. Recurrences forget slowly."""
   shapes = nn.unbox(jax.eval_shape(CodesModel(config).init, jax.random.key(0), _batch())["params"])
   rng = np.random.default_rng(1)
-  return jax.tree.map(
-    lambda p: jnp.float32(rng.normal(1.0 if len(p.shape) == 1 else 0.0, 0.3, p.shape)), shapes
-  )
+
+  def fill(path, p):
+    mean = -4.0 if path[-1].key == "rate_scale" else 1.0 if len(p.shape) == 1 else 0.0
+    return jnp.float32(rng.normal(mean, 0.3, p.shape))
+
+  return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 @pytest.mark.parametrize("mixing", UNITS)

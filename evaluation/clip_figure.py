@@ -1,0 +1,104 @@
+"""A contact sheet of clips: python -m evaluation.clip_figure --dataset=DIR --out=FILE.png [--split=validation].
+
+One row per clip, spread over the split: every camera of the first frame, the LiDAR from above coloured by class, the
+cells of the bird's eye view, and the labels: boxes (filled: visible), map elements and the ego's future.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_DATASET = flags.DEFINE_string("dataset", None, "Directory made by data.render.", required=True)
+_OUT = flags.DEFINE_string("out", None, "PNG file to write.", required=True)
+_SPLIT = flags.DEFINE_string("split", "validation", "Split to show.")
+_ROWS = flags.DEFINE_integer("rows", 8, "Clips shown.", lower_bound=1)
+
+_SKY = (0.75, 0.85, 0.95)
+_COLOURS = (
+  (0.80, 0.86, 0.72), (0.55, 0.55, 0.57), (0.98, 0.98, 0.98), (0.93, 0.85, 0.55), (0.76, 0.70, 0.64),
+  (0.72, 0.45, 0.40), (0.50, 0.40, 0.35), (0.12, 0.35, 0.75), (0.35, 0.15, 0.60), (0.10, 0.65, 0.60),
+  (0.85, 0.15, 0.15), (0.25, 0.25, 0.25), _SKY,
+)  # fmt: skip
+_LINES = ("tab:gray", "tab:orange", "tab:green", "tab:red")  # of ELEMENT_CLASSES
+
+
+def main() -> int:
+  import pathlib
+
+  import matplotlib
+
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+  import numpy as np
+
+  from data import records
+  from data.datasets import open_dataset
+
+  dataset = open_dataset(_DATASET.value)
+  config, stored = dataset.clip, dataset.records("clips", _SPLIT.value)
+  row = records.row_dtype(config.spec)
+  chosen = np.unique(np.linspace(0, len(stored) - 1, _ROWS.value).astype(int))
+  columns = len(config.cameras) + (config.lidar is not None) + 2
+  figure, axes = plt.subplots(
+    len(chosen), columns, figsize=(2.0 * columns + 1, 1.5 * len(chosen)), squeeze=False
+  )
+  for line, number in zip(axes, chosen, strict=True):
+    _draw(line, np.frombuffer(stored[int(number)], row)[0], config, dataset.domains)
+  figure.tight_layout(pad=0.3)
+  out = pathlib.Path(_OUT.value)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(out, dpi=80)
+  print(out)
+  return 0
+
+
+def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
+  """One clip's first frame into a row of axes."""
+  import numpy as np
+
+  from data.clips import LIGHTS, WEATHERS
+
+  palette, axes = np.array(_COLOURS), iter(line)
+  for image in clip["images_TxCxHxWx3"][0]:
+    next(axes).imshow(image)
+  side, half = config.grid * config.cell_m, 0.5 * config.grid * config.cell_m
+  window = (
+    -half,
+    half,
+    -config.rear_m,
+    side - config.rear_m,
+  )  # left is negative: as seen from above, driving up
+  if config.lidar:
+    echo = clip["echo_TxP"][0]
+    points = clip["points_TxPx4"][0][echo].astype(np.float64)
+    axis = next(axes)
+    axis.scatter(-points[:, 1], points[:, 0], s=1, c=palette[clip["point_class_TxP"][0][echo]])
+    axis.set(xlim=window[:2], ylim=window[2:], aspect="equal", facecolor="black")
+  next(axes).imshow(palette[clip["cells_TxHxW"][0, ::-1, ::-1]], extent=window)
+  axis = next(axes)
+  shown = clip["element_mask_TxM"][0]
+  for polyline, kind in zip(
+    clip["elements_TxMxPx2"][0][shown], clip["element_class_TxM"][0][shown], strict=True
+  ):
+    axis.plot(-polyline[:, 1], polyline[:, 0], color=_LINES[kind], lw=0.7)
+  present, visible = clip["present_TxK"][0], clip["visible_TxK"][0]
+  for x, y, _, length, width, _, yaw in clip["boxes_TxKx7"][0][present]:
+    corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1), (1, 1)]) * (0.5 * length, 0.5 * width)
+    turned = corners @ np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+    axis.plot(-(y + turned[:, 1]), x + turned[:, 0], color="tab:blue", lw=0.8)
+  boxes = clip["boxes_TxKx7"][0][visible]
+  axis.scatter(-boxes[:, 1], boxes[:, 0], s=6, color="tab:blue")
+  future = clip["future_TxFx2"][0][clip["future_mask_TxF"][0]]
+  axis.plot(-future[:, 1], future[:, 0], ".-", color="black", ms=2, lw=0.8)
+  axis.set(xlim=window[:2], ylim=window[2:], aspect="equal")
+  title = f"{domains[clip['domain']]}, {WEATHERS[clip['weather']]}, {LIGHTS[clip['light']]}"
+  line[0].set_title(title, fontsize=7, pad=2)
+  for axis in line:
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+if __name__ == "__main__":
+  program.run(main)

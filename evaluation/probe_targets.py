@@ -1,0 +1,71 @@
+"""What probes ask of a representation: quantities and classes of a clip's last frame, from its arrays.
+
+Ahead is the quarter of the plane with x > |y|. A target says of each clip whether it can be asked at all.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data.clips import FIRST_BOX_CLASS
+
+COARSE = 4  # squares along each side of the grid whose occupancy is asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """Attributes:
+  values: float64 [N, K] of a quantity, int [N] of a class. known_N: whether it can be asked of a clip.
+  names: of the classes; empty for a quantity.
+  """
+
+  values: np.ndarray
+  known_N: np.ndarray
+  names: tuple[str, ...] = ()
+
+  @property
+  def is_class(self) -> bool:
+    return bool(self.names)
+
+
+def clip_targets(clips: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]) -> dict[str, Target]:
+  """Targets of stacked clips [N, ...] (data/clips.py).
+
+  Args: names: of the classes of the metadata "domain", "weather", "light" and "rare".
+  """
+  every = np.ones(len(clips["scene"]), bool)
+  x, y = np.moveaxis(clips["boxes_TxKx7"][:, -1, :, :2].astype(np.float64), -1, 0)
+  ahead = clips["present_TxK"][:, -1] & (x > np.abs(y))
+  nearest = np.where(ahead, np.hypot(x, y), np.inf).min(-1)
+  found = {
+    "speed": Target(clips["ego_TxS"][:, -1, :1].astype(np.float64), every),
+    "displacement": Target(
+      clips["future_TxFx2"][:, -1, -1].astype(np.float64), np.asarray(clips["future_mask_TxF"][:, -1, -1])
+    ),
+    "agents_ahead": Target(ahead.sum(-1, keepdims=True).astype(np.float64), every),
+    "nearest_ahead": Target(np.where(np.isfinite(nearest), nearest, 0.0)[:, None], np.isfinite(nearest)),
+    "occupancy": Target(_occupancy(clips["cells_TxHxW"][:, -1]), every),
+  }
+  return found | {name: Target(clips[name].astype(int), every, tuple(names[name])) for name in names}
+
+
+def window_targets(windows: Mapping[str, np.ndarray], domains: Sequence[str]) -> dict[str, Target]:
+  """Targets of stacked windows of motion tokens [N, ...] (data/windows.py): who is there, and where."""
+  every = np.ones(len(windows["domain"]), bool)
+  valid = windows["valid_TxA"][:, -1]
+  moving = windows["moving_A"].sum(-1) / np.maximum((windows["group_A"] > 0).sum(-1), 1)
+  return {
+    "agents": Target(valid.sum(-1, keepdims=True).astype(np.float64), every),
+    "moving_share": Target(moving[:, None].astype(np.float64), every),
+    "domain": Target(windows["domain"].astype(int), every, tuple(domains)),
+  }
+
+
+def _occupancy(cells_NxHxW: np.ndarray) -> np.ndarray:
+  """float64 [N, COARSE^2]: share of the cells of each square that an agent fills."""
+  n, height, width = cells_NxHxW.shape
+  filled = (cells_NxHxW >= FIRST_BOX_CLASS).astype(np.float64)
+  squares = filled[:, : height // COARSE * COARSE, : width // COARSE * COARSE]
+  squares = squares.reshape(n, COARSE, height // COARSE, COARSE, width // COARSE)
+  return squares.mean((2, 4)).reshape(n, -1)

@@ -1,0 +1,84 @@
+"""Contrastive objective: InfoNCE between views of the same moment, as sums and counts.
+
+For unit vectors a_i, b_i of two views (camera and LiDAR, LiDAR and BEV, ...) and an inverse temperature s
+
+  loss_i = - 1/2 log( e^(s a_i.b_i) / sum_j e^(s a_i.b_j) ) - 1/2 log( e^(s a_i.b_i) / sum_j e^(s a_j.b_i) ),
+
+over i that have both views, and j = i or j of another scene: two moments of one scene look alike, so they are
+no negatives. InfoNCE: A. van den Oord et al., arXiv:1807.03748. Symmetric, with a learned temperature:
+A. Radford et al., CLIP, arXiv:2103.00020. The negatives are the whole batch, over all devices: the loss is written
+for global arrays, and the compiler gathers the vectors. Micro-batches see fewer negatives, so accumulation
+does change this loss.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from objectives import collapse
+
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+LARGEST_SCALE = 100.0  # of CLIP: a scale that grows on makes steps unstable
+
+
+def unit(x: jax.Array) -> jax.Array:
+  """x / |x| over the last axis; the zero vector stays zero, with a finite gradient."""
+  return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+
+
+def info_nce(
+  a_BxD: jax.Array, b_BxD: jax.Array, both_B: jax.Array, scene_B: jax.Array, scale: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """(nats [B], correct [B]): the loss of each row, and whether its partner is the nearest in both directions.
+
+  Args:
+    a_BxD, b_BxD: the two views, of any length. both_B: bool, rows that have both; the others give 0.
+    scene_B: int, rows of one scene are no negatives of each other. scale: inverse temperature.
+  """
+  logits = scale * jnp.einsum("id,jd->ij", unit(a_BxD), unit(b_BxD))
+  same = scene_B[:, None] == scene_B[None, :]
+  own = jnp.eye(len(scene_B), dtype=bool)
+  counted = own | (both_B[:, None] & both_B[None, :] & ~same)
+  logits = jnp.where(counted, logits, -1e9)
+  match = jnp.diagonal(logits)
+  nats = (jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)) / 2 - match
+  nearest = (logits.max(1) <= match) & (logits.max(0) <= match)
+  return jnp.where(both_B, nats, 0.0), nearest & both_B
+
+
+def make_loss(apply: Callable, domains: int) -> Callable[[dict, dict, jax.Array], Metrics]:
+  """Returns loss_fn(params, batch, key) -> {name: (sum, count)}.
+
+  Args:
+    apply: apply({"params": params}, batch) -> (views {name: z_BxD}, present {name: bool [B]}, log_scale []).
+    domains: number of domains; "by_domain" is a vector of that length.
+
+  batch: "scene_B" and "domain_B" int besides the model's. All pairs of views count alike; "objective" and "loss" are
+  nats per row and pair, "accuracy" the share of rows that find their partner.
+  """
+
+  def loss_fn(params, batch, key):
+    del key
+    views, present, log_scale = apply({"params": params}, batch)
+    scale = jnp.minimum(jnp.exp(log_scale), LARGEST_SCALE)
+    scene_B = batch["scene_B"].astype(jnp.int32)
+    total = correct = count = jnp.zeros(scene_B.shape)
+    for a, b in itertools.combinations(sorted(views), 2):
+      both = present[a] & present[b]
+      nats, nearest = info_nce(views[a], views[b], both, scene_B, scale)
+      total, correct, count = total + nats, correct + nearest, count + both
+    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
+    features = jnp.concatenate([views[name] for name in sorted(views)])
+    there = jnp.concatenate([present[name] for name in sorted(views)])
+    return {
+      "objective": (total.sum(), count.sum()),
+      "loss": (total.sum(), count.sum()),
+      "accuracy": (correct.sum(), count.sum()),
+      "scale": (scale, jnp.float32(1)),
+      "by_domain": (total @ home, count @ home),
+      **collapse.monitors(unit(features), there),
+    }
+
+  return loss_fn

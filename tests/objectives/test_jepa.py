@@ -1,0 +1,78 @@
+"""Joint-embedding prediction: smooth L1 by hand, hidden tokens only, no gradient to the teacher, collapse seen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from objectives import jepa
+from objectives.masked import standardised
+
+SHAPE = (4, 2, 6)
+
+
+def _batch():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(*SHAPE, 5)).astype(np.float32)
+  return {"x": x, "valid_BxTxS": rng.random(SHAPE) < 0.9, "domain_B": np.asarray([0, 1, 1, 0])}
+
+
+def _params():
+  rng = np.random.default_rng(1)
+  return {who: {"w": jnp.asarray(rng.normal(size=(5, 8)), jnp.float32)} for who in ("student", "teacher")}
+
+
+def _predict(variables, batch, hide):
+  return jnp.einsum("btsf,fd->btsd", batch["x"], variables["params"]["w"]), hide(batch["valid_BxTxS"])
+
+
+def _embed(variables, batch):
+  return jnp.einsum("btsf,fd->btsd", batch["x"], variables["params"]["w"]), batch["valid_BxTxS"]
+
+
+def _loss(predict=_predict):
+  return jepa.make_loss(predict, _embed, lambda key, valid: valid & jax.random.bernoulli(key, 0.5, SHAPE), 2)
+
+
+def test_smooth_l1_and_its_slope():
+  x = jnp.asarray([-3.0, -1.0, -0.5, 0.0, 0.5, 2.0])
+  np.testing.assert_allclose(jepa.smooth_l1(x), [2.5, 0.5, 0.125, 0, 0.125, 1.5])
+  np.testing.assert_allclose(jax.vmap(jax.grad(jepa.smooth_l1))(x), [-1, -1, -0.5, 0, 0.5, 1])
+
+
+def test_loss_is_the_error_at_hidden_tokens():
+  batch, params = _batch(), _params()
+  metrics = _loss()(params, batch, jax.random.key(0))
+  hidden = batch["valid_BxTxS"] & np.asarray(jax.random.bernoulli(jax.random.key(0), 0.5, SHAPE))
+  target = np.asarray(standardised(batch["x"] @ np.asarray(params["teacher"]["w"])))
+  gap = np.abs(batch["x"] @ np.asarray(params["student"]["w"]) - target)
+  error = np.where(gap < 1, gap**2 / 2, gap - 0.5).mean(-1) * hidden
+  assert float(metrics["loss"][0]) == pytest.approx(error.sum(), rel=1e-4)
+  assert float(metrics["loss"][1]) == hidden.sum()
+  np.testing.assert_allclose(metrics["by_domain"][0].sum(), metrics["loss"][0], rtol=1e-5)
+
+
+def test_a_perfect_prediction_costs_nothing():
+  def perfect(variables, batch, hide):
+    z, valid = _embed({"params": _params()["teacher"]}, batch)
+    return standardised(z), hide(valid)
+
+  metrics = _loss(perfect)(_params(), _batch(), jax.random.key(0))
+  assert float(metrics["loss"][0]) < 1e-9 < float(metrics["loss"][1])
+
+
+def test_the_teacher_gets_no_gradient():
+  gradient = jax.grad(lambda p: _loss()(p, _batch(), jax.random.key(0))["objective"][0])(_params())
+  assert not np.asarray(gradient["teacher"]["w"]).any()
+  assert np.asarray(gradient["student"]["w"]).any()
+
+
+def test_a_teacher_that_says_the_same_of_everything_is_seen():
+  params, batch = _params(), _batch()
+  healthy = _loss()(params, batch, jax.random.key(0))
+  collapsed = _loss()(
+    params, batch | {"x": np.broadcast_to(batch["x"][:1, :1, :1], batch["x"].shape)}, jax.random.key(0)
+  )
+  assert float(healthy["feature_rank"][0]) > 3
+  assert float(collapsed["feature_rank"][0]) < 1.1
+  assert float(collapsed["feature_std"][0]) < 1e-4 < 0.1 < float(healthy["feature_std"][0])

@@ -1,0 +1,65 @@
+"""A trajectory distribution that is known: turn left with weight 0.3, right with 0.7; and a small network."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+POINTS, LEFT, SPREAD = 4, 0.3, 0.1
+_HIDDEN, _STEPS, _BATCH, _FREQUENCIES = 64, 1500, 256, 3
+
+
+def draw(key, batch: int):
+  """Trajectories [B, F, 2] of unit scale: ahead in x, curving to y = +1 (left) or -1 (right)."""
+  side_key, noise_key = jax.random.split(key)
+  side = jnp.where(jax.random.uniform(side_key, (batch, 1)) < LEFT, 1.0, -1.0)
+  ahead = jnp.linspace(0.25, 1.0, POINTS)[None]
+  clean = jnp.stack([jnp.broadcast_to(ahead, (batch, POINTS)), side * ahead**2], -1)
+  return clean + SPREAD * jax.random.normal(noise_key, clean.shape)
+
+
+def init(key):
+  sizes = (2 * POINTS + 1 + 2 * _FREQUENCIES, _HIDDEN, _HIDDEN, 2 * POINTS)
+  keys = jax.random.split(key, len(sizes) - 1)
+  return [
+    {"w": jax.random.normal(k, (a, b)) * a**-0.5, "b": jnp.zeros(b)}
+    for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
+  ]
+
+
+def apply(variables, batch, x, time_B):
+  del batch
+  angle = time_B[:, None] * (jnp.pi * 2.0 ** jnp.arange(_FREQUENCIES))[None]
+  y = jnp.concatenate([x.reshape(len(x), -1), time_B[:, None], jnp.sin(angle), jnp.cos(angle)], -1)
+  for i, layer in enumerate(variables["params"]):
+    y = (jax.nn.silu(y) if i else y) @ layer["w"] + layer["b"][None]
+  return y.reshape(x.shape)
+
+
+def train(make_loss, key):
+  """Parameters after a few seconds of Adam on fresh draws."""
+  loss_fn = make_loss(apply, lambda batch: (batch["x"], jnp.ones(batch["x"].shape[:2], bool)))
+  tx = optax.adam(optax.cosine_decay_schedule(1e-2, _STEPS))
+
+  def objective(params, step_key):
+    draw_key, loss_key = jax.random.split(step_key)
+    batch = {"x": draw(draw_key, _BATCH), "domain_B": jnp.zeros(_BATCH, jnp.int32)}
+    total, count = loss_fn(params, batch, loss_key)["objective"]
+    return total / count
+
+  def step(state, step_key):
+    params, opt = state
+    updates, opt = tx.update(jax.grad(objective)(params, step_key), opt)
+    return (optax.apply_updates(params, updates), opt), None
+
+  params = init(key)
+  keys = jax.random.split(key, _STEPS)
+  return jax.jit(lambda state: jax.lax.scan(step, state, keys))((params, tx.init(params)))[0][0]
+
+
+def modes(samples):
+  """(weight of the left mode, share within 4 spreads of either mode's centre line)."""
+  ahead = jnp.linspace(0.25, 1.0, POINTS)[None]
+  side = jnp.where(samples[:, -1:, 1] > 0, 1.0, -1.0)
+  centre = jnp.stack([jnp.broadcast_to(ahead, samples.shape[:2]), side * ahead**2], -1)
+  near = jnp.linalg.norm(samples - centre, axis=-1).max(-1) < 4 * SPREAD
+  return float((samples[:, -1, 1] > 0).mean()), float(near.mean())
