@@ -91,7 +91,7 @@ def test_the_loss_is_its_closed_form_and_leaves_out_what_is_not_real():
   found = _loss(LEARNED, lambda variables, batch: out)({}, batch, jax.random.key(0))
   cells, far = 2 * 3 * 64, ((out["encoded_BxTxSxE"] - out["quantised_BxTxSxE"])[:2] ** 2).mean()
   assert found["loss"] == pytest.approx((cells * np.log(5), cells), rel=1e-5)
-  assert found["objective"][0] / cells == pytest.approx(np.log(5) + 0.25 * far, rel=1e-5)
+  assert float(found["objective"][0]) / cells == pytest.approx(np.log(5) + 0.25 * float(far), rel=1e-5)
   np.testing.assert_allclose(found["by_domain"][1], [cells / 2, cells / 2])
   counts = np.bincount(np.asarray(out["index_BxTxS"])[:2].ravel(), minlength=8)
   np.testing.assert_array_equal(found["codes"][1], counts)
