@@ -63,11 +63,3 @@ def read_side(
   names = {"domain": dataset.domains, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   place = arrays["place_Tx3"][:, -1, :2].astype(np.float64)
   return Side(found, clip_targets(arrays, names), arrays["scene"].astype(int), domain, place)
-
-
-def summary(result: dict) -> dict[str, float]:
-  """The linear scores of the trained features, by target, and recall@1 as "place": one cell of a run table."""
-  scores = {name: one["trained"]["score"] for name, one in result["linear"].items()}
-  if recall := result.get("place", {}).get("recall@1"):
-    scores["place"] = recall["trained"]["score"]
-  return scores

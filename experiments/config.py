@@ -53,6 +53,12 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probe:
+  every_steps: Natural  # 0: never
+  records: Natural  # of either split at most; 0: all
+
+
+@dataclasses.dataclass(frozen=True)
 class Recovery:
   patience: Count  # consecutive non-finite steps before rolling back
   rollbacks: Natural  # before giving up
@@ -77,6 +83,7 @@ class Train:
   optimizer: Optimizer
   mesh: Mesh
   checkpoint: Checkpoint
+  probe: Probe
   recovery: Recovery
 
 

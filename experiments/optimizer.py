@@ -6,9 +6,10 @@ is the width w learns at rate * base_width / w, inputs and embeddings at the pla
 
 What a parameter is is read off its name, all of it or what follows the last underscore:
 
-  scale, bias, table, token, tokens    no decay, the plain rate: norms, biases, rows that are looked up or learned
-  stem                                 decay, the plain rate: a matrix whose fan-in is the data's, not the width
-  anything else                        decay, rate * base_width / w
+  scale, bias, rate, skip       no decay, the plain rate: norms, biases, what a recurrence forgets and hands on
+  table, place, token, tokens   the same: rows that are looked up, or shown in place of something
+  stem, patch, point            decay, the plain rate: matrices whose fan-in is the data's, not the width
+  anything else                 decay, rate * base_width / w
 """
 
 import jax
@@ -16,8 +17,8 @@ import optax
 
 from experiments.config import Optimizer
 
-_UNDECAYED = ("scale", "bias", "table", "token", "tokens")
-_INPUTS = ("stem",)
+_UNDECAYED = ("scale", "bias", "rate", "skip", "table", "place", "token", "tokens")
+_INPUTS = ("stem", "patch", "point")
 # The motion model's tables and its input matrix are older than the rule; their names are in its checkpoints.
 _MOTION_TABLES = (
   "type",

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.mesh import RULES, state_sharding
 from experiments.task import Task
-from experiments.trainable import merge, split
+from models.trainable import insert, select
 
 State = dict[str, Any]  # {"params", "opt", "step"}; "opt" of what is trainable alone
 
@@ -21,7 +21,7 @@ def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh, exa
 
   def fresh(key):
     params = task.init(key, example)["params"]
-    return {"params": params, "opt": tx.init(split(params, task.trainable)[0]), "step": jnp.int32(0)}
+    return {"params": params, "opt": tx.init(_learning(params, task)), "step": jnp.int32(0)}
 
   with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
     boxed = jax.eval_shape(fresh, key)
@@ -50,14 +50,14 @@ def make_step(
   sums_and_metrics = _accumulated(task.loss_fn, accumulate)
 
   def step(state, batch, key):
-    learning, rest = split(state["params"], task.trainable)
-    sums, metrics = sums_and_metrics(learning, rest, batch, jax.random.fold_in(key, state["step"]))
+    learning = _learning(state["params"], task)
+    sums, metrics = sums_and_metrics(learning, state["params"], batch, jax.random.fold_in(key, state["step"]))
     count = _positive(metrics["objective"][1])
     gradients = jax.tree.map(lambda g: g / count, sums)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["objective"][0])
     updates, opt = tx.update(gradients, state["opt"], learning)
-    params = merge(optax.apply_updates(learning, updates), rest)
+    params = insert(state["params"], optax.apply_updates(learning, updates))
     if task.after:
       params = task.after(params, metrics, state["step"])
     fresh = {"params": params, "opt": opt}
@@ -75,6 +75,11 @@ def make_step(
   return _in_mesh(jax.jit(step, donate_argnums=0, out_shardings=(sharding, whole)), mesh)
 
 
+def _learning(params: dict, task: Task) -> dict:
+  """The part of the parameters that learns, boxed or not."""
+  return select(params, lambda name: task.trainable(tuple(name.split("/"))))
+
+
 def _positive(count: jax.Array) -> jax.Array:
   """A count to divide by: 1 where nothing was counted."""
   return jnp.where(count > 0, count, 1.0)
@@ -90,28 +95,30 @@ def _means(metrics: dict) -> dict[str, jax.Array]:
 
 
 def _accumulated(loss_fn: Callable, pieces: int) -> Callable:
-  """(learning, rest, batch, key) -> (gradients of the objective's sum by what learns, metrics), both summed over
-  micro-batches."""
+  """(learning, params, batch, key) -> (gradients of the objective's sum, metrics), both summed over micro-batches.
 
-  def objective(learning, rest, batch, key):
-    metrics = loss_fn(merge(learning, rest), batch, key)
+  Gradients are by `learning`, the part of `params` that learns.
+  """
+
+  def objective(learning, params, batch, key):
+    metrics = loss_fn(insert(params, learning), batch, key)
     return metrics["objective"][0], metrics
 
   gradient = jax.grad(objective, has_aux=True)
   if pieces == 1:
     return gradient
 
-  def summed(learning, rest, batch, key):
+  def summed(learning, params, batch, key):
     # Micro-batch i is every pieces-th window from i on: each device cuts its own rows, none has to move.
     micro = jax.tree.map(lambda x: x.reshape(-1, pieces, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def add(total, piece):
       index, part = piece
       return jax.tree.map(
-        jnp.add, total, gradient(learning, rest, part, jax.random.fold_in(key, index))
+        jnp.add, total, gradient(learning, params, part, jax.random.fold_in(key, index))
       ), None
 
-    shapes = jax.eval_shape(gradient, learning, rest, jax.tree.map(lambda x: x[0], micro), key)
+    shapes = jax.eval_shape(gradient, learning, params, jax.tree.map(lambda x: x[0], micro), key)
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(add, zero, (jnp.arange(pieces), micro))[0]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from objectives.next_token import Metrics
+from objectives import metrics
 
 
 def make_loss(apply: Callable, target: Callable, corrupt: Callable, domains: int):
@@ -23,18 +23,16 @@ def make_loss(apply: Callable, target: Callable, corrupt: Callable, domains: int
     domains: length of "by_domain".
   """
 
-  def loss_fn(params, batch, key) -> Metrics:
+  def loss_fn(params, batch, key) -> metrics.Metrics:
     data, mask = target(batch)
-    known = jnp.broadcast_to(mask[..., None], data.shape)
+    known = jnp.broadcast_to(mask[..., None], data.shape) & over_batch(batch["real_B"], data)
     time_key, noise_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, data.shape)
     x, answer, time_B = corrupt(spread_times(time_key, len(data)), jnp.where(known, data, 0), noise)
     error = jnp.where(known, apply({"params": params}, batch, x, time_B) - answer, 0) ** 2
-    per_clip = tuple(range(1, data.ndim))
-    sum_B, count_B = error.sum(per_clip), known.sum(per_clip).astype(jnp.float32)
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
-    loss = (sum_B.sum(), count_B.sum())
-    return {"objective": loss, "loss": loss, "by_domain": (sum_B @ home, count_B @ home)}
+    loss = metrics.weighted(error, known)
+    slices = metrics.by_domain(error, known, batch["domain_B"], domains)
+    return {"objective": loss, "loss": loss, "by_domain": slices}
 
   return loss_fn
 

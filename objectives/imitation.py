@@ -12,7 +12,7 @@ Y. Chai et al., "MultiPath", arXiv:1910.05449. Moves (controls) are classes: cro
 import jax
 import jax.numpy as jnp
 
-from objectives.next_token import Metrics
+from objectives.metrics import Metrics, by_sample
 
 LEAST_SCALE = 0.05  # m: no likelihood grows without bound on a parked car
 
@@ -56,13 +56,12 @@ def trajectory(future, mask, mean, scale, logits, kind: str) -> Metrics:
   nats = mixture_nats(future, mask, mean, scale, logits, kind)
   error = displacement(future, mask, mean)
   likeliest = jnp.take_along_axis(error, logits.argmax(-1)[..., None], axis=-1)[..., 0]
-  some = mask.any(-1).astype(jnp.float32)
-  per_clip = tuple(range(1, nats.ndim))
-  trajectories = some.sum(per_clip)
+  some = mask.any(-1)
+  axes = tuple(range(1, nats.ndim))
   return {
-    "loss": (nats.sum(per_clip), mask.sum(per_clip + (nats.ndim,)).astype(jnp.float32)),
-    "minADE": ((error.min(-1) * some).sum(per_clip), trajectories),
-    "ADE": ((likeliest * some).sum(per_clip), trajectories),
+    "loss": (nats.sum(axes), mask.sum((*axes, nats.ndim)).astype(jnp.float32)),
+    "minADE": by_sample(error.min(-1), some),
+    "ADE": by_sample(likeliest, some),
   }
 
 
@@ -70,10 +69,4 @@ def actions(logits, tokens, mask) -> Metrics:
   """Cross entropy of moves: logits [B, ..., V], tokens [B, ...] int, mask [B, ...]: (sum_B, count_B)."""
   chosen = jnp.take_along_axis(logits, tokens.astype(jnp.int32)[..., None], axis=-1)[..., 0]
   nats = jax.nn.logsumexp(logits, axis=-1) - chosen
-  known = mask.astype(jnp.float32)
-  per_clip = tuple(range(1, nats.ndim))
-  right = (logits.argmax(-1) == tokens) * known
-  return {
-    "loss": ((nats * known).sum(per_clip), known.sum(per_clip)),
-    "accuracy": (right.sum(per_clip), known.sum(per_clip)),
-  }
+  return {"loss": by_sample(nats, mask), "accuracy": by_sample(logits.argmax(-1) == tokens, mask)}

@@ -1,5 +1,7 @@
 """Small generated inputs of perception models, shared by tests: configurations, batches of random sensors."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from models.perception_config import PerceptionConfig
@@ -15,7 +17,7 @@ SENSORS = {
 }
 
 
-def perception_config(mixing: str, sensors: tuple[str, ...], tube: int, **trunk) -> PerceptionConfig:
+def perception_config(mixing: str, sensors: Iterable[str], tube: int, **trunk) -> PerceptionConfig:
   """A model of the named sensors, over clips of two tubes; `trunk` overrides fields of its trunk."""
   space = sum(SENSORS[name].places for name in sensors)
   shape = dict(

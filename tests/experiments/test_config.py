@@ -38,6 +38,31 @@ def test_a_value_out_of_range_is_refused_by_name(key, value, says):
     configs.from_dict(_with(key, value))
 
 
+@pytest.mark.parametrize(
+  ("key", "value", "says"),
+  [
+    ("family", "motoin", "family is 'motoin'.*choose motion"),
+    ("objective", "next_tokens", "objective is 'next_tokens'.*choose next_token"),
+    ("loss.mask_ratio", 0.5, "config.loss: unknown key 'mask_ratio'"),
+    ("loss.z_weihgt", 0.5, "did you mean 'z_weight'"),
+    ("loss.z_weight", -1.0, "z_weight is -1.0, below 0"),
+    ("optimizer.z_loss", 1e-4, "unknown key 'z_loss'"),
+    ("model.patch", 4, "unknown key 'patch'"),
+    ("loss", 1e-4, "loss is 0.0001, which is no NextToken"),
+  ],
+)
+def test_the_family_types_the_model_and_the_objective_the_loss(key, value, says):
+  with pytest.raises(BadInput, match=says):
+    configs.from_dict(_with(key, value))
+
+
+def test_a_key_of_the_loss_that_is_missing_is_named():
+  values = get_config("tiny").to_dict()
+  values["loss"] = {}
+  with pytest.raises(BadInput, match="key 'z_weight' is missing"):
+    configs.from_dict(values)
+
+
 def test_a_whole_number_is_a_float_where_one_is_wanted():
   assert configs.from_dict(_with("optimizer.clip", 2)).optimizer.clip == 2.0
 

@@ -10,7 +10,7 @@ from experiments import mesh as meshes
 from models.perception import PerceptionModel
 from tests.sensed import perception_config, sensor_batch
 
-MESHES = {"data": (8, 1, 1, 1), "fsdp": (1, 8, 1, 1), "tensor": (4, 1, 2, 1), "all": (1, 2, 2, 2)}
+MESHES = {"data": (8, 1, 1, 1), "fsdp": (1, 8, 1, 1), "tensor": (4, 1, 2, 1)}
 
 
 def _losses(mesh, count=3):

@@ -1,6 +1,8 @@
 """The trunk: mixings agree where their masks do, see no future and nothing invalid, cost what is counted."""
 
+import copy
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -10,16 +12,17 @@ import pytest
 
 from models.trunk import Trunk
 from models.trunk_config import TrunkConfig
+from scaling.planning import hlo, program_cost
 
 CONFIG = TrunkConfig(
-  width=16, layers=4, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=3, space=4, dtype="float32",
+  width=16, layers=2, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=3, space=4, dtype="float32",
   scan=False, remat="none",
 )  # fmt: skip
 MIXINGS = {
   "full": CONFIG,
-  "factorised": dataclasses.replace(CONFIG, mixing="factorised"),
+  "factorised": dataclasses.replace(CONFIG, mixing="factorised", layers=4),
   "state_space": dataclasses.replace(CONFIG, mixing="state_space", state=4, chunk=5),
-  "hybrid": dataclasses.replace(CONFIG, mixing="hybrid", state=4, chunk=2),
+  "hybrid": dataclasses.replace(CONFIG, mixing="hybrid", layers=4, state=4, chunk=2),
 }
 
 
@@ -29,6 +32,7 @@ def _input(config, batch=2, seed=0):
   return rng.normal(size=(*shape, config.width)).astype(np.float32), rng.random(shape) < 0.8
 
 
+@functools.cache
 def _params(config):
   """Parameters that are nowhere zero, as after training: fresh ones silence attention."""
   shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), *_input(config))["params"])
@@ -42,6 +46,7 @@ def _params(config):
   return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
+@functools.cache
 def _apply(config):
   return jax.jit(lambda params, x, valid: Trunk(config).apply({"params": params}, x, valid))
 
@@ -52,9 +57,9 @@ def _apply(config):
 )
 def test_full_and_factorised_agree_where_their_masks_do(over, idle, steps, space, causal):
   """With one place all attention is over time, with one step over space; the idle blocks are made to add nothing."""
-  full = dataclasses.replace(CONFIG, layers=2, steps=steps, space=space, causal=causal)
+  full = dataclasses.replace(CONFIG, steps=steps, space=space, causal=causal)
   pairs = dataclasses.replace(full, layers=4, mixing="factorised")
-  one, two = _params(full), _params(pairs)
+  one, two = _params(full), copy.deepcopy(_params(pairs))
   two["final_norm"] = one["final_norm"]
   for unit in ("unit_0", "unit_1"):
     two[unit][over] = one[unit]["clip"]
@@ -110,8 +115,16 @@ def _stacked(params, units):
   return rest | {"units": jax.tree.map(lambda *v: np.stack(v), *(params[f"unit_{i}"] for i in range(units)))}
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize(
+  ("mixing", "remat"),
+  [
+    ("factorised", "none"),
+    ("factorised", "dots"),
+    ("full", "full"),
+    ("state_space", "dots"),
+    ("hybrid", "full"),
+  ],
+)
 def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
   """Against the unrolled trunk that keeps everything: value to 1e-6, gradients to 1e-5 of their largest."""
   config = MIXINGS[mixing]
@@ -145,11 +158,26 @@ def test_bfloat16_agrees_to_its_precision(mixing):
   assert 0 < np.median(error) < 1 / 64 and error.max() < 1 / 8
 
 
+@pytest.mark.parametrize(("steps", "space"), [(2, 128), (64, 4)])
+def test_memory_and_flops_fall_as_predicted(steps, space):
+  """Where scores dominate, temporary memory is two arrays of them: 8 bytes H T S keys, within 10 %; keys are T S
+  for full and max(T, S) for factorised attention. FLOPs of all products are those counted, within 1 %."""
+  tokens = steps * space
+  for mixing, keys in (("full", tokens), ("factorised", max(steps, space))):
+    config = dataclasses.replace(MIXINGS[mixing], width=8, head_dim=2, layers=2, steps=steps, space=space)
+    x, valid = _input(config, batch=1)
+    compiled = _apply(config).lower(_params(config), x, valid).compile()
+    memory = compiled.memory_analysis().temp_size_in_bytes
+    assert memory == pytest.approx(8 * config.heads * tokens * keys, rel=0.1)
+    flops = program_cost.cost(hlo.parse(compiled.as_text())).flops
+    assert flops == pytest.approx(config.flops_per_token() / 3 * tokens, rel=0.01)
+
+
 def test_the_scanned_program_does_not_grow_with_depth():
   """Lowered text of the gradient at 2 and 8 layers: as long when scanned, about four times as long unrolled."""
 
   def size(layers, scan):
-    config = dataclasses.replace(CONFIG, layers=layers, mixing="factorised", scan=scan)
+    config = dataclasses.replace(MIXINGS["factorised"], layers=layers, scan=scan)
     x, valid = _input(config)
     params = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
 

@@ -40,7 +40,11 @@ def test_the_velocity_is_the_paths_derivative():
 def test_the_optimal_velocity_of_a_gaussian_costs_pi_over_two():
   """For data N(0, 1): loss = int_0^1 dt / ((1 - t)^2 + t^2) = pi / 2; every other slope costs more."""
   clips = 1024
-  batch = {"x": jax.random.normal(jax.random.key(0), (clips, 64)), "domain_B": jnp.zeros(clips, jnp.int32)}
+  batch = {
+    "x": jax.random.normal(jax.random.key(0), (clips, 64)),
+    "domain_B": jnp.zeros(clips, jnp.int32),
+    "real_B": jnp.ones(clips, bool),
+  }
 
   def cost(scale):
     def apply(variables, batch, x, time_B):
@@ -74,7 +78,7 @@ def test_samplers_reach_the_gaussian_at_their_order(method, order):
 
 def test_unknown_points_neither_cost_nor_teach():
   mask = jnp.array([[True, True, False], [False, False, False]])
-  batch = {"x": jnp.ones((2, 3, 2)), "domain_B": jnp.array([0, 1])}
+  batch = {"x": jnp.ones((2, 3, 2)), "domain_B": jnp.array([0, 1]), "real_B": jnp.ones(2, bool)}
 
   def apply(variables, batch, x, time_B):
     return x * variables["params"]

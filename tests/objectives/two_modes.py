@@ -42,7 +42,11 @@ def train(make_loss, key):
 
   def objective(params, step_key):
     draw_key, loss_key = jax.random.split(step_key)
-    batch = {"x": draw(draw_key, _BATCH), "domain_B": jnp.zeros(_BATCH, jnp.int32)}
+    batch = {
+      "x": draw(draw_key, _BATCH),
+      "domain_B": jnp.zeros(_BATCH, jnp.int32),
+      "real_B": jnp.ones(_BATCH, bool),
+    }
     total, count = loss_fn(params, batch, loss_key)["objective"]
     return total / count
 

@@ -1,0 +1,97 @@
+"""Detection by centre heat maps: each cell of the BEV grid says whether an agent's centre lies in it.
+
+  heat:  focal loss against y = max_k exp(-d_k^2 / 2 s_k^2), d_k from the centre's cell, s_k from the box's size,
+         y = 1: - (1 - p)^2 log p          else: - (1 - y)^4 p^2 log(1 - p)
+  box:   L1 at the centre's cell of (offset in the cell, z, log length, width, height, sin and cos of yaw)
+
+X. Zhou et al., "Objects as Points", arXiv:1904.07850; T. Yin et al., "CenterPoint", arXiv:2006.11275. Cell [i, j]
+covers x from i cell_m - rear_m and y from (j - W / 2) cell_m, in metres in the ego frame of its step.
+"""
+
+import jax
+import jax.numpy as jnp
+
+BOX_NUMBERS = 8
+MATCH_M = 2.0  # a peak and a box nearer than this are the same agent
+THRESHOLD = 0.3  # of the heat, for a peak to count as a detection
+
+
+def place(boxes_BxTxKx7, cell_m: float, rear_m: float, width: int):
+  """(position in cells, float [B, T, K, 2]; its cell, int32): of the centres of boxes."""
+  corner = jnp.asarray([rear_m, width * cell_m / 2])
+  position = (boxes_BxTxKx7[..., :2] + corner[None, None, None]) / cell_m
+  return position, jnp.floor(position).astype(jnp.int32)
+
+
+def heat_target(boxes_BxTxKx7, present_BxTxK, class_BxTxK, shape, cell_m: float, rear_m: float):
+  """y [B, T, H, W, C] for shape (H, W, C): 1 in the cells of centres, falling off around them."""
+  h, w, classes = shape
+  _, cell = place(boxes_BxTxKx7, cell_m, rear_m, w)
+  size_m = jnp.sqrt(jnp.maximum(boxes_BxTxKx7[..., 3] * boxes_BxTxKx7[..., 4], 0))
+  spread = jnp.maximum(size_m / 4, cell_m)[..., None] / cell_m
+  along = jnp.exp(-((jnp.arange(h)[None, None, None] - cell[..., :1]) ** 2) / (2 * spread**2))
+  across = jnp.exp(-((jnp.arange(w)[None, None, None] - cell[..., 1:]) ** 2) / (2 * spread**2))
+  bump = along[..., :, None] * across[..., None, :] * present_BxTxK[..., None, None]
+  kinds = [jnp.where((class_BxTxK == c)[..., None, None], bump, 0).max(2) for c in range(classes)]
+  return jnp.stack(kinds, -1)
+
+
+def box_target(boxes_BxTxKx7, cell_m: float, rear_m: float, width: int):
+  """What the box head should say in the cell of each centre: [B, T, K, 8]."""
+  position, cell = place(boxes_BxTxKx7, cell_m, rear_m, width)
+  size = jnp.log(jnp.maximum(boxes_BxTxKx7[..., 3:6], 1e-2))
+  yaw = boxes_BxTxKx7[..., 6:]
+  parts = [position - cell, boxes_BxTxKx7[..., 2:3], size, jnp.sin(yaw), jnp.cos(yaw)]
+  return jnp.concatenate(parts, -1)
+
+
+def decode(heat_BxTxHxWxC, box_BxTxHxWx8, count: int, cell_m: float, rear_m: float):
+  """The `count` highest peaks: (score [B, T, N], class int32, boxes [B, T, N, 7]), best first.
+
+  A peak is a cell that none of its eight neighbours exceeds.
+  """
+  b, t, h, w, c = heat_BxTxHxWxC.shape
+  heat = jax.nn.sigmoid(heat_BxTxHxWxC)
+  highest = jax.lax.reduce_window(heat, 0.0, jax.lax.max, (1, 1, 3, 3, 1), (1, 1, 1, 1, 1), "SAME")
+  peaks = jnp.where(heat == highest, heat, 0).reshape(b, t, -1)
+  score, index = jax.lax.top_k(peaks, count)
+  cell, kind = index // c, index % c
+  raw = jnp.take_along_axis(box_BxTxHxWx8.reshape(b, t, h * w, -1), cell[..., None], axis=2)
+  corner = jnp.asarray([rear_m, w * cell_m / 2])[None, None, None]
+  centre = (jnp.stack([cell // w, cell % w], -1) + raw[..., :2]) * cell_m - corner
+  yaw = jnp.arctan2(raw[..., 6:7], raw[..., 7:])
+  return score, kind, jnp.concatenate([centre, raw[..., 2:3], jnp.exp(raw[..., 3:6]), yaw], -1)
+
+
+def loss(
+  heat_BxTxHxWxC, box_BxTxHxWx8, boxes_BxTxKx7, present_BxTxK, class_BxTxK, cell_m: float, rear_m: float
+):
+  """{name: (sum_B, count_B)}. "loss": focal + L1, per box; "recall", "precision": within MATCH_M, by class.
+
+  heat_BxTxHxWxC: logits. Slots without an agent, and agents outside the grid, are neither asked for nor punished
+  by the box loss.
+  """
+  b, t, h, w, _ = heat_BxTxHxWxC.shape
+  _, cell = place(boxes_BxTxKx7, cell_m, rear_m, w)
+  inside = present_BxTxK & ((cell >= 0) & (cell < jnp.asarray([h, w])[None, None, None])).all(-1)
+  y = heat_target(boxes_BxTxKx7, inside, class_BxTxK, heat_BxTxHxWxC.shape[2:], cell_m, rear_m)
+  log_p, log_not_p = jax.nn.log_sigmoid(heat_BxTxHxWxC), jax.nn.log_sigmoid(-heat_BxTxHxWxC)
+  p = jnp.exp(log_p)
+  focal = -jnp.where(y == 1, (1 - p) ** 2 * log_p, (1 - y) ** 4 * p**2 * log_not_p)
+  flat = jnp.where(inside, cell[..., 0] * w + cell[..., 1], 0)
+  said = jnp.take_along_axis(box_BxTxHxWx8.reshape(b, t, h * w, -1), flat[..., None], axis=2)
+  wanted = box_target(boxes_BxTxKx7, cell_m, rear_m, w)
+  miss = jnp.where(inside[..., None], jnp.abs(said - wanted), 0)
+  boxes = inside.sum((1, 2)).astype(jnp.float32)
+
+  score, kind, found = decode(heat_BxTxHxWxC, box_BxTxHxWx8, boxes_BxTxKx7.shape[2], cell_m, rear_m)
+  apart = jnp.linalg.norm(found[..., :, None, :2] - boxes_BxTxKx7[..., None, :, :2], axis=-1)
+  believed = score > THRESHOLD
+  same = (apart < MATCH_M) & (kind[..., :, None] == class_BxTxK[..., None, :])
+  same &= believed[..., None] & inside[..., None, :]
+  return {
+    "loss": (focal.sum((1, 2, 3, 4)) + miss.sum((1, 2, 3)), boxes),
+    "focal": (focal.sum((1, 2, 3, 4)), boxes),
+    "recall": (same.any(-2).sum((1, 2)).astype(jnp.float32), boxes),
+    "precision": (same.any(-1).sum((1, 2)).astype(jnp.float32), believed.sum((1, 2)).astype(jnp.float32)),
+  }

@@ -1,0 +1,95 @@
+"""Detection: what perfect heads say is decoded to the boxes, focal loss in closed form, slots, masks, faults."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from objectives import detection
+
+CELL_M, REAR_M, SHAPE = 1.0, 4.0, (16, 16, 2)
+
+
+def _scene():
+  """A batch of one step: a car, a pedestrian, an empty slot, an agent outside the grid."""
+  boxes = jnp.array([
+    [2.3, 1.7, 0.8, 4.5, 1.9, 1.5, 0.4],
+    [7.1, -5.2, 0.9, 0.6, 0.6, 1.8, -3.0],
+    [0.5, 0.5, 0.0, 4.0, 2.0, 1.5, 0.0],
+    [99.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0],
+  ])[None, None]  # fmt: skip
+  present = jnp.array([True, True, False, True])[None, None]
+  return boxes, present, jnp.array([0, 1, 0, 0])[None, None]
+
+
+def _perfect(boxes, present, kind):
+  """Logits that are sure of the target, and boxes right in the cells of centres."""
+  inside = present & (boxes[..., 0] < 12)
+  y = detection.heat_target(boxes, inside, kind, SHAPE, CELL_M, REAR_M)
+  heat = jnp.where(y == 1, 20.0, -20.0)
+  _, cell = detection.place(boxes, CELL_M, REAR_M, SHAPE[1])
+  wanted = detection.box_target(boxes, CELL_M, REAR_M, SHAPE[1])
+  box = jnp.zeros((1, 1, *SHAPE[:2], detection.BOX_NUMBERS))
+  for k in range(2):
+    box = box.at[0, 0, cell[0, 0, k, 0], cell[0, 0, k, 1]].set(wanted[0, 0, k])
+  return heat, box
+
+
+def _loss(heat, box, scene):
+  return {
+    name: (float(total.sum()), float(count.sum()))
+    for name, (total, count) in detection.loss(heat, box, *scene, CELL_M, REAR_M).items()
+  }
+
+
+def test_perfect_heads_cost_nothing_and_decode_to_the_boxes():
+  scene = _scene()
+  heat, box = _perfect(*scene)
+  found = _loss(heat, box, scene)
+  assert found["loss"] == (pytest.approx(0, abs=1e-5), 2)
+  assert found["recall"] == (2, 2)
+  assert found["precision"] == (2, 2)
+  score, kind, boxes = detection.decode(heat, box, 2, CELL_M, REAR_M)
+  order = np.argsort(boxes[0, 0, :, 0])
+  np.testing.assert_allclose(boxes[0, 0][order], scene[0][0, 0, :2], atol=1e-5)
+  np.testing.assert_array_equal(kind[0, 0][order], [0, 1])
+  assert float(score.min()) > 0.99
+
+
+def test_flat_heat_costs_its_closed_form():
+  """p = 0.5 everywhere: -0.25 log 0.5 for each centre, times (1 - y)^4 for every other cell and class."""
+  boxes, present, kind = _scene()
+  y = detection.heat_target(boxes, present & (boxes[..., 0] < 12), kind, SHAPE, CELL_M, REAR_M)
+  assert float((y == 1).sum()) == 2
+  found = _loss(jnp.zeros((1, 1, *SHAPE)), jnp.zeros((1, 1, *SHAPE[:2], 8)), (boxes, present, kind))
+  weight = 2 + float(((1 - y) ** 4 * (y < 1)).sum())
+  assert found["focal"][0] == pytest.approx(0.25 * np.log(2) * weight, rel=1e-5)
+
+
+def test_the_order_of_slots_does_not_matter():
+  heat = jax.random.normal(jax.random.key(0), (1, 1, *SHAPE))
+  box = jax.random.normal(jax.random.key(1), (1, 1, *SHAPE[:2], 8))
+  scene = _scene()
+  turned = tuple(value[:, :, jnp.array([3, 1, 0, 2])] for value in scene)
+  before, after = _loss(heat, box, scene), _loss(heat, box, turned)
+  for name in before:
+    assert before[name] == pytest.approx(after[name], rel=1e-5)
+
+
+def test_absent_agents_and_other_cells_teach_the_box_nothing():
+  boxes, present, kind = _scene()
+  boxes = boxes.at[0, 0, 2].set(jnp.nan)
+  heat, box = jnp.zeros((1, 1, *SHAPE)), jnp.zeros((1, 1, *SHAPE[:2], 8))
+  slope = jax.grad(
+    lambda box: detection.loss(heat, box, boxes, present, kind, CELL_M, REAR_M)["loss"][0].sum()
+  )(box)
+  taught = np.argwhere(np.abs(slope[0, 0]).sum(-1) > 0)
+  np.testing.assert_array_equal(taught, [[6, 9], [11, 2]])  # x + 4 and y + 8, rounded down
+  assert bool(jnp.isfinite(slope).all())
+
+
+def test_a_box_of_another_class_or_far_away_is_not_found():
+  scene = _scene()
+  heat, box = _perfect(*scene)
+  assert _loss(heat[..., ::-1], box, scene)["recall"] == (0, 2)
+  assert _loss(jnp.roll(heat, 4, 2), box, scene)["recall"][0] == 0
