@@ -130,6 +130,15 @@ class Diffusion:
   eta: Share
 
 
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+  """objectives/reconstruction.py, and what moves a learned codebook (models/vq.py)."""
+
+  commitment: Least0
+  decay: Decay  # of the codebook's moving averages, per step
+  least: Least0  # uses per step below which a code is put onto a vector of the batch
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
@@ -139,4 +148,5 @@ LOSSES: dict[str, type] = {
   "multi_task": MultiTask,
   "flow_matching": FlowMatching,
   "diffusion": Diffusion,
+  "reconstruction": Reconstruction,
 }

@@ -87,7 +87,7 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
 
 def _tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
-  from experiments.tasks import contrastive, driving, generative, masked, motion, taught
+  from experiments.tasks import codes, contrastive, driving, generative, masked, motion, taught, tokeniser
 
   return {
     ("motion", "next_token"): motion.next_token,
@@ -98,4 +98,6 @@ def _tasks() -> dict[tuple[str, str], Callable]:
     ("perception", "multi_task"): driving.multi_task,
     ("perception", "flow_matching"): generative.flow,
     ("perception", "diffusion"): generative.diffuse,
+    ("codes", "next_token"): codes.next_token,
+    ("bev_tokeniser", "reconstruction"): tokeniser.reconstruction,
   }

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from data import context
+from models.bev_tokeniser import BevTokeniser
+from models.bev_tokeniser_config import BevTokeniserConfig
+from models.codes import CodesModel
+from models.codes_config import CodesConfig
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 from models.perception import PerceptionModel
@@ -41,6 +45,24 @@ def _perception(mixing, sensors, tube):
   return config, PerceptionModel(config), (sensor_batch(config),), 2 * config.trunk.steps * config.trunk.space
 
 
+def _codes(mixing, places):
+  past = dataclasses.replace(MIXINGS[mixing], causal=True, space=places + 1)
+  frame = dataclasses.replace(past, steps=places, space=1)
+  config = CodesConfig(codes=70, actions=3, past=past, frame=frame)
+  batch = {
+    "codes_BxTxS": jnp.zeros((2, past.steps, places), int),
+    "actions_BxT": jnp.zeros((2, past.steps), int),
+  }
+  return config, CodesModel(config), (batch,), 2 * past.steps * places
+
+
+def _tokeniser(levels, codes, code_dim):
+  trunk = dataclasses.replace(MIXINGS["full"], causal=False, steps=1, space=9)
+  config = BevTokeniserConfig(12, 4, 11, levels, codes, code_dim, trunk)
+  batch = {"cells_BxTxHxW": jnp.zeros((2, 3, 12, 12), int)}
+  return config, BevTokeniser(config), (batch,), 2 * 3 * 12 * 12
+
+
 # Name: (configuration, module, its inputs, tokens in them). Widths and windows differ, so that no term hides.
 MODELS = {
   "motion": lambda: _motion(layers=2),
@@ -51,6 +73,10 @@ MODELS = {
   "trunk, hybrid": lambda: _trunk("hybrid", width=24, layers=2, steps=7),
   "perception, all sensors in tubes": lambda: _perception("factorised", SENSORS, 2),
   "perception, cameras": lambda: _perception("full", ("camera",), 1),
+  "codes, full": lambda: _codes("full", 6),
+  "codes, hybrid": lambda: _codes("hybrid", 8),
+  "tokeniser, learned codebook": lambda: _tokeniser((), 48, 5),
+  "tokeniser, finite scalars": lambda: _tokeniser((5, 4, 3), 0, 0),
 }
 
 
@@ -66,17 +92,16 @@ def _sizes(params) -> dict[str, int]:
 @pytest.mark.parametrize("name", MODELS)
 def test_param_count_is_the_number_of_parameters(name, scan):
   config, model, inputs, _ = MODELS[name]()
-  if hasattr(config, "trunk"):
-    changed = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, scan=scan))
-  else:
-    changed = dataclasses.replace(config, scan=scan)
+  trunks = [part for part in ("trunk", "past", "frame") if hasattr(config, part)]
+  parts = {part: dataclasses.replace(getattr(config, part), scan=scan) for part in trunks}
+  changed = dataclasses.replace(config, **(parts or {"scan": scan}))
   assert sum(_sizes(_params(type(model)(changed), inputs)).values()) == config.param_count()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_embeddings_and_output_tables_are_no_part_of_n(name):
   config, model, inputs, _ = MODELS[name]()
-  tables = ("before", "last", "'type'", "head_", "'head'", "'bias", "place")
+  tables = ("before", "last", "'type'", "head_", "'head'", "'bias", "place", "_table", "quantiser")
   outside = sum(v for k, v in _sizes(_params(model, inputs)).items() if any(table in k for table in tables))
   assert config.non_embedding_params() == config.param_count() - outside
 
