@@ -139,6 +139,10 @@ class Reconstruction:
   least: Least0  # uses per step below which a code is put onto a vector of the batch
 
 
+@dataclasses.dataclass(frozen=True)
+
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
@@ -149,4 +153,5 @@ LOSSES: dict[str, type] = {
   "flow_matching": FlowMatching,
   "diffusion": Diffusion,
   "reconstruction": Reconstruction,
+  "distillation": Distillation,
 }
