@@ -139,10 +139,6 @@ class Reconstruction:
   least: Least0  # uses per step below which a code is put onto a vector of the batch
 
 
-@dataclasses.dataclass(frozen=True)
-
-
-
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
