@@ -139,6 +139,16 @@ class Reconstruction:
   least: Least0  # uses per step below which a code is put onto a vector of the batch
 
 
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+  """objectives/distillation.py, in place of a share of next_token."""
+
+  teacher: str  # directory of the finished run that teaches
+  weight: Share  # of the teacher's answers; the rest is the logged moves'
+  temperature: Positive
+  z_weight: Least0
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
