@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
     place = weight(self, "place", (c.tokens, width), (None, "table"), 1)
     y = linear(self, "into", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
     y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC)
-    return linear(self, "out", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
+    return linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
 
 
 class ConditionalDenoiser(nn.Module):

@@ -13,7 +13,8 @@ from models.layers import weight
 from models.reading import Read, linear
 from models.sensors import unpatch
 
-STRIDE_M = 5.0  # an answer of one moves a trajectory so far in a step
+STRIDE_M = 5.0  # an answer of one moves another agent so far in a step
+STRAY_M = 1.0  # and the ego, in a step, from going straight on at the speed that it has
 HEIGHT_M = 3.0
 HEAT_PRIOR = -4.0  # logit: hardly a cell holds the centre of an agent (T.-Y. Lin et al., arXiv:1708.02002)
 MODES_APART = 0.05  # of what modes and elements answer at first: equal ones would stay equal
@@ -23,7 +24,8 @@ NEAR_M = 2.0  # what a tracked agent may be off from where it was expected, befo
 class Heads(nn.Module):
   """apply({"params": p}, x_BxTxSxD, valid_BxTxS, batch) -> answers by name, all float32.
 
-  batch: "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone.
+  batch: "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone; "ego_BxTxS",
+  whose first entry is the speed in m/s, by "plan".
 
   segmentation: cells_BxTxHxWxV. occupancy: later_BxTxJxHxWxV. detection: heat_BxTxHxWxC, box_BxTxHxWx8.
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the
@@ -36,7 +38,8 @@ class Heads(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxTxSxD, valid_BxTxS, batch):
-    c, answers = self.config, {}
+    c = self.config
+    answers: dict[str, jax.Array] = {}
     b, t, s, d = x_BxTxSxD.shape
     x, valid = x_BxTxSxD.reshape(b * t, s, d), valid_BxTxS.reshape(b * t, s)
 
@@ -71,8 +74,8 @@ class Heads(nn.Module):
     size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
     yaw = boxes[..., 6:]
     kind = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
-    numbers = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
-    numbers = jnp.concatenate(numbers, -1)
+    parts = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
+    numbers = jnp.concatenate(parts, -1)
     query = linear(self, "agent_box", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
     corner = jnp.asarray([c.grid.rear_m, half])[None, None, None]
@@ -99,17 +102,17 @@ class Heads(nn.Module):
     return {"element_points_BxTxQxPx2": points, "element_logits_BxTxQxV": logits}
 
   def _mixture(self, said):
-    """(mean, raw scale [..., N, F, 2], logits [..., N]): means in strides, each from the last."""
+    """(mean, raw scale [..., N, F, 2], logits [..., N]): means are sums of steps."""
     c = self.config
     numbers, logits = jnp.split(said, [c.modes * 4 * c.futures], -1)
     numbers = numbers.reshape(*said.shape[:-1], c.modes, c.futures, 4)
-    return STRIDE_M * jnp.cumsum(numbers[..., :2], -2), numbers[..., 2:], logits
+    return jnp.cumsum(numbers[..., :2], -2), numbers[..., 2:], logits
 
   def _forecasting(self, said, batch):
     mean, scale, logits = self._mixture(said)
     boxes = jnp.where(batch["present_BxTxK"][..., None], batch["boxes_BxTxKx7"], 0)[..., None, None, :]
     cos, sin = jnp.cos(boxes[..., 6]), jnp.sin(boxes[..., 6])
-    x, y = mean[..., 0], mean[..., 1]
+    x, y = STRIDE_M * mean[..., 0], STRIDE_M * mean[..., 1]
     turned = jnp.stack([cos * x - sin * y, sin * x + cos * y], -1) + boxes[..., :2]
     return {
       "forecast_mean_BxTxKxNxFx2": turned,
@@ -132,6 +135,9 @@ class Heads(nn.Module):
 
   def _plan(self, said, batch):
     mean, scale, logits = self._mixture(said[:, :, 0])
+    seconds_F = self.config.step_seconds * jnp.arange(1, self.config.futures + 1)
+    ahead = batch["ego_BxTxS"][..., :1] * seconds_F[None, None]
+    mean = STRAY_M * mean + jnp.stack([ahead, jnp.zeros_like(ahead)], -1)[:, :, None]
     return {"plan_mean_BxTxNxFx2": mean, "plan_scale_BxTxNxFx2": scale, "plan_logits_BxTxN": logits}
 
   def _actions(self, said, batch):

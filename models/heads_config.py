@@ -20,7 +20,7 @@ class HeadsConfig:
   cell_classes, box_classes, element_classes: numbers of classes.
   boxes: agent slots, for counting FLOPs. ahead: J, later steps of occupancy.
   elements, element_points: polylines answered, and points of each.
-  modes, futures: trajectories of a mixture, and their points. moves: V of the motion tokens.
+  modes, futures: trajectories of a mixture, and their points, step_seconds apart. moves: V of the motion tokens.
   learned: weights of tasks that are learned with the model (objectives/multi_task.py); 0: none.
   """
 
@@ -36,6 +36,7 @@ class HeadsConfig:
   element_points: int
   modes: int
   futures: int
+  step_seconds: float
   moves: int
   learned: int
 

@@ -72,6 +72,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
         element_points=clips.element_points,
         modes=config.loss.modes,
         futures=clips.futures,
+        step_seconds=clips.step_seconds,
         moves=VOCABULARY,
         learned=len(weights) if config.loss.learned else 0,
       ),

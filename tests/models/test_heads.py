@@ -17,8 +17,8 @@ from tests.sensed import perception_config, sensor_batch
 
 CONFIG = HeadsConfig(
   names=HEADS, read=ReadConfig(16, 16, 8, "float32"), grid=GridConfig(8, 2, 1.0, 2.0), cell_classes=5,
-  box_classes=3, element_classes=2, boxes=4, ahead=2, elements=3, element_points=5, modes=2, futures=3, moves=7,
-  learned=2,
+  box_classes=3, element_classes=2, boxes=4, ahead=2, elements=3, element_points=5, modes=2, futures=3,
+  step_seconds=0.5, moves=7, learned=2,
 )  # fmt: skip
 STEPS = 3
 
@@ -29,6 +29,7 @@ def inputs(tokens=6):
     "boxes_BxTxKx7": jax.random.uniform(keys[0], (2, STEPS, 4, 7), minval=-3.0, maxval=3.0),
     "present_BxTxK": jnp.ones((2, STEPS, 4), bool).at[0, :, 3].set(False),
     "class_BxTxK": jax.random.randint(keys[1], (2, STEPS, 4), 0, 3),
+    "ego_BxTxS": jnp.full((2, STEPS, 2), 3.0),
   }
   return jax.random.normal(keys[2], (2, STEPS, tokens, 16)), jnp.ones((2, STEPS, tokens), bool), batch
 
@@ -47,7 +48,7 @@ def test_agents_answers_follow_their_slots(trained):
   x, valid, batch = inputs()
   order = jnp.array([2, 0, 3, 1])
   before = apply(params, x, valid, batch)
-  after = apply(params, x, valid, {name: value[:, :, order] for name, value in batch.items()})
+  after = apply(params, x, valid, {name: v[:, :, order] if "TxK" in name else v for name, v in batch.items()})
   for name, value in before.items():
     if "TxK" in name:
       value = value[:, :, order]
@@ -89,9 +90,18 @@ def test_forecasts_turn_with_their_boxes(trained):
   np.testing.assert_allclose(b, jnp.stack([-a[..., 1], a[..., 0]], -1), atol=1e-3)
 
 
+def test_a_plan_begins_as_going_straight_on():
+  """3 m/s for steps of half a second, when heads answer zero."""
+  model = Heads(dataclasses.replace(CONFIG, names=("plan",)))
+  x, valid, batch = inputs()
+  shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), x, valid, batch))
+  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+  mean = model.apply(zeros, x, valid, batch)["plan_mean_BxTxNxFx2"]
+  np.testing.assert_allclose(mean[1, 2, 0], [[1.5, 0], [3, 0], [4.5, 0]])
+
+
 def test_a_policy_reads_no_step_to_come():
   perception = perception_config("factorised", ("ego", "raster"), 1)
-  perception = dataclasses.replace(perception, trunk=dataclasses.replace(perception.trunk, causal=True))
   width = perception.trunk.width
   heads = dataclasses.replace(CONFIG, names=("plan", "actions"), read=ReadConfig(width, width, 8, "float32"))
   model = PolicyModel(PolicyConfig(perception, heads))
