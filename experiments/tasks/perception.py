@@ -17,7 +17,13 @@ from models.sensors import patch_rays
 from models.sensors_config import CameraConfig, EgoConfig, GridConfig, LidarConfig, RasterConfig
 from models.trunk_config import TrunkConfig
 
-EGO_SCALES = {"speed": 10.0, "yaw_rate": 0.5, "acceleration": 3.0, "lateral_acceleration": 3.0}
+_ZEROS = tuple(VELOCITY_ZERO if "velocity" in name else 0 for name in RASTER_CHANNELS)
+EGO_SCALES = {
+  "speed": 10.0,
+  "yaw_rate": 0.5,
+  "acceleration": 3.0,
+  "lateral_acceleration": 3.0,
+}  # large values
 
 
 def clip_config(config: Train, dataset_config: RecordConfig) -> ClipConfig:
@@ -37,22 +43,15 @@ def perception_config(shape: Perception, clip: ClipConfig) -> PerceptionConfig:
       f"clips of {clip.steps} frames have no tubes of {shape.tube}", "config.model.tube", "change it"
     )
   try:
-    sensors = {
-      "ego": EgoConfig(tuple(EGO_SCALES[name] for name in EGO_STATES)) if shape.ego else None,
-      "raster": _raster(shape, clip),
-      "lidar": LidarConfig(_grid(shape.lidar_patch, clip), clip.points, shape.lidar_channels)
-      if shape.lidar_patch and clip.lidar
-      else None,
-      "camera": CameraConfig(len(clip.cameras), clip.image_height, clip.image_width, shape.camera_patch)
-      if shape.camera_patch and clip.cameras
-      else None,
-    }
-    places = sum(sensor.places for sensor in sensors.values() if sensor)
+    ego = EgoConfig(tuple(EGO_SCALES[name] for name in EGO_STATES)) if shape.ego else None
+    raster = RasterConfig(_grid(shape.raster_patch, clip), _ZEROS) if shape.raster_patch else None
+    lidar, camera = _lidar(shape, clip), _camera(shape, clip)
+    places = sum(sensor.places for sensor in (ego, raster, lidar, camera) if sensor)
     trunk = TrunkConfig(
       shape.width, shape.layers, shape.head_dim, shape.mixing, shape.state, shape.chunk, shape.causal,
       clip.steps // shape.tube, places, shape.dtype, shape.scan, shape.remat,
     )  # fmt: skip
-    return PerceptionConfig(tube=shape.tube, trunk=trunk, **sensors)
+    return PerceptionConfig(ego, raster, lidar, camera, shape.tube, trunk)
   except ValueError as error:
     raise BadInput(str(error), "config.model", "choose other sizes, or another dataset") from None
 
@@ -61,9 +60,16 @@ def _grid(patch: int, clip: ClipConfig) -> GridConfig:
   return GridConfig(clip.grid, patch, clip.cell_m, clip.rear_m)
 
 
-def _raster(shape: Perception, clip: ClipConfig) -> RasterConfig | None:
-  zeros = tuple(VELOCITY_ZERO if "velocity" in name else 0 for name in RASTER_CHANNELS)
-  return RasterConfig(_grid(shape.raster_patch, clip), zeros) if shape.raster_patch else None
+def _lidar(shape: Perception, clip: ClipConfig) -> LidarConfig | None:
+  if not shape.lidar_patch or clip.lidar is None:
+    return None
+  return LidarConfig(_grid(shape.lidar_patch, clip), clip.points, shape.lidar_channels)
+
+
+def _camera(shape: Perception, clip: ClipConfig) -> CameraConfig | None:
+  if not shape.camera_patch or not clip.cameras:
+    return None
+  return CameraConfig(len(clip.cameras), clip.image_height, clip.image_width, shape.camera_patch)
 
 
 def sensor_fields(config: PerceptionConfig, clip: ClipConfig) -> tuple[str, ...]:
