@@ -6,6 +6,8 @@ the context and pass an MLP; each branch is shifted, scaled and gated by the tim
 arXiv:2112.10752.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,8 @@ class Block(nn.Module):
     mix = Attention(c.read.heads, c.read.head_dim, dtype, False, False, name="attention")
     cross = CrossAttention(c.read, name="reading")
     mlp = MLP(4 * width, dtype, c.layers, name="mlp")
-    branches = (lambda h: mix(h, jnp.ones((1, 1, n, n), bool)), lambda h: cross(h, x_NxCxE, valid_NxC), mlp)
+    everyone = jnp.ones((1, 1, n, n), bool)
+    branches: tuple[Callable, ...] = (lambda h: mix(h, everyone), lambda h: cross(h, x_NxCxE, valid_NxC), mlp)
     for i, branch in enumerate(branches):
       h = RMSNorm(name=f"norm_{i}")(y_NxSxD) * (1 + scale[:, :, i]) + shift[:, :, i]
       y_NxSxD = y_NxSxD + (1 + gate[:, :, i]) * branch(h).astype(jnp.float32)
@@ -73,7 +76,8 @@ class ConditionalDenoiser(nn.Module):
     self.denoiser = Denoiser(self.config.denoiser)
 
   def __call__(self, batch, z_BxTxSxC, time_B):
-    return self.denoise(*self.perception(batch), z_BxTxSxC, time_B)
+    x_BxTxSxD, valid_BxTxS = self.perception(batch)
+    return self.denoise(x_BxTxSxD, valid_BxTxS, z_BxTxSxC, time_B)
 
   def tokens(self, batch):
     """(x_BxTxSxD, valid_BxTxS), as of the perception model: what `denoise` reads, once for all its calls."""
