@@ -151,6 +151,8 @@ def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typi
   plain, *bounds = typing.get_args(wanted) or (wanted,)
   if plain is float and type(value) is int:
     value = float(value)
+  if plain is tuple and type(value) is list:  # what JSON makes of one
+    value = tuple(value)
   if type(value) is not plain:
     raise BadInput(f"{name} is {value!r}, which is no {plain.__name__}", where, "correct its type")
   if bounds and not value >= bounds[0]:
