@@ -130,6 +130,25 @@ class Diffusion:
   eta: Share
 
 
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+  """objectives/reconstruction.py, and what moves a learned codebook (models/vq.py)."""
+
+  commitment: Least0
+  decay: Decay  # of the codebook's moving averages, per step
+  least: Least0  # uses per step below which a code is put onto a vector of the batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+  """objectives/distillation.py, in place of a share of next_token."""
+
+  teacher: str  # directory of the finished run that teaches
+  weight: Share  # of the teacher's answers; the rest is the logged moves'
+  temperature: Positive
+  z_weight: Least0
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
@@ -139,4 +158,6 @@ LOSSES: dict[str, type] = {
   "multi_task": MultiTask,
   "flow_matching": FlowMatching,
   "diffusion": Diffusion,
+  "reconstruction": Reconstruction,
+  "distillation": Distillation,
 }

@@ -9,6 +9,8 @@ import typing
 
 from experiments.ranges import Count, Dtype, Natural, Remat
 
+Mixing = typing.Literal["full", "factorised", "state_space", "hybrid"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
@@ -37,7 +39,7 @@ class Perception:
   width: Count
   layers: Count
   head_dim: Count
-  mixing: typing.Literal["full", "factorised", "state_space", "hybrid"]
+  mixing: Mixing
   state: Natural
   chunk: Natural
   causal: bool
@@ -46,4 +48,41 @@ class Perception:
   remat: Remat
 
 
-SHAPES: dict[str, type] = {"motion": Motion, "perception": Perception}
+@dataclasses.dataclass(frozen=True)
+class Codes:
+  """models/codes_config.py: two trunks of one width; frames, places and vocabulary come from the dataset."""
+
+  width: Count
+  past_layers: Count
+  frame_layers: Count
+  head_dim: Count
+  mixing: Mixing
+  state: Natural
+  chunk: Natural
+  dtype: Dtype
+  scan: bool
+  remat: Remat
+
+
+@dataclasses.dataclass(frozen=True)
+class BevTokeniser:
+  """models/bev_tokeniser_config.py; the grid and its classes come from the dataset."""
+
+  width: Count
+  layers: Count
+  head_dim: Count
+  patch: Count
+  levels: tuple  # of the channels of a finite scalar code; () for a learned codebook
+  codes: Natural  # K and E of that codebook; 0 where there are levels
+  code_dim: Natural
+  dtype: Dtype
+  scan: bool
+  remat: Remat
+
+
+SHAPES: dict[str, type] = {
+  "motion": Motion,
+  "perception": Perception,
+  "codes": Codes,
+  "bev_tokeniser": BevTokeniser,
+}

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from data import context
+from models.bev_tokeniser import BevTokeniser
+from models.bev_tokeniser_config import BevTokeniserConfig
+from models.codes import CodesModel
+from models.codes_config import CodesConfig
 from models.denoiser import ConditionalDenoiser
 from models.denoiser_config import ConditionalConfig, DenoiserConfig
 from models.heads_config import EGO_HEADS, HEADS
@@ -47,6 +51,24 @@ def _perception(mixing, sensors, tube):
   return config, PerceptionModel(config), (sensor_batch(config),), 2 * config.trunk.steps * config.trunk.space
 
 
+def _codes(mixing, places):
+  past = dataclasses.replace(MIXINGS[mixing], causal=True, space=places + 1)
+  frame = dataclasses.replace(past, steps=places, space=1)
+  config = CodesConfig(codes=70, actions=3, past=past, frame=frame)
+  batch = {
+    "codes_BxTxS": jnp.zeros((2, past.steps, places), int),
+    "actions_BxT": jnp.zeros((2, past.steps), int),
+  }
+  return config, CodesModel(config), (batch,), 2 * past.steps * places
+
+
+def _tokeniser(levels, codes, code_dim):
+  trunk = dataclasses.replace(MIXINGS["full"], causal=False, steps=1, space=9)
+  config = BevTokeniserConfig(12, 4, 11, levels, codes, code_dim, trunk)
+  batch = {"cells_BxTxHxW": jnp.zeros((2, 3, 12, 12), int)}
+  return config, BevTokeniser(config), (batch,), 2 * 3 * 12 * 12
+
+
 def _policy(names):
   perception = perception_config("factorised", ("ego", "raster"), 1)
   width = perception.trunk.width
@@ -76,6 +98,10 @@ MODELS = {
   "trunk, hybrid": lambda: _trunk("hybrid", width=24, layers=2, steps=7),
   "perception, all sensors in tubes": lambda: _perception("factorised", SENSORS, 2),
   "perception, cameras": lambda: _perception("full", ("camera",), 1),
+  "codes, full": lambda: _codes("full", 6),
+  "codes, hybrid": lambda: _codes("hybrid", 8),
+  "tokeniser, learned codebook": lambda: _tokeniser((), 48, 5),
+  "tokeniser, finite scalars": lambda: _tokeniser((5, 4, 3), 0, 0),
   "policy": lambda: _policy(EGO_HEADS),
   "every head but tracking": lambda: _policy(tuple(name for name in HEADS if name != "tracking")),
   "denoiser": _denoiser,
@@ -94,7 +120,7 @@ def _scanned(config, scan: bool):
   """The configuration with every stack scanned, or none."""
   parts = {
     name: _scanned(part, scan)
-    for name in ("trunk", "perception", "denoiser")
+    for name in ("trunk", "past", "frame", "perception", "denoiser")
     if (part := getattr(config, name, None)) is not None
   }
   here = {"scan": scan} if hasattr(config, "scan") else {}
@@ -112,7 +138,7 @@ def test_param_count_is_the_number_of_parameters(name, scan):
 @pytest.mark.parametrize("name", MODELS)
 def test_embeddings_and_output_tables_are_no_part_of_n(name):
   config, model, inputs, _ = MODELS[name]()
-  tables = ("before", "last", "'type'", "head_", "'head'", "'heads'", "'bias", "place")
+  tables = ("before", "last", "'type'", "head_", "'head'", "'heads'", "'bias", "place", "_table", "quantiser")
   outside = sum(v for k, v in _sizes(_params(model, inputs)).items() if any(table in k for table in tables))
   assert config.non_embedding_params() == config.param_count() - outside
 
