@@ -65,5 +65,6 @@ def get_config(variant: str = "commavq") -> ConfigDict:
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
       recovery=dict(patience=3, rollbacks=2),
+      probe=dict(every_steps=0, records=0),
     )
   )
