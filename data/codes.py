@@ -97,7 +97,7 @@ def windows_of(
       "codes_TxS": frames_TxS[start : start + config.steps].astype(np.uint16),
       "actions_T": actions_T[start : start + config.steps].astype(np.uint16),
       "mask_T": np.ones(config.steps, bool),
-      "domain": np.array(domain, np.uint8),
+      "domain": np.asarray(domain, np.uint8),
     }
     for start in starts
   ]

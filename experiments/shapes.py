@@ -25,6 +25,30 @@ class Motion:
 
 
 @dataclasses.dataclass(frozen=True)
+class Perception:
+  """models/perception_config.py; what sensors look like comes from the dataset.
+
+  sensors: names of those that are read, with commas, of models.perception_config.SENSORS.
+  """
+
+  sensors: str
+  tube: Count  # frames of a step of the trunk
+  grid_patch: Count  # cells along a patch of the raster and of the LiDAR's pillars
+  camera_patch: Count  # pixels
+  lidar_channels: Count
+  width: Count
+  layers: Count
+  head_dim: Count
+  mixing: Mixing
+  state: Natural
+  chunk: Natural
+  causal: bool
+  dtype: Dtype
+  scan: bool
+  remat: Remat
+
+
+@dataclasses.dataclass(frozen=True)
 class Codes:
   """models/codes_config.py: two trunks of one width; frames, places and vocabulary come from the dataset."""
 
@@ -56,4 +80,9 @@ class BevTokeniser:
   remat: Remat
 
 
-SHAPES: dict[str, type] = {"motion": Motion, "codes": Codes, "bev_tokeniser": BevTokeniser}
+SHAPES: dict[str, type] = {
+  "motion": Motion,
+  "perception": Perception,
+  "codes": Codes,
+  "bev_tokeniser": BevTokeniser,
+}

@@ -60,7 +60,7 @@ class BevTokeniser(nn.Module):
   def embed(self, cells_BxTxHxW):
     """Vectors [B, T, S, E] before they are quantised."""
     c = self.config
-    b, t, side = cells_BxTxHxW.shape[0], cells_BxTxHxW.shape[1], c.grid // c.patch
+    (b, t), side = cells_BxTxHxW.shape[:2], c.grid // c.patch
     cells = cells_BxTxHxW.reshape(b, t, side, c.patch, side, c.patch).swapaxes(3, 4)
     cells = jax.nn.one_hot(cells.reshape(b, t, c.places, c.patch**2), c.classes, dtype=jnp.dtype(c.dtype))
     x = jnp.einsum("btspv,pvd->btsd", cells, self.patch_in.astype(cells.dtype)).astype(jnp.float32)
@@ -69,7 +69,7 @@ class BevTokeniser(nn.Module):
 
   def scores(self, quantised_BxTxSxE):
     c = self.config
-    b, t, side = quantised_BxTxSxE.shape[0], quantised_BxTxSxE.shape[1], c.grid // c.patch
+    (b, t), side = quantised_BxTxSxE.shape[:2], c.grid // c.patch
     x = jnp.einsum("btse,ed->btsd", quantised_BxTxSxE, self.code_out)
     x = self._each(self.decoder, x + self.place_out[None, None]).astype(jnp.dtype(c.dtype))
     logits = jnp.einsum("btsd,dpv->btspv", x, self.patch_out.astype(x.dtype)).astype(jnp.float32)
