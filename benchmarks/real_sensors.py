@@ -113,6 +113,7 @@ def losses(sensor: str, clips, config, steps: int, seed: int, width: int) -> lis
   from objectives import masks
 
   target, there = targets(sensor, clips, config)
+  arrays = ("images_BxTxCxHxWx3",) if sensor == "camera" else ("points_BxTxPx4", "echo_BxTxP")
   rows, columns = config.image_height // PATCH, config.image_width // PATCH
   camera, lidar = None, None
   if sensor == "camera":
@@ -133,36 +134,37 @@ def losses(sensor: str, clips, config, steps: int, seed: int, width: int) -> lis
       x, _ = PerceptionModel(shape, name="model")(batch)
       return nn.Dense(target.shape[-1], name="head")(x)
 
-  def without(hidden_BxTxS):
+  def without(clips, hidden_BxTxS):
     """What is left of the sensor."""
     if sensor == "camera":
       blank = hidden_BxTxS.reshape(*hidden_BxTxS.shape[:2], rows, columns)
       blank = jnp.repeat(jnp.repeat(blank, PATCH, 2), PATCH, 3)[:, :, None, ..., None]
       images = jnp.where(blank, jnp.uint8(128), clips["images_BxTxCxHxWx3"])
       return {"images_BxTxCxHxWx3": images, "rays_BxCxSx6": np.broadcast_to(rays, (len(images), *rays.shape))}
-    points = jnp.asarray(clips["points_BxTxPx4"], jnp.float32)
+    points = clips["points_BxTxPx4"].astype(jnp.float32)
     cell = jnp.floor((points[..., :2] + config.rear_m) / config.cell_m).astype(jnp.int32)
     inside = ((cell >= 0) & (cell < config.grid)).all(-1)
     index = jnp.where(inside, cell[..., 0] * config.grid + cell[..., 1], 0)
     gone = jnp.take_along_axis(hidden_BxTxS, index, axis=2) & inside
     return {"points_BxTxPx4": points, "echo_BxTxP": clips["echo_BxTxP"] & ~gone}
 
-  def loss_fn(params, key):
+  def loss_fn(params, clips, target, there, key):
     hidden = masks.hide(key, there, RATIO, grid, 2, True)
-    prediction = model.apply({"params": params}, without(hidden))
+    prediction = model.apply({"params": params}, without(clips, hidden))
     return (error(sensor)(prediction, target) * hidden).sum() / hidden.sum()
 
   @jax.jit
-  def step(params, state, key):
-    value, gradient = jax.value_and_grad(loss_fn)(params, key)
+  def step(params, state, key, clips, target, there):
+    value, gradient = jax.value_and_grad(loss_fn)(params, clips, target, there, key)
     updates, state = tx.update(gradient, state, params)
     return optax.apply_updates(params, updates), state, value
 
   model, tx, key = Reconstruct(), optax.adam(3e-3), jax.random.key(seed)
-  params = nn.unbox(jax.jit(model.init)(key, without(jnp.zeros(target.shape[:3], bool)))["params"])
+  clips = {name: jnp.asarray(clips[name]) for name in arrays}
+  params = nn.unbox(jax.jit(model.init)(key, without(clips, jnp.zeros_like(there)))["params"])
   state, found = tx.init(params), []
   for i in range(steps):
-    params, state, value = step(params, state, jax.random.fold_in(key, i))
+    params, state, value = step(params, state, jax.random.fold_in(key, i), clips, target, there)
     found.append(float(value))
   return found
 
