@@ -23,7 +23,7 @@ class PerceptionModel(nn.Module):
 
   batch: the ARRAYS of each sensor, with all of the configuration's when parameters are made, and any of them later:
   a sensor whose arrays are absent gives tokens that are not valid. "sensed_BxM" bool, if there, says which sensors
-  a clip has (M in the order of config.sensors), as modality dropout does. A sweep without echoes is not valid.
+  a clip has (M in the order of config.sensors). A sweep without echoes is not valid.
   """
 
   config: PerceptionConfig
