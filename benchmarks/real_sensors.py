@@ -19,7 +19,7 @@ from experiments import program
 
 _INPUT = flags.DEFINE_string("input", None, "Directory with image_02/ and velodyne/.", required=True)
 _OUT = flags.DEFINE_string("out", "", "JSON file for the numbers; none when empty.")
-_STEPS = flags.DEFINE_integer("steps", 300, "Training steps.", lower_bound=20)
+_STEPS = flags.DEFINE_integer("steps", 150, "Training steps.", lower_bound=20)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds, each its own initialisation and masks.", lower_bound=1)
 
 PATCH, RATIO, WINDOW = 8, 0.5, 10
@@ -29,7 +29,7 @@ def main() -> int:
   clips, config = read(pathlib.Path(_INPUT.value))
   result = {}
   for sensor in ("camera", "lidar"):
-    runs = [losses(sensor, clips, config, _STEPS.value, seed, width=64) for seed in range(_SEEDS.value)]
+    runs = [losses(sensor, clips, config, _STEPS.value, seed, width=32) for seed in range(_SEEDS.value)]
     first, last = (
       [round(sum(one) / WINDOW, 4) for one in part] for part in zip(*map(ends, runs), strict=True)
     )
@@ -45,7 +45,7 @@ def ends(found):
 
 
 def read(directory: pathlib.Path):
-  """Batch arrays of one clip per pair of neighbouring frames, and the shape of the clips."""
+  """Batch arrays of clips of two frames, each frame once, and the shape of the clips."""
   import numpy as np
 
   from data import kitti
@@ -56,7 +56,7 @@ def read(directory: pathlib.Path):
     rig="pair", steps=2, step_seconds=0.1, image_height=48, image_width=96, beams=16, azimuths=180, grid=16,
     cell_m=4.0, rear_m=32.0, boxes=1, futures=1, elements=1, element_points=2,
   )  # fmt: skip
-  clips = kitti.paired_clips(directory, config)
+  clips = kitti.paired_clips(directory, config)[:: config.steps]
   batch = {batch_name(name): np.stack([clip[name] for clip in clips]) for name in config.spec}
   batch["images_BxTxCxHxWx3"] = batch["images_BxTxCxHxWx3"][:, :, :1]  # the camera that looks ahead
   return batch, config
