@@ -41,8 +41,6 @@ def get_config(variant: str = "vq") -> ConfigDict:
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(commitment=0.25, decay=0.95, least=0.02),
-      start=dict(sections.FROM_SCRATCH),
-      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/clips",
         train_split="train",
@@ -69,6 +67,5 @@ def get_config(variant: str = "vq") -> ConfigDict:
       checkpoint=dict(every_steps=500, keep=2),
       probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
-      probe=dict(every_steps=0, records=0),
     )
   )
