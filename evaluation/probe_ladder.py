@@ -64,6 +64,21 @@ def ladder(train: Side, test: Side, domains: tuple[str, ...], draws: int, seed: 
   return result
 
 
+def linear_scores(train: Side, test: Side) -> dict[str, float]:
+  """The linear score of "trained" features by target, without intervals, and recall@1 as "place": for a schedule."""
+  probes.require_apart(train.scene_N, test.scene_N)
+  found = {}
+  for name in train.targets:
+    pair = _Pair.of(train, test, name)
+    if not pair.refusal():
+      found[name] = pair.scores(_linear, draw_scenes(test.scene_N[pair.asked], 0, 0))["trained"]["score"]
+  if test.place_Nx2 is not None:
+    match = retrieval.matches(test.place_Nx2, test.scene_N)
+    if match.any():
+      found["place"] = float(retrieval.recall(test.features["trained"], match, (1,)).found_QxK.mean())
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class _Pair:
   """One target on both sides, restricted to clips of which it can be asked (fit, asked: bool [N])."""

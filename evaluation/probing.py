@@ -1,5 +1,6 @@
 """A dataset and a model become the two sides of a probe: features of clips, and what they are asked for."""
 
+import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -58,16 +59,8 @@ def read_side(
   domain = arrays["domain"].astype(int)
   if kind == "windows":
     # Names that no other split uses: a window is a scene of its own.
-    scene = sum(map(ord, split)) * 2**32 + np.arange(len(source))
+    scene = zlib.crc32(split.encode()) * 2**32 + np.arange(len(source))
     return Side(found, window_targets(arrays, dataset.domains), scene, domain, None)
   names = {"domain": dataset.domains, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   place = arrays["place_Tx3"][:, -1, :2].astype(np.float64)
   return Side(found, clip_targets(arrays, names), arrays["scene"].astype(int), domain, place)
-
-
-def summary(result: dict) -> dict[str, float]:
-  """The linear scores of the trained features, by target, and recall@1 as "place": one cell of a run table."""
-  scores = {name: one["trained"]["score"] for name, one in result["linear"].items()}
-  if recall := result.get("place", {}).get("recall@1"):
-    scores["place"] = recall["trained"]["score"]
-  return scores

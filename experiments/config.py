@@ -82,6 +82,12 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probe:
+  every_steps: Natural  # 0: never
+  records: Natural  # of either split at most; 0: all
+
+
+@dataclasses.dataclass(frozen=True)
 class Recovery:
   patience: Count  # consecutive non-finite steps before rolling back
   rollbacks: Natural  # before giving up
@@ -108,6 +114,7 @@ class Train:
   optimizer: Optimizer
   mesh: Mesh
   checkpoint: Checkpoint
+  probe: Probe
   recovery: Recovery
 
 
@@ -144,6 +151,8 @@ def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typi
   plain, *bounds = typing.get_args(wanted) or (wanted,)
   if plain is float and type(value) is int:
     value = float(value)
+  if plain is tuple and type(value) is list:  # what JSON makes of one
+    value = tuple(value)
   if type(value) is not plain:
     raise BadInput(f"{name} is {value!r}, which is no {plain.__name__}", where, "correct its type")
   if bounds and not value >= bounds[0]:

@@ -9,7 +9,7 @@ import optax
 from data.errors import BadInput
 from experiments.run_directory import RunDirectory
 
-_SHOWN = ("loss", "moving", "gradient_norm")
+_NOT_SHOWN = ("tokens", "finite")  # of this step alone; what is finite has no event
 
 
 class Journal:
@@ -21,6 +21,7 @@ class Journal:
 
   Attributes:
     loss: of the last finite step, nats per token; NaN before the first.
+    probed: steps whose probes are written down.
   """
 
   def __init__(self, run: RunDirectory, every: int, rate: optax.Schedule, tensorboard: bool):
@@ -28,10 +29,14 @@ class Journal:
     self._board: Any = None
     self._tensorboard = tensorboard and run.writer
     self.loss = math.nan
+    self.probed: set[int] = set()
 
   def resume(self, step: int) -> None:
     """Forgets what was written about later steps: they will be made again."""
     self._run.supersede(step)
+    # By step: the other processes may read before process 0 has dropped what is later.
+    probes = (record["step"] for record in self._run.read_metrics() if record.get("event") == "probe")
+    self.probed = {one for one in probes if one <= step}
     self.close()
     if self._tensorboard:
       self._board = _open_board(self._run.path / "tb", step)
@@ -49,11 +54,16 @@ class Journal:
     if not finite:
       self._run.append_metrics(record | {"event": "non-finite step skipped"})
     else:
-      record |= {"tokens": tokens} | {name: values[name] for name in _SHOWN}
+      record |= {"tokens": tokens} | {name: v for name, v in values.items() if name not in _NOT_SHOWN}
       self._run.append_metrics(record)
       if self._board:
         for name in record.keys() - {"step"}:
           self._board.add_scalar(name, record[name], step)
+
+  def probe(self, step: int, scores: dict[str, float]) -> None:
+    """What probes read out of the features after `step` steps."""
+    self.probed.add(step)
+    self._run.append_metrics({"event": "probe", "step": step, "scores": scores})
 
   def rolled_back(self, noticed: int, to: int, skipped_to_window: int) -> None:
     """Dated to where it was noticed: a run killed before its next save goes back and notices it again."""

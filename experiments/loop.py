@@ -12,6 +12,7 @@ from experiments.config import Train
 from experiments.evaluate import evaluate
 from experiments.peak import Speed
 from experiments.preemption import StopSignal
+from experiments.probes import Probes
 from experiments.program import Preempted
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
@@ -26,17 +27,21 @@ def train(run: RunDirectory, setup: Setup, stop: StopSignal) -> dict[str, Any]:
   """
   run.write_provenance(setup.config.seed, [str(d) for d in jax.devices()], setup.dataset.fingerprint)
   with contextlib.closing(Attempt(run, setup)) as attempt:
-    _complete(attempt, setup, stop, run.path.name)
+    probes = Probes(setup)
+    _complete(attempt, setup, probes, stop, run.path.name)
     params, split = attempt.state["params"], setup.config.data.eval_split
-    return _row(setup, attempt, evaluate(setup.task, setup.dataset, setup.mesh, params, split))
+    row = _row(setup, attempt, evaluate(setup.task, setup.dataset, setup.mesh, params, split))
+    return row | {"probes": probes.scores(params)}
 
 
-def _complete(attempt: Attempt, setup: Setup, stop: StopSignal, name: str) -> None:
+def _complete(attempt: Attempt, setup: Setup, probes: Probes, stop: StopSignal, name: str) -> None:
   """Steps, saves and goes back until the last step is on disk, or the run is asked to stop."""
   model, total = setup.task.model.config, setup.total
   with Progress(total, name, attempt.done) as bar:
     speed = Speed(model.flops_per_token(), model.dtype) if bar.watched else None
     while attempt.done < total:
+      if probes.due(attempt.done) and attempt.done not in attempt.journal.probed:
+        attempt.journal.probe(attempt.done, probes.scores(attempt.state["params"]))
       before = attempt.done
       attempt.advance()
       stopping = stop.requested(attempt.done)

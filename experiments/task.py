@@ -89,6 +89,28 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
 
 def _tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
-  from experiments.tasks import distillation, motion
+  from experiments.tasks import (
+    codes,
+    contrastive,
+    distillation,
+    driving,
+    generative,
+    masked,
+    motion,
+    taught,
+    tokeniser,
+  )
 
-  return {("motion", "next_token"): motion.next_token, ("motion", "distillation"): distillation.motion_tokens}
+  return {
+    ("motion", "next_token"): motion.next_token,
+    ("motion", "distillation"): distillation.motion_tokens,
+    ("perception", "masked"): masked.masked,
+    ("perception", "contrastive"): contrastive.contrastive,
+    ("perception", "self_distillation"): taught.self_distillation,
+    ("perception", "jepa"): taught.jepa,
+    ("perception", "multi_task"): driving.multi_task,
+    ("perception", "flow_matching"): generative.flow,
+    ("perception", "diffusion"): generative.diffuse,
+    ("codes", "next_token"): codes.next_token,
+    ("bev_tokeniser", "reconstruction"): tokeniser.reconstruction,
+  }

@@ -101,11 +101,20 @@ class MotionModel(nn.Module):
 
     x = repeat(Pair, (c,), "pair", c.layers // 2, c.scan, c.remat, x, valid, group)
     x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
+    self.sow("intermediates", "hidden_BxTxAxD", x)  # kept only when asked for, as `embed` does
     # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
     head = _moves(self, "head", c, c.width, c.width**-1.0, "vocab")
     bias = _moves(self, "bias", c, 1, 0.0, "vocab")[:, 0]
     logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
     return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
+
+
+def embed(model: MotionModel, params, batch) -> jax.Array:
+  """Features float32 [B, D] of a window: its last hidden states, averaged over whoever is there."""
+  _, kept = model.apply({"params": params}, batch, mutable=["intermediates"])
+  hidden = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
+  there = batch["valid_BxTxA"].astype(jnp.float32)
+  return jnp.einsum("btad,bta->bd", hidden, there) / jnp.maximum(there.sum((1, 2)), 1.0)[:, None]
 
 
 def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):

@@ -7,6 +7,7 @@ tables are read through a `Reading`: what their columns are called, and what the
 Units: `params`, `params_total` parameters, `tokens`, `unique_tokens`,
 `batch_tokens` supervised tokens, `flops` and `flops_6nd` training FLOPs (`flops` fully counted, `flops_6nd`
 6 N D), `loss` held-out nats per token, `seconds` wall clock, `started` UTC of the first attempt.
+`probes` what is read out of its features, by target (evaluation/probe_ladder.py), as JSON.
 `split_fingerprint` tells the dataset and the split that the loss was measured on; `objective` also what was hidden
 from the model.
 """
@@ -28,7 +29,7 @@ from scaling import table_checks
 COLUMNS = (
   "run_id", "family", "objective", "dataset", "split_fingerprint", "params", "params_total", "params_convention",
   "tokens", "unique_tokens", "flops", "flops_6nd", "loss", "loss_by_slice", "seed", "learning_rate", "schedule",
-  "batch_tokens", "steps", "seconds", "device", "git_revision", "config_hash", "started",
+  "batch_tokens", "steps", "seconds", "device", "git_revision", "config_hash", "started", "probes",
 )  # fmt: skip
 REQUIRED = ("run_id", "params", "tokens", "flops", "loss")
 NUMBERS = ("params", "tokens", "flops", "loss")

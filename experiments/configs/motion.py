@@ -98,6 +98,7 @@ def get_config(variant: str = "w32") -> ConfigDict:
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
+      probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
     )
   )

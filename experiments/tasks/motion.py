@@ -1,6 +1,7 @@
 """The motion world model: windows of agents' moves, and the next one to be told."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from data.windows import WindowConfig
 from experiments.adaptation import room
 from experiments.config import Train
 from experiments.task import Task, batch_name
-from models.motion import MotionModel
+from models.motion import MotionModel, embed
 from models.motion_config import MotionConfig
 from objectives.next_token import make_loss
 
@@ -53,7 +54,7 @@ def next_token(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return hide({batch_name(name): stacked[name] for name in FIELDS})
 
-  return Task(model, model.init, loss_fn, loss_fn, FIELDS, to_batch)
+  return Task(model, model.init, loss_fn, loss_fn, FIELDS, to_batch, embed=functools.partial(embed, model))
 
 
 def _blind(blind_to: str) -> Callable:

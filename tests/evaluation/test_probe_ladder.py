@@ -1,6 +1,7 @@
 """The ladder on features whose answers are known: perfect ones, noise, and one domain that is unlike the others."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from data.clips import FIRST_BOX_CLASS, LIGHTS, RARE, WEATHERS
 from data.errors import BadInput
+from evaluation import probe
 from evaluation.probe_ladder import Side, ladder
 from evaluation.probe_targets import Target, clip_targets, window_targets
 from tests.data.random_clips import random_clips, tiny_config
@@ -150,3 +152,13 @@ def test_targets_of_windows_of_motion_tokens():
   found = window_targets(windows, DOMAINS)
   assert found["agents"].values.tolist() == [[1.0]] and found["moving_share"].values.tolist() == [[0.5]]
   assert found["domain"].values.tolist() == [2]
+
+
+def test_the_result_is_json_and_its_table_names_every_rung():
+  assert json.loads(json.dumps(RESULT, allow_nan=False)) == RESULT
+  lines = probe.table(RESULT).splitlines()
+  kind = next(line for line in lines if line.startswith("linear: kind"))
+  assert kind.split()[2] == "1.000" and "to" in kind
+  starts = ("linear: q", "neighbours: kind", "zero-shot to c: q", "5 shots: domain", "place recall@1")
+  for start in starts:
+    assert sum(line.startswith(start) for line in lines) == 1, start
