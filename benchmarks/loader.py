@@ -27,7 +27,7 @@ def main() -> int:
   import jax
   import numpy as np
 
-  from data import datasets, reader
+  from data import datasets, mixtures, reader
   from experiments import config as configs
   from experiments import mesh as meshes
   from experiments import step as steps
@@ -44,7 +44,8 @@ def main() -> int:
   mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
   key = jax.device_put(jax.random.key(0), jax.NamedSharding(mesh, jax.P()))
   tx = make_optimizer(config.optimizer, 1000, config.model.width)
-  stream = reader.batches(source, _WINDOWS.value, 0, 0, 0, 1, config.data.read_threads)
+  order = mixtures.Natural(np.arange(len(source)), seed=0)
+  stream = reader.batches(source, _WINDOWS.value, order, 0, 0, 1, config.data.read_threads)
   ready = [meshes.put_batch(task.to_batch(next(stream)), mesh) for _ in range(8)]
   spec, init = steps.abstract_state(task, tx, mesh, task.to_batch(next(stream)), key)
   step, state = steps.make_step(task, tx, mesh, spec, 1), init(key)

@@ -18,13 +18,14 @@ from data.records import RecordConfig
 from data.schema import SCHEMA_VERSION, Scene
 
 Record = dict[str, np.ndarray]
-_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384, "rollouts": 16384, "clips": 512}
+_RECORDS_PER_SHARD = {"scenes": 256, "windows": 16384, "rollouts": 16384, "clips": 512, "codes": 4096}
 # Group size 1: a damaged byte costs one record. Windows are read once per epoch and run, on cores that also train:
 # unpacking them takes longer than reading them does, so they stay as they are, at three times the size.
 _OPTIONS = {
   "scenes": "group_size:1",
   "windows": "group_size:1,uncompressed",
   "rollouts": "group_size:1",
+  "codes": "group_size:1,uncompressed",
   "clips": "group_size:1",
 }
 _FREE_BYTES = 256 * 2**20

@@ -28,6 +28,7 @@ import numpy as np
 
 from data import context, motion, records
 from data.clips import ClipConfig
+from data.codes import CodesConfig
 from data.errors import BadInput
 from data.files import canonical_json, read_json, sha256
 from data.records import RecordConfig
@@ -36,6 +37,7 @@ from data.windows import WindowConfig
 
 CONFIGS: dict[str, Any] = {
   "window": WindowConfig,
+  "codes": CodesConfig,
   "clip": ClipConfig,
 }  # in dataset.json: one of these names and its config
 FORMAT_VERSION = 3

@@ -1,12 +1,11 @@
 """Training records (windows, clips) from disk to batches, by Grain: shuffled, endless, resumable at any sample.
 
-The order is one endless stream of record indices (each epoch a permutation of its own); process i of n takes
-every n-th element from i on, and batches of size / n. The global batch of a step is therefore the same set of
-records for every n that divides the batch, and a position is a single number: records consumed over all processes.
+The order is one endless stream of record indices (data/mixtures.py); process i of n takes every n-th element from
+i on, and batches of size / n. The global batch of a step is therefore the same set of records for every n that
+divides the batch, and a position is a single number: records consumed over all processes.
 """
 
 import dataclasses
-import functools
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -16,11 +15,13 @@ import numpy as np
 from data import records
 from data.datasets import REBUILD, Dataset, Records
 from data.errors import BadInput
+from data.mixtures import Order
 
 _BAD_SHARE = 1e-4  # of a split's records may be unreadable, but always at least one
 _ENDLESS = 2**53  # reads; the stream keeps a length that fits an index
 _TOGETHER = 32  # records read at once: to hand over two takes longer than to read them
 _AHEAD = 4  # reads in advance
+_LABELS_TOGETHER = 1024
 
 
 class RecordSource:
@@ -111,16 +112,27 @@ class _Part:
     return record
 
 
+def labels(source: RecordSource, axes: Iterable[str]) -> dict[str, np.ndarray]:
+  """What every record of a source made for these scalar fields says of itself: axis -> [N], whole numbers."""
+  pieces = [
+    source.stacked(np.arange(start, min(start + _LABELS_TOGETHER, len(source))))
+    for start in range(0, len(source), _LABELS_TOGETHER)
+  ]
+  return {axis: np.concatenate([piece[axis] for piece in pieces]).astype(np.int64) for axis in axes}
+
+
 def batches(
   source: RecordSource,
   batch_size: int,
-  seed: int,
+  order: Order,
   start: int,
   process: int,
   processes: int,
   threads: int,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless batches of this process's share, [batch_size / processes, ...], from global sample `start` on.
+
+  Args: order: of the source's records, see data/mixtures.py.
 
   `threads` read ahead; with 0 each batch is read when asked for. Raises BadInput when `processes` does not
   divide the batch, and from the iterator when too many records are unreadable.
@@ -132,15 +144,9 @@ def batches(
   size = batch_size // processes
   count = size * max(1, _TOGETHER // size)
 
-  @functools.lru_cache(maxsize=2)  # reads ahead lie on both sides of an epoch's end
-  def order(epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(len(source))
-
   def read(number: int) -> dict[str, np.ndarray]:
     """The records of several batches at once."""
-    sample = start + process + processes * (number * count + np.arange(count))
-    epochs, places = np.divmod(sample, len(source))
-    return source.stacked(np.concatenate([order(e)[places[epochs == e]] for e in np.unique(epochs)]))
+    return source.stacked(order.at(start + process + processes * (number * count + np.arange(count))))
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD if threads else 0)
   reads = grain.MapDataset.range(_ENDLESS).map(read).to_iter_dataset(options)

@@ -43,7 +43,7 @@ def main() -> int:
   )
   drawn = max(_SAMPLES.value, _MEAN_OF.value)
   likeliest, futures = predict(
-    run.task.model.apply, run.params, run.task.to_batch, cases, run.dataset.window.dt, drawn, _SEED.value
+    run.task.model.apply, run.weights, run.task.to_batch, cases, run.dataset.window.dt, drawn, _SEED.value
   )
   mean = futures[: _MEAN_OF.value].mean(0, keepdims=True)
   result = report(cases, mean, futures[: _SAMPLES.value], likeliest) | {

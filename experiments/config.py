@@ -14,6 +14,34 @@ _CHOSEN = {"model": ("family", SHAPES), "loss": ("objective", LOSSES)}
 
 
 @dataclasses.dataclass(frozen=True)
+class Mixture:
+  """How often records are read, data/mixtures.py; slices are written as in data/slices.py."""
+
+  only: str  # a slice: all others are left out; "": none are
+  axes: str  # "domain,weather": cells whose shares are tempered; "": one cell
+  temperature: typing.Annotated[float, 1.0]  # shares go as n^(1 / temperature); 1: natural
+  boosts: str  # "rare=1*4;domain=apron*2": slices that come so much oftener
+  replay: str  # a slice of old records among the others; "": none
+  replay_share: Share  # of every batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  run: str  # directory of a finished run whose weights this one begins with; "": from scratch
+  other_shapes: typing.Literal["refuse", "fresh"]  # what becomes of a weight that has another shape there
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+  """What learns, experiments/adaptation.py."""
+
+  method: typing.Literal["none", "lora", "adapter", "prefix", "bias", "norm", "head", "recalibrate"]
+  rank: Natural  # of deltas; hidden units of adapters; length of a prefix
+  alpha: Least0  # deltas count alpha / rank
+  match: str  # regular expression: paths of the weights that get deltas
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
   dataset: str  # directory made by data.build
   train_split: str
@@ -22,6 +50,7 @@ class Data:
   unique_windows: Natural  # 0: all
   read_threads: Natural
   blind_to: typing.Literal["", "map", "agents"]  # what is hidden from the model
+  mixture: Mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +108,8 @@ class Train:
   tensorboard: bool
   model: typing.Any
   loss: typing.Any
+  start: Start
+  adaptation: Adaptation
   data: Data
   optimizer: Optimizer
   mesh: Mesh
@@ -120,6 +151,8 @@ def _value(value: typing.Any, wanted: typing.Any, name: str, where: str) -> typi
   plain, *bounds = typing.get_args(wanted) or (wanted,)
   if plain is float and type(value) is int:
     value = float(value)
+  if plain is tuple and type(value) is list:  # what JSON makes of one
+    value = tuple(value)
   if type(value) is not plain:
     raise BadInput(f"{name} is {value!r}, which is no {plain.__name__}", where, "correct its type")
   if bounds and not value >= bounds[0]:

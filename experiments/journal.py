@@ -9,7 +9,7 @@ import optax
 from data.errors import BadInput
 from experiments.run_directory import RunDirectory
 
-_SHOWN = ("loss", "moving", "gradient_norm")
+_NOT_SHOWN = ("tokens", "finite")  # of this step alone; what is finite has no event
 
 
 class Journal:
@@ -54,7 +54,7 @@ class Journal:
     if not finite:
       self._run.append_metrics(record | {"event": "non-finite step skipped"})
     else:
-      record |= {"tokens": tokens} | {name: values[name] for name in _SHOWN}
+      record |= {"tokens": tokens} | {name: v for name, v in values.items() if name not in _NOT_SHOWN}
       self._run.append_metrics(record)
       if self._board:
         for name in record.keys() - {"step"}:

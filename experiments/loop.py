@@ -1,11 +1,14 @@
 """The training loop: a run directory and what the run is made of become a row of the run table."""
 
 import contextlib
+import pathlib
 from typing import Any
 
 import jax
 
+from experiments.adaptation import cost
 from experiments.attempt import Attempt
+from experiments.config import Train
 from experiments.evaluate import evaluate
 from experiments.peak import Speed
 from experiments.preemption import StopSignal
@@ -57,15 +60,16 @@ def _complete(attempt: Attempt, setup: Setup, probes: Probes, stop: StopSignal, 
 def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, Any]:
   """The run's line in the run table (scaling/table.py), but for its name and hash; and what went wrong."""
   config, model, tokens = setup.config, setup.task.model.config, attempt.at.tokens
+  costs = cost(setup.task, setup.spec)
   return {
     "family": config.family,
-    "objective": config.objective + (f", blind to {config.data.blind_to}" if config.data.blind_to else ""),
+    "objective": _objective(config),
     "dataset": setup.dataset.path.name,
     "split_fingerprint": f"{setup.dataset.fingerprint}/{config.data.eval_split}",
     "params": model.non_embedding_params(),
     "params_total": model.param_count(),
     "tokens": int(tokens),
-    "unique_tokens": int(min(tokens, len(setup.source) * setup.tokens_per_record)),
+    "unique_tokens": int(min(tokens, setup.order.records * setup.tokens_per_record)),
     "flops": tokens * model.flops_per_token(),
     "flops_6nd": 6.0 * model.non_embedding_params() * tokens,
     "loss": held_out["loss"],
@@ -80,4 +84,18 @@ def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, 
     "corrupt_records": setup.source.skipped,
     "quarantined_checkpoints": attempt.checkpoints.quarantined,
     "rollbacks": attempt.at.rollbacks,
+    "trainable": costs["trainable"],
+    "optimizer_bytes": costs["optimizer_bytes"],
   }
+
+
+def _objective(config: Train) -> str:
+  """What was trained for, and everything that sets the run apart from others of its size in a table."""
+  parts = [config.objective]
+  if config.data.blind_to:
+    parts.append(f"blind to {config.data.blind_to}")
+  if config.adaptation.method != "none":
+    parts.append(config.adaptation.method)
+  if config.start.run:
+    parts.append(f"from {pathlib.Path(config.start.run).name}")
+  return ", ".join(parts)

@@ -10,7 +10,9 @@ from data import datasets
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
+from experiments import start
 from experiments import step as steps
+from experiments.adaptation import deployed
 from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train, from_dict
@@ -25,7 +27,10 @@ from experiments.task import Task, make_task
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device."""
+  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device.
+
+  Losses take `params`; `weights` are what the model applies: deltas merged, a teacher left behind.
+  """
 
   path: pathlib.Path
   row: dict
@@ -33,6 +38,10 @@ class Run:
   dataset: Dataset
   task: Task
   params: dict
+
+  @property
+  def weights(self) -> dict:
+    return deployed(self.config, self.params)
 
 
 def train(workdir: str, config: Train, values: dict, group: Group | None = None) -> int:
@@ -49,9 +58,19 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
     if group:
       group.join()
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
+    carried = None
+    if group and (config.start.run or config.objective == "distillation"):
+      what = "the weights of another run, in a run of several processes"
+      raise BadInput(what, "config", "begin in one process; what it has saved can be continued by several")
+    if config.start.run:
+      setup, carried = start.starting_from(setup, open_run(config.start.run).weights)
+    if config.objective == "distillation":
+      setup = start.taught_by(setup, open_run(config.loss.teacher).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
+      if carried:
+        directory.write_start(config.start.run, dataclasses.asdict(carried))
       row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
       directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)

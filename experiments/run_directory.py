@@ -2,6 +2,7 @@
 
 config.json       the resolved config of the first start; the directory belongs to its identity for ever
 provenance.json   dataset, revision, packages, devices, argv of the first start; under "restarts" of the others
+start.json        the run whose weights this one began with, if any, and which were carried over
 attempts.jsonl    one record per start and per orderly end; a killed attempt has no end
 metrics.jsonl     one record per logged step, in step order; tb/ the same for TensorBoard, when asked for
 checkpoints/, manifests/, quarantine/    see experiments/checkpoints.py
@@ -116,6 +117,13 @@ class RunDirectory:
       raise BadInput(what, self.path, "give the dataset it began with, or choose another --workdir")
     facts["restarts"].append(start)
     write_json_atomic(path, facts)
+
+  def write_start(self, base: str, carried: dict[str, list[str]]) -> None:
+    """start.json: the run whose weights this one begins with, its hash, and which of them were carried over."""
+    if self.writer and not (self.path / "start.json").exists():
+      result = read_result(base) or {}
+      facts = {"run": str(base), "run_id": result.get("run_id"), "config_hash": result.get("config_hash")}
+      write_json_atomic(self.path / "start.json", facts | carried)
 
   def append_metrics(self, record: dict) -> None:
     """Adds one record; it must hold "step". NaN and infinity raise ValueError before any write."""

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from data import reader
+from data import mixtures, reader
 from data.datasets import Dataset
 from experiments import mesh as meshes
 from experiments import step as steps
@@ -21,7 +21,7 @@ from experiments.task import Task, make_task
 @dataclasses.dataclass(frozen=True)
 class Setup:
   """Attributes:
-  config, dataset: as given. mesh, task, source: what they mean here.
+  config, dataset: as given. mesh, task, source, order (of the source's records): what they mean here.
   tokens_per_record: on average, toward the budget.
   total: steps of the whole run, as many as spend `config.tokens`.
   rate: learning rate at a step, from 0.
@@ -35,6 +35,7 @@ class Setup:
   mesh: Mesh
   task: Task
   source: reader.RecordSource
+  order: mixtures.Order
   tokens_per_record: float
   total: int
   rate: optax.Schedule
@@ -62,13 +63,27 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   meshes.require_fit(spec, example, optimizer.accumulate, mesh)
   step = steps.make_step(task, tx, mesh, spec, optimizer.accumulate)
   rate = schedule(optimizer, total)
-  return Setup(config, dataset, mesh, task, source, tokens_per_record, total, rate, key, spec, init, step)
+  order = _order(config, dataset, len(source))
+  return Setup(
+    config, dataset, mesh, task, source, order, tokens_per_record, total, rate, key, spec, init, step
+  )
+
+
+def _order(config: Train, dataset: Dataset, records: int) -> mixtures.Order:
+  """Every record once an epoch, without reading one, or what the configuration mixes."""
+  mixture = dataclasses.asdict(config.data.mixture)
+  if not any(mixture[name] for name in ("only", "axes", "boosts", "replay")):
+    return mixtures.Natural(np.arange(records), config.seed)
+  axes = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
+  source = reader.RecordSource(dataset, config.data.train_split, axes, limit=config.data.unique_windows)
+  labels = reader.labels(source, axes)
+  return mixtures.mixed(labels, {"domain": dataset.domains}, **mixture, seed=config.seed)
 
 
 def stream(setup: Setup, start: int) -> Iterator[dict[str, jax.Array]]:
   """Endless batches on the mesh, from global record `start` of the run's order on."""
   data, (part, parts) = setup.config.data, meshes.batch_share(setup.mesh)
   batches = reader.batches(
-    setup.source, data.batch_windows, setup.config.seed, start, part, parts, data.read_threads
+    setup.source, data.batch_windows, setup.order, start, part, parts, data.read_threads
   )
   return (meshes.put_batch(setup.task.to_batch(batch), setup.mesh) for batch in batches)

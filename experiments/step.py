@@ -21,7 +21,7 @@ def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh, exa
 
   def fresh(key):
     params = task.init(key, example)["params"]
-    return {"params": params, "opt": tx.init(_learning(params, task)), "step": jnp.int32(0)}
+    return {"params": params, "opt": tx.init(select(params, task.trainable)), "step": jnp.int32(0)}
 
   with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
     boxed = jax.eval_shape(fresh, key)
@@ -50,7 +50,7 @@ def make_step(
   sums_and_metrics = _accumulated(task.loss_fn, accumulate)
 
   def step(state, batch, key):
-    learning = _learning(state["params"], task)
+    learning = select(state["params"], task.trainable)
     sums, metrics = sums_and_metrics(learning, state["params"], batch, jax.random.fold_in(key, state["step"]))
     count = _positive(metrics["objective"][1])
     gradients = jax.tree.map(lambda g: g / count, sums)
@@ -73,11 +73,6 @@ def make_step(
   sharding = jax.tree.map(lambda leaf: leaf.sharding, spec)
   whole = NamedSharding(mesh, PartitionSpec())
   return _in_mesh(jax.jit(step, donate_argnums=0, out_shardings=(sharding, whole)), mesh)
-
-
-def _learning(params: dict, task: Task) -> dict:
-  """The part of the parameters that learns, boxed or not."""
-  return select(params, lambda name: task.trainable(tuple(name.split("/"))))
 
 
 def _positive(count: jax.Array) -> jax.Array:

@@ -77,16 +77,40 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   Raises BadInput for a family and an objective that have no task, a dataset of the wrong kind, and what the
   family refuses.
   """
+  from experiments.adaptation import adapted  # imports Task
+
   tasks = _tasks()
   pair = config.family, config.objective
   if pair not in tasks:
     known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
     raise BadInput(f"{pair[0]} has no objective {pair[1]}", "config.objective", f"choose one of {known}")
-  return tasks[pair](config, dataset_config, domains)
+  return adapted(tasks[pair](config, dataset_config, domains), config)
 
 
 def _tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
-  from experiments.tasks import motion
+  from experiments.tasks import (
+    codes,
+    contrastive,
+    distillation,
+    driving,
+    generative,
+    masked,
+    motion,
+    taught,
+    tokeniser,
+  )
 
-  return {("motion", "next_token"): motion.next_token}
+  return {
+    ("motion", "next_token"): motion.next_token,
+    ("motion", "distillation"): distillation.motion_tokens,
+    ("perception", "masked"): masked.masked,
+    ("perception", "contrastive"): contrastive.contrastive,
+    ("perception", "self_distillation"): taught.self_distillation,
+    ("perception", "jepa"): taught.jepa,
+    ("perception", "multi_task"): driving.multi_task,
+    ("perception", "flow_matching"): generative.flow,
+    ("perception", "diffusion"): generative.diffuse,
+    ("codes", "next_token"): codes.next_token,
+    ("bev_tokeniser", "reconstruction"): tokeniser.reconstruction,
+  }

@@ -48,7 +48,8 @@ class Attention(nn.Module):
   """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' where the mask lets it.
 
   `positional` turns queries and keys by their time (time_S, or their place), as time needs and agents do not.
-  `causal` hides s' > s, whatever the mask says.
+  `causal` hides s' > s, whatever the mask says. `prefix` learned keys and values come before all and are seen by
+  all (X. Li, P. Liang, arXiv:2101.00190): the values are zero at first, so that they only draw attention away.
   """
 
   heads: int
@@ -56,6 +57,7 @@ class Attention(nn.Module):
   dtype: jnp.dtype
   positional: bool
   causal: bool
+  prefix: int = 0
 
   @nn.compact
   def __call__(self, x_NxSxD, mask_Nx1xSxS, time_S=None):
@@ -71,11 +73,32 @@ class Attention(nn.Module):
     )
     if self.positional:
       q, k = rotary(q, time_S), rotary(k, time_S)
-    y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=self.causal)
+    if self.prefix:
+      y_NxSxHxK = self._prefixed(q, k, v, mask_Nx1xSxS)
+    else:
+      y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=self.causal)
     # Zero at first: attention adds what it learns to find, not an average over whoever is there.
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (self.heads, self.head_dim, width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y_NxSxHxK, out.astype(self.dtype))
+
+  def _prefixed(self, q, k, v, mask):
+    n, s = q.shape[:2]
+    shape, axes = (self.prefix, self.heads, self.head_dim), (None, "heads", "head_dim")
+    zeros = nn.with_logical_partitioning(nn.initializers.zeros, axes)
+    rows = (
+      weight(self, "prefix_key_tokens", shape, axes, 1),
+      self.param("prefix_value_tokens", zeros, shape, jnp.float32),
+    )
+    k, v = (
+      jnp.concatenate([jnp.broadcast_to(row[None].astype(x.dtype), (n, *shape)), x], axis=1)
+      for row, x in zip(rows, (k, v), strict=True)
+    )
+    if self.causal:
+      mask = mask & jnp.tril(jnp.ones((s, s), bool))[None, None]
+    mask = jnp.broadcast_to(mask, (mask.shape[0], 1, s, s))
+    mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (self.prefix, 0)), constant_values=True)
+    return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
 class MLP(nn.Module):

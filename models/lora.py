@@ -18,35 +18,30 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data.errors import BadInput
-from models.trainable import Params, name_of
+from models.trainable import Params, Path
 
 MATRICES = r"/(attention|mlp)/"  # of the blocks: where arXiv:2106.09685, section 7, finds rank best spent
 _STACKED = "layers"
 
 
-def init(key: jax.Array, params: Params, rank: int, match: Callable[[str], bool]) -> Params:
-  """Fresh deltas, annotated, for every weight whose name `match` accepts.
+def init(key: jax.Array, params: Params, rank: int, match: Callable[[Path], bool]) -> Params:
+  """Fresh deltas, annotated, for every weight whose path `match` accepts.
 
   Args: params: annotated weights or their shapes; the values are not read.
 
   Raises BadInput when no weight matches, one has no two sides, or `rank` is above what a side can hold.
   """
-  deltas: Params = {}
-  leaves = jax.tree_util.tree_leaves_with_path(
-    params, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
-  )
-  for place, (path, weight) in enumerate(leaves):
-    name = name_of(path)
-    if match(name):
-      at = deltas
-      for part in name.split("/"):
-        at = at.setdefault(part, {})
-      at |= _pair(jax.random.fold_in(key, place), name, weight, rank)
+  deltas = {
+    path: _pair(jax.random.fold_in(key, place), "/".join(path), weight, rank)
+    for place, (path, weight) in enumerate(flatten_dict(params).items())
+    if match(path)
+  }
   if not deltas:
     raise BadInput("no weight matches", "low-rank deltas", "choose another pattern")
-  return deltas
+  return unflatten_dict(deltas)
 
 
 def _pair(key: jax.Array, name: str, weight: Any, rank: int) -> Params:

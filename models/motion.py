@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models.adapters import Bottleneck
 from models.layers import MLP, Attention, RMSNorm, repeat, weight
 from models.motion_config import AGENT_TYPES, MotionConfig
 
@@ -31,7 +32,10 @@ class Block(nn.Module):
     c = self.config
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
     positional = self.over == "time"
-    attention = Attention(c.heads, c.head_dim, jnp.dtype(c.dtype), positional, causal=True, name="attention")
+    dtype = jnp.dtype(c.dtype)
+    attention = Attention(
+      c.heads, c.head_dim, dtype, positional, causal=True, prefix=c.prefix, name="attention"
+    )
     if self.over == "time":
       seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
       y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen).reshape(b, a, t, d).swapaxes(1, 2)
@@ -39,8 +43,12 @@ class Block(nn.Module):
       same = (group_BxA[:, None, :, None] == group_BxA[:, None, None, :]) & valid_BxTxA[:, :, None, :]
       seen = (same | jnp.eye(a, dtype=bool)[None, None]).reshape(b * t, 1, a, a)
       y = attention(y.reshape(b * t, a, d), seen).reshape(b, t, a, d)
+    if c.adapter:
+      y = Bottleneck(c.adapter, dtype, name="attention_adapter")(y)
     x_BxTxAxD = _residual(x_BxTxAxD + y.astype(jnp.float32))
-    y = MLP(4 * d, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxAxD))
+    y = MLP(4 * d, dtype, c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxAxD))
+    if c.adapter:
+      y = Bottleneck(c.adapter, dtype, name="mlp_adapter")(y)
     return _residual(x_BxTxAxD + y.astype(jnp.float32))
 
 

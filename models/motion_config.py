@@ -15,6 +15,7 @@ class MotionConfig:
   features: F inputs per position. steps, agents: window shape, for counting FLOPs.
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
+  adapter, prefix: hidden units of the adapters after each branch, learned keys before each attention; 0: none.
   """
 
   width: int
@@ -27,6 +28,8 @@ class MotionConfig:
   dtype: str
   scan: bool
   remat: str
+  adapter: int = 0
+  prefix: int = 0
 
   def __post_init__(self):
     if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
@@ -50,7 +53,7 @@ class MotionConfig:
   def non_embedding_params(self) -> int:
     """N: stem, blocks and norms; without the move and type embeddings and the output head."""
     stem = 4 * self.width * (self.features + 1 + self.width)
-    block = 12 * self.width**2 + 2 * self.width
+    block = 12 * self.width**2 + 2 * self.width + self.width * (4 * self.adapter + 2 * self.prefix)
     return stem + self.layers * block + self.width
 
   def param_count(self) -> int:
@@ -65,5 +68,6 @@ class MotionConfig:
     d = self.width
     attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
     stem = 8 * d * (self.features + d)
-    forward = stem + self.layers * (24 * d**2 + attention) + 2 * d * self.rows
+    adapted = 8 * d * self.adapter + 4 * d * self.prefix
+    forward = stem + self.layers * (24 * d**2 + attention + adapted) + 2 * d * self.rows
     return 3 * forward

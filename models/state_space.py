@@ -100,8 +100,8 @@ class StateSpace(nn.Module):
     self.read = weight(self, "read", (d, self.state), ("embed", "state"), d)
     self.pace = weight(self, "pace", (d, self.heads), ("embed", "heads"), d)
     self.pace_bias = self.param("pace_bias", part(_paces, ("heads",)), (self.heads,), jnp.float32)
-    self.log_rate = self.param("log_rate", part(_log_rates, ("heads",)), (self.heads,), jnp.float32)
-    self.skip = self.param("skip", part(nn.initializers.ones, ("heads",)), (self.heads,), jnp.float32)
+    self.log_rate = self.param("rate_scale", part(_log_rates, ("heads",)), (self.heads,), jnp.float32)
+    self.skip = self.param("skip_scale", part(nn.initializers.ones, ("heads",)), (self.heads,), jnp.float32)
     self.norm = RMSNorm()
     # Zero at first, like attention's: the branch adds what it learns to remember.
     self.out = self.param("out", part(zeros, (*axes, "embed")), (*inner, d), jnp.float32)

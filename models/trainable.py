@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data.errors import BadInput
 
@@ -19,50 +20,34 @@ NORM = r"norm/scale$"
 HEAD = r"^heads?(_|/|$)|^bias(_\d+)?$"  # the last table or the heads, and the bias beside the table
 
 Params = dict[str, Any]
+Path = tuple[str, ...]  # names from the root of the parameters to a leaf
 
 
-def name_of(path: tuple) -> str:
-  """A key path of jax.tree_util as "a/b/c"; the box around an annotated weight adds nothing."""
-  return "/".join(str(key.key) for key in path if isinstance(key, jax.tree_util.DictKey))
-
-
-def rule(pattern: str) -> Callable[[str], bool]:
-  """name -> whether `pattern` is found in it; a pattern that is no regular expression raises BadInput."""
+def rule(pattern: str) -> Callable[[Path], bool]:
+  """path -> whether `pattern` is found in its name; a pattern that is no regular expression raises BadInput."""
   try:
     found = re.compile(pattern).search
   except re.error as error:
     raise BadInput(f"{pattern!r} is no regular expression ({error})", "rule", "correct it") from None
-  return lambda name: found(name) is not None
+  return lambda path: found("/".join(path)) is not None
 
 
-def select(params: Params, trainable: Callable[[str], bool]) -> Params:
-  """The leaves whose names are trainable, in a tree without the others; none at all raises BadInput."""
-  part = _select(params, trainable, "")
+def select(params: Params, trainable: Callable[[Path], bool]) -> Params:
+  """The leaves that learn, boxed or not, in a tree without the others; none at all raises BadInput."""
+  leaves = flatten_dict(params)
+  part = {path: leaf for path, leaf in leaves.items() if trainable(path)}
   if not part:
-    some = ", ".join(name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)[:4])
+    some = ", ".join("/".join(path) for path in list(leaves)[:4])
     raise BadInput("no weight is trainable", f"a model of {some}, ...", "choose another rule")
-  return part
-
-
-def _select(tree: Params, trainable: Callable[[str], bool], prefix: str) -> Params:
-  part: Params = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      if below := _select(value, trainable, f"{prefix}{key}/"):
-        part[key] = below
-    elif trainable(prefix + key):
-      part[key] = value
-  return part
+  return unflatten_dict(part)
 
 
 def insert(params: Params, part: Params) -> Params:
   """`params` with the leaves of `part` in their places; a leaf without a place raises BadInput."""
-  if extra := sorted(part.keys() - params.keys()):
-    raise BadInput(f"{extra[0]!r} has no place in the model", "weights to insert", "take them from its kind")
-  return {
-    key: value if key not in part else insert(value, part[key]) if isinstance(value, dict) else part[key]
-    for key, value in params.items()
-  }
+  leaves, fresh = flatten_dict(params), flatten_dict(part)
+  if extra := sorted("/".join(path) for path in fresh.keys() - leaves.keys()):
+    raise BadInput(f"{extra[0]} has no place in the model", "weights to insert", "take them from its kind")
+  return unflatten_dict(leaves | fresh)
 
 
 def nbytes(tree: Any) -> int:

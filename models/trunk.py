@@ -8,6 +8,7 @@ the same weights serve any number of them. Invalid tokens are seen by nobody; wh
 import flax.linen as nn
 import jax.numpy as jnp
 
+from models.adapters import Bottleneck
 from models.layers import MLP, Attention, RMSNorm, repeat
 from models.state_space import StateSpace
 from models.trunk_config import TrunkConfig
@@ -31,8 +32,12 @@ class Block(nn.Module):
       y = self._mix(y.swapaxes(1, 2), valid_BxTxS.swapaxes(1, 2)).swapaxes(1, 2)
     else:
       y = self._mix(y, valid_BxTxS)
+    if c.adapter:
+      y = Bottleneck(c.adapter, jnp.dtype(c.dtype), name="mixing_adapter")(y)
     x_BxTxSxD = _residual(x_BxTxSxD + y.astype(jnp.float32))
     y = MLP(4 * c.width, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxSxD))
+    if c.adapter:
+      y = Bottleneck(c.adapter, jnp.dtype(c.dtype), name="mlp_adapter")(y)
     return _residual(x_BxTxSxD + y.astype(jnp.float32))
 
   def _mix(self, y, valid):
@@ -51,7 +56,9 @@ class Block(nn.Module):
       seen &= (time[:, None] >= time[None, :])[None, None]
     seen |= jnp.eye(n, dtype=bool)[None, None]  # itself at least: a softmax over nobody would be NaN
     causal = c.causal and self.along == "time"
-    attention = Attention(c.heads, c.head_dim, dtype, self.along != "space", causal, name="attention")
+    attention = Attention(
+      c.heads, c.head_dim, dtype, self.along != "space", causal, c.prefix, name="attention"
+    )
     return attention(y_NxSxD, seen, time).reshape(y.shape)
 
 

@@ -27,6 +27,7 @@ class TrunkConfig:
   steps, space: T and S, for counting FLOPs; the weights serve any.
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled unit for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the unit).
+  adapter, prefix: hidden units of the adapters after each branch, learned keys before each attention; 0: none.
   """
 
   width: int
@@ -41,6 +42,8 @@ class TrunkConfig:
   dtype: str
   scan: bool
   remat: str
+  adapter: int = 0
+  prefix: int = 0
 
   def __post_init__(self):
     if self.mixing not in UNITS:
@@ -72,8 +75,11 @@ class TrunkConfig:
 
   def param_count(self) -> int:
     d, r, h = self.width, self.state, self.heads
-    mixing = {"attention": 4 * d**2, "recurrence": 3 * d**2 + 2 * d * r + d * h + 3 * h + self.head_dim}
-    unit = sum(mixing[how] + 8 * d**2 + 2 * d for _, how in self.unit)
+    mixing = {
+      "attention": 4 * d**2 + 2 * d * self.prefix,
+      "recurrence": 3 * d**2 + 2 * d * r + d * h + 3 * h + self.head_dim,
+    }
+    unit = sum(mixing[how] + 8 * d**2 + 2 * d + 4 * d * self.adapter for _, how in self.unit)
     return self.layers // len(self.unit) * unit + d
 
   def non_embedding_params(self) -> int:
@@ -92,9 +98,10 @@ class TrunkConfig:
     for along, how in self.unit:
       length = {"clip": self.steps * self.space, "space": self.space, "time": self.steps}[along]
       if how == "attention":
-        forward += 24 * d**2 + 4 * d * length
+        forward += 24 * d**2 + 4 * d * (length + self.prefix)
       else:
         filled = -(-length // q) * q
         forward += 22 * d**2 + 4 * d * r + 2 * d * self.heads
         forward += filled * (2 * q * (r + d) + 4 * d * r) // length
+      forward += 8 * d * self.adapter
     return 3 * self.layers // len(self.unit) * forward

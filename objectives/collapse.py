@@ -10,7 +10,7 @@ arXiv:2105.04906.
 import jax
 import jax.numpy as jnp
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
+from objectives.metrics import Metrics
 
 
 def effective_rank(x_NxD: jax.Array, weight_N: jax.Array) -> jax.Array:

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from objectives import collapse
+from objectives.metrics import Metrics, by_domain, weighted
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
 LARGEST_SCALE = 100.0  # of CLIP: a scale that grows on makes steps unstable
 
 
@@ -55,8 +55,8 @@ def make_loss(apply: Callable, domains: int) -> Callable[[dict, dict, jax.Array]
     apply: apply({"params": params}, batch) -> (views {name: z_BxD}, present {name: bool [B]}, log_scale []).
     domains: number of domains; "by_domain" is a vector of that length.
 
-  batch: "scene_B" and "domain_B" int besides the model's. All pairs of views count alike; "objective" and "loss" are
-  nats per row and pair, "accuracy" the share of rows that find their partner.
+  batch: "scene_B" and "domain_B" int, "real_B" bool, besides the model's. All pairs of views count alike;
+  "objective" and "loss" are nats per row and pair, "accuracy" the share of rows that find their partner.
   """
 
   def loss_fn(params, batch, key):
@@ -64,20 +64,20 @@ def make_loss(apply: Callable, domains: int) -> Callable[[dict, dict, jax.Array]
     views, present, log_scale = apply({"params": params}, batch)
     scale = jnp.minimum(jnp.exp(log_scale), LARGEST_SCALE)
     scene_B = batch["scene_B"].astype(jnp.int32)
-    total = correct = count = jnp.zeros(scene_B.shape)
-    for a, b in itertools.combinations(sorted(views), 2):
-      both = present[a] & present[b]
-      nats, nearest = info_nce(views[a], views[b], both, scene_B, scale)
-      total, correct, count = total + nats, correct + nearest, count + both
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
+    present = {name: there & batch["real_B"] for name, there in present.items()}
+    pairs = list(itertools.combinations(sorted(views), 2))
+    both_BxN = jnp.stack([present[a] & present[b] for a, b in pairs], axis=1)
+    rows = [info_nce(views[a], views[b], both_BxN[:, i], scene_B, scale) for i, (a, b) in enumerate(pairs)]
+    nats_BxN, correct_BxN = (jnp.stack(values, axis=1) for values in zip(*rows, strict=True))
+    loss = weighted(nats_BxN, both_BxN)
     features = jnp.concatenate([views[name] for name in sorted(views)])
     there = jnp.concatenate([present[name] for name in sorted(views)])
     return {
-      "objective": (total.sum(), count.sum()),
-      "loss": (total.sum(), count.sum()),
-      "accuracy": (correct.sum(), count.sum()),
+      "objective": loss,
+      "loss": loss,
+      "accuracy": weighted(correct_BxN.astype(jnp.float32), both_BxN),
       "scale": (scale, jnp.float32(1)),
-      "by_domain": (total @ home, count @ home),
+      "by_domain": by_domain(nats_BxN, both_BxN, batch["domain_B"], domains),
       **collapse.monitors(unit(features), there),
     }
 

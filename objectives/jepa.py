@@ -16,8 +16,7 @@ import jax.numpy as jnp
 
 from objectives import collapse
 from objectives.masked import standardised
-
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
+from objectives.metrics import Metrics, by_domain, weighted
 
 
 def smooth_l1(x: jax.Array) -> jax.Array:
@@ -38,7 +37,8 @@ def make_loss(
     hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound.
     domains: number of domains; "by_domain" is a vector of that length.
 
-  params: {"student", "teacher"}. The monitors look at the teacher's frames: the mean over their tokens.
+  params: {"student", "teacher"}. batch: "domain_B" int and "real_B" bool besides the models'. The monitors look at
+  the teacher's frames: the mean over their tokens.
   """
 
   def loss_fn(params, batch, key):
@@ -46,17 +46,16 @@ def make_loss(
     y_BxTxSxD, valid_BxTxS = embed({"params": teacher}, batch)
     y_BxTxSxD = jax.lax.stop_gradient(standardised(y_BxTxSxD))
     z_BxTxSxD, hidden_BxTxS = predict({"params": params["student"]}, batch, lambda valid: hide(key, valid))
-    weight = hidden_BxTxS.astype(jnp.float32)
+    weight = hidden_BxTxS & batch["real_B"][:, None, None]
     error = smooth_l1(z_BxTxSxD.astype(jnp.float32) - y_BxTxSxD).mean(-1)
-    sums, counts = (error * weight).sum((1, 2)), weight.sum((1, 2))
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
+    loss = weighted(error, weight)
     there = valid_BxTxS.astype(jnp.float32)[..., None]
     frames = (y_BxTxSxD * there).sum(2) / jnp.maximum(there.sum(2), 1.0)
-    some = valid_BxTxS.any(2).reshape(-1)
+    some = (valid_BxTxS.any(2) & batch["real_B"][:, None]).reshape(-1)
     return {
-      "objective": (sums.sum(), counts.sum()),
-      "loss": (sums.sum(), counts.sum()),
-      "by_domain": (sums @ home, counts @ home),
+      "objective": loss,
+      "loss": loss,
+      "by_domain": by_domain(error, weight, batch["domain_B"], domains),
       **collapse.monitors(frames.reshape(-1, frames.shape[-1]), some),
     }
 

@@ -13,15 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
-PILLAR_VALUES = 6  # occupied, log(1 + points), mean x, y, z, intensity
-
-
-def patches(x: jax.Array, size: int) -> jax.Array:
-  """[..., H, W, C] to [..., H / size * W / size, size * size * C], row by row; size divides H and W."""
-  *lead, h, w, c = x.shape
-  cut = x.reshape(*lead, h // size, size, w // size, size, c)
-  return jnp.moveaxis(cut, -3, -4).reshape(*lead, (h // size) * (w // size), size * size * c)
+from objectives.metrics import Metrics, by_domain, weighted
 
 
 def standardised(x: jax.Array) -> jax.Array:
@@ -31,29 +23,16 @@ def standardised(x: jax.Array) -> jax.Array:
   return (x - mean) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
 
 
-def pillar_statistics(
-  points_BxTxPx4: jax.Array, echo_BxTxP: jax.Array, cells: int, reach: float
-) -> jax.Array:
-  """[B, T, cells * cells, 6] of the points in each pillar of the square |x|, |y| < reach metres, x by rows.
+def pillar_statistics(cell_P: jax.Array, values_PxF: jax.Array, cells: int) -> jax.Array:
+  """[cells, 2 + F]: of the points in each cell: are there any (0 or 1), log(1 + number), the mean of their values.
 
-  Values: occupied 0 or 1, log(1 + points), then the means of x and y from the pillar's centre in pillars (within
-  -0.5 and 0.5), of z in metres and of intensity; 0 where there is no point.
+  cell_P: int, the cell of each point; `cells` for a point that is in none. Zeros where there is no point.
   """
-  points = points_BxTxPx4.astype(jnp.float32)
-  place = (points[..., :2] + reach) * (cells / (2 * reach))
-  cell = jnp.floor(place)
-  inside = echo_BxTxP & ((cell >= 0) & (cell < cells)).all(-1)
-  index = jnp.where(inside, cell[..., 0] * cells + cell[..., 1], cells * cells).astype(jnp.int32)
-  values = jnp.concatenate([place - cell - 0.5, points[..., 2:]], axis=-1)
-  values = jnp.concatenate([jnp.ones((*index.shape, 1)), values], axis=-1)
-
-  def gather(index_P, values_Px5):  # the last bin takes what is outside
-    return jax.ops.segment_sum(values_Px5, index_P, cells * cells + 1)[:-1]
-
-  sums = jax.vmap(jax.vmap(gather))(index, jnp.where(inside[..., None], values, 0.0))
-  number = sums[..., :1]
+  values = jnp.concatenate([jnp.ones((len(cell_P), 1)), values_PxF.astype(jnp.float32)], axis=-1)
+  sums = jax.ops.segment_sum(values, cell_P, cells + 1)[:-1]
+  number = sums[:, :1]
   return jnp.concatenate(
-    [(number > 0).astype(jnp.float32), jnp.log1p(number), sums[..., 1:] / jnp.maximum(number, 1.0)], axis=-1
+    [jnp.sign(number), jnp.log1p(number), sums[:, 1:] / jnp.maximum(number, 1.0)], axis=-1
   )
 
 
@@ -63,7 +42,7 @@ def squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def pillar_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-  """Nats of the occupancy (a logit), and the squared error of the statistics where there are points."""
+  """Of `pillar_statistics`: nats of the first, a logit, and the squared error of the others where there are points."""
   logit, occupied = prediction[..., 0].astype(jnp.float32), target[..., 0]
   nats = jax.nn.softplus(logit) - occupied * logit
   return nats + occupied * squared_error(prediction[..., 1:], target[..., 1:])
@@ -84,20 +63,21 @@ def make_loss(
     targets: {sensor: (batch -> [B, T, S, P], (prediction, target) -> error per token)}.
     domains: number of domains; "by_domain" is a vector of that length.
 
-  "objective" and "loss" are the error per hidden token over all sensors; "loss_<sensor>" of each.
+  batch: "domain_B" int and "real_B" bool besides the model's. "objective" and "loss" are the error per hidden token
+  over all sensors; "loss_<sensor>" of each.
   """
 
   def loss_fn(params, batch, key):
     predictions, hidden = apply({"params": params}, batch, lambda valid: hide(key, valid))
-    metrics, total, count = {}, 0.0, 0.0
+    metrics, errors, weights = {}, [], []
     for sensor in sorted(predictions):
       target, error = targets[sensor]
-      weight = hidden[sensor].astype(jnp.float32)
-      sums = (error(predictions[sensor], target(batch)) * weight).sum((1, 2))
-      metrics[f"loss_{sensor}"] = (sums.sum(), weight.sum())
-      total, count = total + sums, count + weight.sum((1, 2))
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
-    both = (jnp.sum(total), jnp.sum(count))
-    return {"objective": both, "loss": both, "by_domain": (total @ home, count @ home), **metrics}
+      errors.append(error(predictions[sensor], target(batch)))
+      weights.append(hidden[sensor] & batch["real_B"][:, None, None])
+      metrics[f"loss_{sensor}"] = weighted(errors[-1], weights[-1])
+    error_BxTxS, weight_BxTxS = jnp.concatenate(errors, axis=2), jnp.concatenate(weights, axis=2)
+    loss = weighted(error_BxTxS, weight_BxTxS)
+    slices = by_domain(error_BxTxS, weight_BxTxS, batch["domain_B"], domains)
+    return {"objective": loss, "loss": loss, "by_domain": slices, **metrics}
 
   return loss_fn

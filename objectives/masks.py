@@ -74,12 +74,16 @@ def hide_by_sensor(
   block: int,
   tube: bool,
 ) -> jax.Array:
-  """`hide` within the tokens of every sensor, which lie one after the other along S, one grid each."""
+  """`hide` within the tokens of every sensor, which lie one after the other along S, one grid each.
+
+  A sensor of a single token cannot be hidden in part and is always seen.
+  """
   hidden, start = [], 0
   for i, grid in enumerate(grids):
     tokens = grid[0] * grid[1] * grid[2]
     part = valid_BxTxS[:, :, start : start + tokens]
-    hidden.append(hide(jax.random.fold_in(key, i), part, ratio, grid, block, tube))
+    own = jax.random.fold_in(key, i)
+    hidden.append(hide(own, part, ratio, grid, block, tube) if tokens > 1 else jnp.zeros_like(part))
     start += tokens
   return jnp.concatenate(hidden, axis=-1)
 
@@ -87,7 +91,8 @@ def hide_by_sensor(
 def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...], rate: float) -> jax.Array:
   """Bool [B, T, S]: every token of the sensors that each sample loses, each with probability `rate`.
 
-  One sensor that has a valid token is kept, at random, so that no sample is left with nothing.
+  One sensor that has a valid token is kept, at random, so that no sample is left with nothing. N. Neverova et al.,
+  ModDrop, arXiv:1501.00102.
   """
   keys = jax.random.split(key)
   bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]

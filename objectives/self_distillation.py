@@ -17,8 +17,7 @@ import jax.numpy as jnp
 
 from objectives import collapse
 from objectives.contrastive import unit
-
-Metrics = dict[str, tuple[jax.Array, jax.Array]]
+from objectives.metrics import Metrics, by_domain, weighted
 
 
 def centred(scores_BxK: jax.Array, centre_K: jax.Array, temperature: float) -> jax.Array:
@@ -26,14 +25,14 @@ def centred(scores_BxK: jax.Array, centre_K: jax.Array, temperature: float) -> j
   return jax.nn.softmax((scores_BxK - centre_K[None]) / temperature, axis=-1)
 
 
-def sinkhorn(scores_BxK: jax.Array, temperature: float, rounds: int) -> jax.Array:
-  """Probabilities [B, K] near softmax(scores / temperature) whose columns all sum to B / K.
+def sinkhorn(scores_BxK: jax.Array, real_B: jax.Array, temperature: float, rounds: int) -> jax.Array:
+  """Probabilities [B, K] near softmax(scores / temperature), whose columns have equal sums over the real rows.
 
-  Each round scales columns, then rows: rows always sum to 1, columns come nearer to B / K.
+  Each round scales columns, then rows: rows always sum to 1, the columns' sums come nearer to each other.
   """
-  log_p = scores_BxK / temperature
+  log_p, real = scores_BxK / temperature, real_B.astype(jnp.float32)[:, None]
   for _ in range(rounds):
-    log_p = log_p - jax.nn.logsumexp(log_p, axis=0, keepdims=True)
+    log_p = log_p - jax.nn.logsumexp(log_p, axis=0, keepdims=True, b=real)
     log_p = log_p - jax.nn.logsumexp(log_p, axis=1, keepdims=True)
   return jnp.exp(log_p)
 
@@ -49,7 +48,8 @@ def follow_centre(centre_K: jax.Array, scores: tuple[jax.Array, jax.Array], mome
 
 
 def make_loss(
-  apply: Callable,
+  study: Callable,
+  teach: Callable,
   hide: Callable[[jax.Array, jax.Array], jax.Array],
   views: int,
   student_temperature: float,
@@ -60,41 +60,43 @@ def make_loss(
   """Returns loss_fn(params, batch, key) -> {name: (sum, count)}.
 
   Args:
-    apply: apply({"params": p}, batch, hide) -> (scores_BxK, features_BxD); it asks hide(valid_BxTxS) which of its
-      tokens the view lacks.
+    study: study({"params": params["student"]}, batch, hide) -> (scores_BxK, features_BxD); it asks
+      hide(valid_BxTxS) which of its tokens the view lacks.
+    teach: teach({"params": params["teacher"]}, batch) -> the same of all tokens.
     hide: (key, valid_BxTxS) -> bool [B, T, S]: masked tokens, lost sensors.
     views: number of views the student sees. sinkhorn_rounds: 0 for centring.
     domains: number of domains; "by_domain" is a vector of that length.
 
-  params: {"student", "teacher", "centre"}. "objective" is the cross entropy in nats per view; "loss" the same less
-  the entropy of the teacher, how far the student is from it. "prototypes" is the perplexity of the prototypes that
-  the teacher uses over the batch, "teacher_scores" what `follow_centre` reads.
+  params: {"student", "teacher", "centre"}. batch: "domain_B" int and "real_B" bool besides the models'. "objective"
+  is the cross entropy in nats per view; "loss" the same less the entropy of the teacher, how far the student is from
+  it. "prototypes" is the perplexity of the prototypes that the teacher uses over the batch, "teacher_scores" what
+  `follow_centre` reads. The monitors look at the teacher's features.
   """
 
   def loss_fn(params, batch, key):
+    real, one = batch["real_B"].astype(jnp.float32), jnp.float32(1)
     fixed = jax.lax.stop_gradient({"teacher": params["teacher"], "centre": params["centre"]})
-    scores, features = apply({"params": fixed["teacher"]}, batch, jnp.zeros_like)
-    scores = jax.lax.stop_gradient(scores)
+    scores, features = jax.lax.stop_gradient(teach({"params": fixed["teacher"]}, batch))
     if sinkhorn_rounds:
-      p_BxK = sinkhorn(scores, teacher_temperature, sinkhorn_rounds)
+      p_BxK = sinkhorn(scores, real, teacher_temperature, sinkhorn_rounds)
     else:
       p_BxK = centred(scores, fixed["centre"], teacher_temperature)
-    sums = jnp.zeros(len(scores))
+    nats = []
     for view in range(views):
       own = jax.random.fold_in(key, view)
-      seen, _ = apply({"params": params["student"]}, batch, lambda valid, own=own: hide(own, valid))
-      sums = sums + cross_entropy(p_BxK, seen, student_temperature)
-    entropy = -jax.scipy.special.xlogy(p_BxK, p_BxK).sum(-1) * views
-    counts = jnp.full(len(scores), float(views))
-    home = jax.nn.one_hot(batch["domain_B"], domains, dtype=jnp.float32)
-    one = jnp.float32(1)
+      seen, _ = study({"params": params["student"]}, batch, lambda valid, own=own: hide(own, valid))
+      nats.append(cross_entropy(p_BxK, seen, student_temperature))
+    nats_BxN = jnp.stack(nats, axis=1)
+    weight_BxN = jnp.broadcast_to(real[:, None], nats_BxN.shape)
+    entropy = -jax.scipy.special.xlogy(p_BxK, p_BxK).sum(-1)
+    apart_BxN = nats_BxN - entropy[:, None]
     return {
-      "objective": (sums.sum(), counts.sum()),
-      "loss": ((sums - entropy).sum(), counts.sum()),
-      "by_domain": ((sums - entropy) @ home, counts @ home),
-      "prototypes": (collapse.code_perplexity(p_BxK.sum(0)), one),
-      "teacher_scores": (scores.sum(0), jnp.float32(len(scores))),
-      **collapse.monitors(unit(features), jnp.ones(len(scores))),
+      "objective": weighted(nats_BxN, weight_BxN),
+      "loss": weighted(apart_BxN, weight_BxN),
+      "by_domain": by_domain(apart_BxN, weight_BxN, batch["domain_B"], domains),
+      "prototypes": (collapse.code_perplexity((p_BxK * real[:, None]).sum(0)), one),
+      "teacher_scores": ((scores * real[:, None]).sum(0), real.sum()),
+      **collapse.monitors(unit(features), real),
     }
 
   return loss_fn

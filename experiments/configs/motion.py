@@ -17,7 +17,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 
 def depth(width: int) -> int:
@@ -72,6 +72,8 @@ def get_config(variant: str = "w32") -> ConfigDict:
         width=width, layers=depth(width), head_dim=head_dim(width), dtype="float32", scan=False, remat="none"
       ),
       loss=dict(z_weight=1e-4),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/sumo",
         train_split="train",
@@ -80,6 +82,7 @@ def get_config(variant: str = "w32") -> ConfigDict:
         unique_windows=0,
         read_threads=2,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=learning_rate(tokens),

@@ -10,6 +10,7 @@ from data import context, motion
 from data.errors import BadInput
 from data.records import RecordConfig
 from data.windows import WindowConfig
+from experiments.adaptation import room
 from experiments.config import Train
 from experiments.task import Task, batch_name
 from models.motion import MotionModel, embed
@@ -41,6 +42,8 @@ def next_token(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
         steps=dataset_config.steps,
         agents=dataset_config.agents,
         **dataclasses.asdict(config.model),
+        adapter=room(config.adaptation, "adapter"),
+        prefix=room(config.adaptation, "prefix"),
       )
     )
   except ValueError as error:

@@ -133,13 +133,15 @@ def test_too_little_room_is_refused_before_writing(tmp_path, monkeypatch):
 
 _TENSORFLOW_WATCHED = """
 import pathlib, sys
+import numpy as np
 sys.path.insert(0, sys.argv[1])  # holds a tensorflow that ends the process
-from data import datasets, reader
+from data import datasets, mixtures, reader
 from tests.data import tiny_datasets
 out = pathlib.Path(sys.argv[1]) / "d"
 tiny_datasets.write(out, tiny_datasets.scene_examples(4))
 source = reader.RecordSource(datasets.open_dataset(out), "train", ("tokens_TxA",))
-print(next(reader.batches(source, 2, 0, 0, 0, 1, 1))["tokens_TxA"].shape)
+order = mixtures.Natural(np.arange(len(source)), 0)
+print(next(reader.batches(source, 2, order, 0, 0, 1, 1))["tokens_TxA"].shape)
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import datasets, reader
+from data import datasets, mixtures, reader
 from data.errors import BadInput
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
@@ -32,15 +32,19 @@ def source(made):
   return reader.RecordSource(datasets.open_dataset(made), "train", FIELDS)
 
 
+def natural(source, seed: int) -> mixtures.Natural:
+  return mixtures.Natural(np.arange(len(source)), seed)
+
+
 def steps(source, count, batch, seed=0, start=0, process=0, processes=1, threads=0) -> list[list[int]]:
   """The window numbers of the first `count` batches."""
-  stream = reader.batches(source, batch, seed, start, process, processes, threads)
+  stream = reader.batches(source, batch, natural(source, seed), start, process, processes, threads)
   return [tiny_datasets.number_of(b) for b in itertools.islice(stream, count)]
 
 
 def test_batches_hold_the_windows_that_were_written(source):
   windows = tiny_datasets.numbered_windows(COUNT)
-  batch = next(reader.batches(source, 8, 0, 0, 0, 1, 0))
+  batch = next(reader.batches(source, 8, natural(source, 0), 0, 0, 1, 0))
   assert set(batch) == set(FIELDS)
   for row, number in enumerate(tiny_datasets.number_of(batch)):
     for name in FIELDS:
@@ -87,7 +91,7 @@ def test_threads_do_not_change_the_order(source, threads):
 
 def test_a_batch_that_does_not_divide_is_refused(source):
   with pytest.raises(BadInput, match="batch 6 is not a multiple of 4 processes"):
-    reader.batches(source, 6, 0, 0, 0, 4, 0)
+    reader.batches(source, 6, natural(source, 0), 0, 0, 4, 0)
 
 
 def test_limits_are_nested_and_drawn_from_the_whole_split(made):

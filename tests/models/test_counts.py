@@ -8,11 +8,21 @@ import jax.numpy as jnp
 import pytest
 
 from data import context
+from models.bev_tokeniser import BevTokeniser
+from models.bev_tokeniser_config import BevTokeniserConfig
+from models.codes import CodesModel
+from models.codes_config import CodesConfig
+from models.denoiser import ConditionalDenoiser
+from models.denoiser_config import ConditionalConfig, DenoiserConfig
+from models.heads_config import EGO_HEADS, HEADS
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 from models.perception import PerceptionModel
+from models.policy import PolicyConfig, PolicyModel
+from models.reading_config import ReadConfig
 from models.trunk import Trunk
 from scaling.planning import hlo, program_cost
+from tests.models import test_heads
 from tests.models.test_trunk import MIXINGS
 from tests.sensed import SENSORS, perception_config, sensor_batch
 from tests.worlds import random_batch
@@ -41,6 +51,43 @@ def _perception(mixing, sensors, tube):
   return config, PerceptionModel(config), (sensor_batch(config),), 2 * config.trunk.steps * config.trunk.space
 
 
+def _codes(mixing, places):
+  past = dataclasses.replace(MIXINGS[mixing], causal=True, space=places + 1)
+  frame = dataclasses.replace(past, steps=places, space=1)
+  config = CodesConfig(codes=70, actions=3, past=past, frame=frame)
+  batch = {
+    "codes_BxTxS": jnp.zeros((2, past.steps, places), int),
+    "actions_BxT": jnp.zeros((2, past.steps), int),
+  }
+  return config, CodesModel(config), (batch,), 2 * past.steps * places
+
+
+def _tokeniser(levels, codes, code_dim):
+  trunk = dataclasses.replace(MIXINGS["full"], causal=False, steps=1, space=9)
+  config = BevTokeniserConfig(12, 4, 11, levels, codes, code_dim, trunk)
+  batch = {"cells_BxTxHxW": jnp.zeros((2, 3, 12, 12), int)}
+  return config, BevTokeniser(config), (batch,), 2 * 3 * 12 * 12
+
+
+def _policy(names):
+  perception = perception_config("factorised", ("ego", "raster"), 1)
+  width = perception.trunk.width
+  heads = dataclasses.replace(test_heads.CONFIG, names=names, read=ReadConfig(width, width, 8, "float32"))
+  config = PolicyConfig(perception, heads)
+  keys = jax.random.split(jax.random.key(0), 2)
+  agents = {"present_BxTxK": jnp.ones((2, 2, 4), bool), "class_BxTxK": jnp.zeros((2, 2, 4), jnp.int32)}
+  agents["boxes_BxTxKx7"] = jax.random.normal(keys[0], (2, 2, 4, 7))
+  return config, PolicyModel(config), (sensor_batch(perception) | agents,), 2 * 2 * perception.trunk.space
+
+
+def _denoiser():
+  perception = perception_config("factorised", ("ego", "raster"), 1)
+  read = ReadConfig(24, perception.trunk.width, 8, "float32")
+  config = ConditionalConfig(perception, DenoiserConfig(2, 6, 5, read, False), 1)
+  inputs = (sensor_batch(perception), jnp.ones((2, 1, 6, 5)), jnp.ones(2))
+  return config, ConditionalDenoiser(config), inputs, 2 * 2 * perception.trunk.space
+
+
 # Name: (configuration, module, its inputs, tokens in them). Widths and windows differ, so that no term hides.
 MODELS = {
   "motion": lambda: _motion(layers=2),
@@ -51,6 +98,13 @@ MODELS = {
   "trunk, hybrid": lambda: _trunk("hybrid", width=24, layers=2, steps=7),
   "perception, all sensors in tubes": lambda: _perception("factorised", SENSORS, 2),
   "perception, cameras": lambda: _perception("full", ("camera",), 1),
+  "codes, full": lambda: _codes("full", 6),
+  "codes, hybrid": lambda: _codes("hybrid", 8),
+  "tokeniser, learned codebook": lambda: _tokeniser((), 48, 5),
+  "tokeniser, finite scalars": lambda: _tokeniser((5, 4, 3), 0, 0),
+  "policy": lambda: _policy(EGO_HEADS),
+  "every head but tracking": lambda: _policy(tuple(name for name in HEADS if name != "tracking")),
+  "denoiser": _denoiser,
 }
 
 
@@ -62,21 +116,29 @@ def _sizes(params) -> dict[str, int]:
   return {jax.tree_util.keystr(k): v.size for k, v in jax.tree_util.tree_leaves_with_path(params)}
 
 
+def _scanned(config, scan: bool):
+  """The configuration with every stack scanned, or none."""
+  parts = {
+    name: _scanned(part, scan)
+    for name in ("trunk", "past", "frame", "perception", "denoiser")
+    if (part := getattr(config, name, None)) is not None
+  }
+  here = {"scan": scan} if hasattr(config, "scan") else {}
+  return dataclasses.replace(config, **parts, **here)
+
+
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_param_count_is_the_number_of_parameters(name, scan):
   config, model, inputs, _ = MODELS[name]()
-  if hasattr(config, "trunk"):
-    changed = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, scan=scan))
-  else:
-    changed = dataclasses.replace(config, scan=scan)
+  changed = _scanned(config, scan)
   assert sum(_sizes(_params(type(model)(changed), inputs)).values()) == config.param_count()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_embeddings_and_output_tables_are_no_part_of_n(name):
   config, model, inputs, _ = MODELS[name]()
-  tables = ("before", "last", "'type'", "head_", "'head'", "'bias", "place")
+  tables = ("before", "last", "'type'", "head_", "'head'", "'heads'", "'bias", "place", "_table", "quantiser")
   outside = sum(v for k, v in _sizes(_params(model, inputs)).items() if any(table in k for table in tables))
   assert config.non_embedding_params() == config.param_count() - outside
 

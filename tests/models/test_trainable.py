@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
 from data.errors import BadInput
 from models import sites, trainable
@@ -26,7 +27,7 @@ PARAMS = {
 )
 def test_rules_name_the_leaves_they_mean(pattern, names):
   part = trainable.select(PARAMS, trainable.rule(pattern))
-  assert {trainable.name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(part)} == names
+  assert {"/".join(path) for path in flatten_dict(part)} == names
 
 
 def test_what_is_selected_and_changed_goes_back_and_nothing_else_changes():

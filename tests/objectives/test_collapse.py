@@ -8,6 +8,7 @@ import pytest
 from objectives import collapse
 
 ALL = np.ones(64, np.float32)
+effective_rank, monitors = jax.jit(collapse.effective_rank), jax.jit(collapse.monitors)
 
 
 def _normal(n=64, d=8, seed=0):
@@ -16,28 +17,28 @@ def _normal(n=64, d=8, seed=0):
 
 def test_rank_of_orthogonal_directions_is_their_number():
   q = np.linalg.qr(_normal())[0]
-  assert float(collapse.effective_rank(3 * q, ALL)) == pytest.approx(8, rel=1e-4)
-  assert float(collapse.effective_rank(q[:, :5] @ np.eye(5, 8), ALL)) == pytest.approx(5, rel=1e-3)
+  assert float(effective_rank(3 * q, ALL)) == pytest.approx(8, rel=1e-4)
+  assert float(effective_rank(q[:, :5] @ np.eye(5, 8), ALL)) == pytest.approx(5, rel=1e-3)
 
 
 def test_rank_of_a_line_and_of_a_constant_is_one():
   line = np.outer(_normal(64, 1)[:, 0], _normal(1, 8)[0])
-  assert float(collapse.effective_rank(line, ALL)) == pytest.approx(1, abs=1e-2)
-  assert float(collapse.effective_rank(np.ones((64, 8)), ALL)) == pytest.approx(1, abs=1e-2)
-  assert float(collapse.effective_rank(np.zeros((64, 8)), ALL)) == 0
+  assert float(effective_rank(line, ALL)) == pytest.approx(1, abs=1e-2)
+  assert float(effective_rank(np.ones((64, 8)), ALL)) == pytest.approx(1, abs=1e-2)
+  assert float(effective_rank(np.zeros((64, 8)), ALL)) == 0
 
 
 def test_rank_is_the_entropy_of_the_singular_values():
   x = _normal() * np.asarray([5, 3, 2, 1, 1, 0.5, 0.2, 0.1], np.float32)
   sigma = np.linalg.svd(x.astype(np.float64), compute_uv=False)
   p = sigma / sigma.sum()
-  assert float(collapse.effective_rank(x, ALL)) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
+  assert float(effective_rank(x, ALL)) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
 
 
 def test_rows_of_weight_zero_are_not_there():
   x, weight = _normal(), ALL.copy()
   weight[40:] = 0
-  for measure in (collapse.effective_rank, collapse.deviation):
+  for measure in (effective_rank, jax.jit(collapse.deviation)):
     part = float(measure(x[:40], ALL[:40]))
     x[40:] = 1e3
     assert float(measure(x, weight)) == pytest.approx(part, rel=1e-5)
@@ -56,12 +57,12 @@ def test_perplexity_of_even_codes_is_their_number():
 
 def test_planted_collapse_is_seen_and_costs_no_gradient():
   x = _normal(64, 16)
-  healthy = collapse.monitors(x, ALL)
-  dimension = collapse.monitors(x @ np.outer(np.ones(16), np.arange(16.0)).astype(np.float32), ALL)
-  complete = collapse.monitors(np.broadcast_to(x[:1], x.shape), ALL)
+  healthy = monitors(x, ALL)
+  dimension = monitors(x @ np.outer(np.ones(16), np.arange(16.0)).astype(np.float32), ALL)
+  complete = monitors(np.broadcast_to(x[:1], x.shape), ALL)
   assert float(healthy["feature_rank"][0]) > 12
   assert float(dimension["feature_rank"][0]) < 1.1
   assert float(complete["feature_rank"][0]) < 1.1
   assert float(complete["feature_std"][0]) < 1e-5 < 0.5 < float(healthy["feature_std"][0])
-  gradient = jax.grad(lambda x: collapse.monitors(x, ALL)["feature_rank"][0])(jnp.asarray(x))
+  gradient = jax.grad(lambda x: monitors(x, ALL)["feature_rank"][0])(jnp.asarray(x))
   assert not np.asarray(gradient).any()

@@ -10,6 +10,7 @@ from experiments.mesh import make_mesh
 from objectives import contrastive
 
 ALL = np.ones(4, bool)
+info_nce = jax.jit(contrastive.info_nce)
 APART = np.arange(4)
 
 
@@ -25,16 +26,16 @@ def _softmax(x, axis):
 
 def test_equal_and_orthogonal_views_have_the_closed_form():
   eye = np.eye(4, dtype=np.float32)
-  nats, correct = contrastive.info_nce(2 * eye, 5 * eye, ALL, APART, 3.0)
+  nats, correct = info_nce(2 * eye, 5 * eye, ALL, APART, 3.0)
   np.testing.assert_allclose(nats, np.log(np.exp(3) + 3) - 3, rtol=1e-5)
   assert np.asarray(correct).all()
-  nats, correct = contrastive.info_nce(eye, np.roll(eye, 1, 0), ALL, APART, 3.0)
+  nats, correct = info_nce(eye, np.roll(eye, 1, 0), ALL, APART, 3.0)
   np.testing.assert_allclose(nats, np.log(np.exp(3) + 3), rtol=1e-5)
   assert not np.asarray(correct).any()
 
 
 def test_views_that_say_nothing_cost_the_log_of_the_batch():
-  nats, _ = contrastive.info_nce(np.ones((4, 3)), np.ones((4, 3)), ALL, APART, 7.0)
+  nats, _ = info_nce(np.ones((4, 3)), np.ones((4, 3)), ALL, APART, 7.0)
   np.testing.assert_allclose(nats, np.log(4), rtol=1e-5)
 
 
@@ -43,10 +44,10 @@ def test_loss_and_gradient_equal_those_of_the_similarities():
   s = 2.5
   logits = s * a @ b.T
   rows, columns = _softmax(logits, 1), _softmax(logits, 0)
-  nats, _ = contrastive.info_nce(a, b, ALL, APART, s)
+  nats, _ = info_nce(a, b, ALL, APART, s)
   expected = -(np.log(np.diag(rows)) + np.log(np.diag(columns))) / 2
   np.testing.assert_allclose(nats, expected, rtol=1e-5)
-  gradient = jax.grad(lambda a: contrastive.info_nce(a, b, ALL, APART, s)[0].sum())(jnp.asarray(a))
+  gradient = jax.grad(lambda a: info_nce(a, b, ALL, APART, s)[0].sum())(jnp.asarray(a))
   free = s * ((rows + columns) / 2 - np.eye(4)) @ b
   onto_sphere = free - (free * a).sum(1, keepdims=True) * a
   np.testing.assert_allclose(gradient, onto_sphere, rtol=1e-4, atol=1e-5)
@@ -55,11 +56,11 @@ def test_loss_and_gradient_equal_those_of_the_similarities():
 def test_moments_of_one_scene_are_no_negatives():
   a, b = _views()
   scene = np.asarray([0, 1, 1, 2])
-  nats, _ = contrastive.info_nce(a, b, ALL, scene, 1.0)
+  nats, _ = info_nce(a, b, ALL, scene, 1.0)
   without = [0, 1, 3]
-  alone, _ = contrastive.info_nce(a[without], b[without], ALL[:3], scene[without], 1.0)
+  alone, _ = info_nce(a[without], b[without], ALL[:3], scene[without], 1.0)
   assert float(nats[1]) == pytest.approx(float(alone[1]), rel=1e-5)  # row 2 does not exist for row 1
-  apart, _ = contrastive.info_nce(a, b, ALL, APART, 1.0)
+  apart, _ = info_nce(a, b, ALL, APART, 1.0)
   assert float(nats[1]) < float(apart[1])
   np.testing.assert_allclose(nats[0], apart[0], rtol=1e-6)
 
@@ -67,8 +68,8 @@ def test_moments_of_one_scene_are_no_negatives():
 def test_a_view_that_is_absent_neither_counts_nor_is_a_negative():
   a, b = _views()
   both = np.asarray([True, True, False, True])
-  nats, correct = contrastive.info_nce(a, b, both, APART, 2.0)
-  alone, _ = contrastive.info_nce(a[both], b[both], ALL[:3], APART[:3], 2.0)
+  nats, correct = info_nce(a, b, both, APART, 2.0)
+  alone, _ = info_nce(a[both], b[both], ALL[:3], APART[:3], 2.0)
   np.testing.assert_allclose(np.asarray(nats)[both], alone, rtol=1e-5)
   assert float(nats[2]) == 0 and not correct[2]
 
@@ -87,7 +88,10 @@ def _batch(n=16):
   a, b = _views(n)
   rng = np.random.default_rng(1)
   present = {f"{name}_B": rng.random(n) < 0.8 for name in ("camera", "lidar", "bev")}
-  return {"a_BxD": a, "b_BxD": b, "scene_B": np.arange(n) // 2, "domain_B": np.arange(n) % 2, **present}
+  return {
+    "a_BxD": a, "b_BxD": b, "scene_B": np.arange(n) // 2, "domain_B": np.arange(n) % 2, "real_B": np.ones(n, bool),
+    **present,
+  }  # fmt: skip
 
 
 def test_eight_devices_have_the_negatives_of_one():
@@ -112,3 +116,17 @@ def test_pairs_and_domains_add_up():
   np.testing.assert_allclose(metrics["by_domain"][0].sum(), metrics["loss"][0], rtol=1e-5)
   np.testing.assert_allclose(metrics["by_domain"][1].sum(), pairs)
   assert float(metrics["scale"][0]) == contrastive.LARGEST_SCALE
+
+
+def test_a_record_that_fills_up_the_batch_is_not_there():
+  loss_fn, batch = jax.jit(lambda p, x: _loss_fn()(p, x, None)), _batch()
+  params = {"w": jnp.asarray(_views(6, 5)[0]), "log_scale": jnp.asarray(1.0)}
+  batch["real_B"][12:] = False
+  noise = {name: batch[name].copy() for name in ("a_BxD", "b_BxD")}
+  for value in noise.values():
+    value[12:] = 7.0
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5),
+    loss_fn(params, batch),
+    loss_fn(params, batch | noise),
+  )

@@ -14,7 +14,12 @@ SHAPE = (4, 2, 6)
 def _batch():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(*SHAPE, 5)).astype(np.float32)
-  return {"x": x, "valid_BxTxS": rng.random(SHAPE) < 0.9, "domain_B": np.asarray([0, 1, 1, 0])}
+  return {
+    "x": x,
+    "valid_BxTxS": rng.random(SHAPE) < 0.9,
+    "domain_B": np.asarray([0, 1, 1, 0]),
+    "real_B": np.ones(4, bool),
+  }
 
 
 def _params():
@@ -31,7 +36,8 @@ def _embed(variables, batch):
 
 
 def _loss(predict=_predict):
-  return jepa.make_loss(predict, _embed, lambda key, valid: valid & jax.random.bernoulli(key, 0.5, SHAPE), 2)
+  hide = lambda key, valid: valid & jax.random.bernoulli(key, 0.5, SHAPE)  # noqa: E731
+  return jax.jit(jepa.make_loss(predict, _embed, hide, 2))
 
 
 def test_smooth_l1_and_its_slope():

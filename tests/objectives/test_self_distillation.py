@@ -33,7 +33,10 @@ def test_centring_takes_away_what_all_rows_share():
 
 def test_sinkhorn_uses_all_prototypes_alike():
   scores = _scores(20, 5) + np.asarray([4, 0, 0, 0, 0], np.float32)[None]  # all rows prefer the first
-  p = np.asarray(sd.sinkhorn(jnp.asarray(scores), 0.5, 50))
+  scores = np.concatenate([scores, 9 * _scores(3, 5, 2)])  # and three rows that only fill up the batch
+  sinkhorn = jax.jit(sd.sinkhorn, static_argnums=(2, 3))
+  p = np.asarray(sinkhorn(scores, np.arange(23) < 20, 0.5, 50))[:20]
+  scores = scores[:20]
   np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
   np.testing.assert_allclose(p.sum(0), 4, rtol=1e-3)
   # Scaling rows and columns keeps the interaction of scores: log p is their sum, up to those scales.
@@ -49,7 +52,7 @@ def _apply(variables, batch, hide):
 
 def _batch():
   x = np.random.default_rng(0).normal(size=(8, 2, 6)).astype(np.float32)
-  return {"x_BxTxS": x, "domain_B": np.arange(8) % 2}
+  return {"x_BxTxS": x, "domain_B": np.arange(8) % 2, "real_B": np.ones(8, bool)}
 
 
 def _params():
@@ -70,7 +73,8 @@ def _nothing(key, valid):
 
 
 def _loss(hide, temperature=0.5, rounds=0):
-  return sd.make_loss(_apply, hide, 3, 0.5, temperature, rounds, 2)
+  teach = lambda variables, batch: _apply(variables, batch, jnp.zeros_like)  # noqa: E731
+  return jax.jit(sd.make_loss(_apply, teach, hide, 3, 0.5, temperature, rounds, 2))
 
 
 def test_identical_views_are_at_the_minimum():

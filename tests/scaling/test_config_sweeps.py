@@ -19,6 +19,7 @@ from experiments.configs import isoflop, markov, motion
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
+from tests.data import random_clips
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = pathlib.Path("experiments/configs")
@@ -31,10 +32,11 @@ VARIANTS = {
   "motion_plan": ("", "tiny", "1b", "8b", "70b"),
   "motion_rate": ("", "tiny"),
   "motion_us101": ("", "tiny"),
+  "perception": ("", "tiny", "masked", "masked:tiny"),
 }
 LADDERS = ("motion_demo", "motion_ladder")
 CASES = [(name, variant) for name, known in VARIANTS.items() for variant in known]
-SWEEPS = [case for case in CASES if case[0] not in ("motion", "motion_plan", "motion_us101")]
+SWEEPS = [case for case in CASES if case[0] not in ("motion", "motion_plan", "motion_us101", "perception")]
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def resolved(name: str, variant: str, overrides: dict) -> configs.Train:
 def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
   """The model's own configuration, which counts parameters and FLOPs: what the row of a run is made from."""
   window = dataclasses.replace(ahead.WINDOW, steps=steps, agents=build._WINDOW_AGENTS.default)
-  return make_task(config, window, 7).model.config
+  return make_task(config, window if config.family == "motion" else random_clips.TINY, 7).model.config
 
 
 def test_every_config_is_tested_here():
@@ -68,7 +70,7 @@ def test_every_config_is_tested_here():
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_every_variant_is_a_run(name, variant):
   config = resolved(name, variant, {})
-  if name != "motion_plan":  # whose depths give the sizes they are named for
+  if config.family == "motion" and name != "motion_plan":  # whose depths give the sizes they are named for
     assert config.model.layers == motion.depth(config.model.width)
   assert shape(config).non_embedding_params() > 0
   if variant == "tiny":

@@ -1,0 +1,109 @@
+"""Whether one set of weights may follow another: what must not get worse, told apart from noise.
+
+Both are judged on the same records. A gate is a part of them: an earlier domain, or a canary, a slice that is
+watched for being rare and costly. Its change is the difference of the two mean losses. Whole units (scenes) are
+drawn again, both losses of a record together, which leaves only the noise of the difference
+(evaluation/intervals.py). A gate is closed when even the lower confidence bound of the change lies above what it
+allows.
+
+With m gates each bound is taken at level 1 - (1 - confidence) / m, so that noise alone closes any of them no oftener
+than 1 - confidence (C. Bonferroni, 1936).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from data.errors import BadInput
+from evaluation.intervals import draw_scenes
+
+_LEAST_UNITS = 8  # fewer say nothing about their own spread
+_DRAWS = 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+  """Per record: sum_N and count_N of its loss, and unit_N, the number of the scene or log it was cut from."""
+
+  sum_N: np.ndarray
+  count_N: np.ndarray
+  unit_N: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """Of one gate, in the loss's unit: mean losses before and after, their change, its lower and upper bound.
+
+  units: independent ones it rests on. allowed: how much worse it may be. closed: whether it is worse than that.
+  """
+
+  before: float
+  after: float
+  change: float
+  low: float
+  high: float
+  units: int
+  allowed: float
+  closed: bool
+
+  def sentence(self, name: str) -> str:
+    verb = "is worse" if self.change > 0 else "is better"
+    return (
+      f"{name} {verb} by {abs(self.change):.4f} [{self.low:+.4f}, {self.high:+.4f}] over {self.units} units,"
+      f" {self.allowed:.4f} is allowed"
+    )
+
+
+def judge(
+  before: Losses,
+  after: Losses,
+  gates: Mapping[str, tuple[np.ndarray, float]],
+  confidence: float,
+  seed: int,
+) -> dict[str, Verdict]:
+  """The verdict of every gate.
+
+  Args:
+    before, after: of the two sets of weights, on the same records in the same order.
+    gates: name to (its records, bool [N]; by how much their mean loss may rise).
+    confidence: that noise closes no gate, such as 0.95.
+
+  Raises BadInput when the records differ, and for a gate with too few units to know its noise.
+  """
+  for one, other in ((before.count_N, after.count_N), (before.unit_N, after.unit_N)):
+    if one.shape != other.shape or not np.array_equal(one, other):
+      raise BadInput("the two were judged on different records", "gates", "evaluate both on one split")
+  level = 1.0 - (1.0 - confidence) / max(1, len(gates))
+  return {
+    name: _verdict(name, before, after, inside_N, allowed, level, seed)
+    for name, (inside_N, allowed) in gates.items()
+  }
+
+
+def closed(verdicts: Mapping[str, Verdict]) -> list[str]:
+  """A sentence for every closed gate; none: the new weights may follow."""
+  return [verdict.sentence(name) for name, verdict in verdicts.items() if verdict.closed]
+
+
+def _verdict(
+  name: str, before: Losses, after: Losses, inside_N: np.ndarray, allowed: float, level: float, seed: int
+) -> Verdict:
+  inside_N = inside_N & (before.count_N > 0)
+  units = len(np.unique(before.unit_N[inside_N]))
+  if units < _LEAST_UNITS:
+    raise BadInput(f"{units} units tell no noise", f"gate {name}", f"give it {_LEAST_UNITS} or more")
+  count_N, old_N, new_N = (values[inside_N] for values in (before.count_N, before.sum_N, after.sum_N))
+  drawn_R = draw_scenes(before.unit_N[inside_N], _DRAWS, seed).ratio(new_N - old_N, count_N)
+  low, high = np.quantile(drawn_R, [1.0 - level, level])
+  old, new = old_N.sum() / count_N.sum(), new_N.sum() / count_N.sum()
+  return Verdict(
+    before=float(old),
+    after=float(new),
+    change=float(new - old),
+    low=float(low),
+    high=float(high),
+    units=units,
+    allowed=allowed,
+    closed=bool(low > allowed),
+  )

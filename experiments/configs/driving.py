@@ -1,0 +1,71 @@
+"""Driving on clips: perception by many heads, an end-to-end policy, and generative futures.
+
+Papers: UniAD (arXiv:2212.10156), flow matching (arXiv:2210.02747), DDPM (arXiv:2006.11239), DiT (arXiv:2212.09748).
+
+  python -m data.render --dataset=build/sumo --rig=pair --out=build/clips
+  python -m experiments.train --config=experiments/configs/driving.py:policy --config.data.dataset=build/clips \
+    --workdir=build/run
+
+Variants, and each with ":tiny" (about a minute):
+  "multi_task": detection, segmentation, occupancy, map elements, tracking and forecasts from LiDAR and cameras.
+  "policy": trajectory and controls from all sensors.
+  "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import perception, variants
+
+NAMES = ("multi_task", "policy", "flow", "diffusion", "flow_cells", "diffusion_cells")
+NO_HEADS = dict(
+  segmentation=0.0,
+  occupancy=0.0,
+  detection=0.0,
+  elements=0.0,
+  forecasting=0.0,
+  tracking=0.0,
+  plan=0.0,
+  actions=0.0,
+)
+
+
+def get_config(variant: str = "multi_task") -> ConfigDict:
+  variants.require(variant, tuple(name + size for name in NAMES for size in ("", ":tiny")), __file__)
+  name, _, size = (variant or "multi_task").partition(":")
+  tiny = size == "tiny"
+  config = perception.get_config("masked:tiny" if tiny else "masked").to_dict()
+  patch = 8 if tiny else 4
+  heads = dict(learned=name == "multi_task", density="laplace", modes=6, ahead=2, patch=patch)
+  perceive = {
+    head: 1.0 for head in ("segmentation", "occupancy", "detection", "elements", "forecasting", "tracking")
+  }
+  generative = dict(
+    target="cells" if name.endswith("cells") else "plan",
+    patch=patch,
+    denoiser=dict(width=32, layers=2, head_dim=8) if tiny else dict(width=192, layers=6, head_dim=32),
+    samples=6,
+    sample_steps=10,
+  )
+  losses = dict(
+    multi_task=dict(weights=NO_HEADS | perceive, **heads),
+    policy=dict(weights=NO_HEADS | dict(plan=1.0, actions=1.0), **heads),
+    flow=generative | dict(sigma_min=0.0),
+    diffusion=generative | dict(noise_steps=200, prediction="v", eta=0.0),
+  )
+  objectives = dict(flow="flow_matching", diffusion="diffusion")
+  kind = name.partition("_cells")[0]
+  config |= dict(objective=objectives.get(kind, "multi_task"), loss=losses[kind])
+  config["model"] |= dict(
+    sensors="ego,lidar,camera"
+    if name == "multi_task"
+    else "ego,raster"
+    if tiny
+    else "ego,raster,lidar,camera",
+    mixing="factorised",
+    causal=True,
+    tube=1,
+    grid_patch=8,
+  )
+  if tiny:
+    config["model"] |= dict(camera_patch=16)
+  return ConfigDict(config)

@@ -1,0 +1,19 @@
+"""A small motion model that follows a finished, larger one: experiments/tasks/distillation.py.
+
+  python -m experiments.train --config=experiments/configs/motion_distil.py --config.loss.teacher=build/run \\
+    --config.data.dataset=build/sumo --workdir=build/student
+
+Variants: those of experiments/configs/motion.py, "w8" unless said. Half of the objective is the teacher's answers
+at temperature 2. What it is worth: results/adaptation.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import motion
+
+
+def get_config(variant: str = "w8") -> ConfigDict:
+  config = motion.get_config(variant or "w8")
+  config.objective = "distillation"
+  config.loss = ConfigDict(dict(config.loss.to_dict(), teacher="build/run", weight=0.5, temperature=2.0))
+  return config

@@ -1,0 +1,164 @@
+"""The stages of a curriculum, and their gates. A stage is a dict with these keys, none of them optional:
+
+  name      its run directory
+  config    FILE.py[:variant] of the run
+  start     an earlier stage whose weights it begins with (where names agree, experiments/start.py), or ""
+  changes   {dotted key: value} of its configuration; "{stage}" in a value is the directory of that stage
+  entry     gates on the stage it starts from, judged before it runs
+  exit      gates on itself
+
+A gate is one of
+
+  {"value": key, "below": x}, {"value": key, "above": x}    of result.json: "loss", "loss_by_slice/highway", ...
+  {"slice": text, "than": stage, "by": x}    not worse there than that stage by more than x and noise
+
+Bengio et al., "Curriculum Learning", ICML 2009.
+"""
+
+import dataclasses
+import math
+import pathlib
+import runpy
+from typing import Any
+
+from data.errors import BadInput
+from data.files import read_json, write_json_atomic
+from experiments import stages
+from experiments.config import from_dict
+from experiments.program import LastingFault
+from experiments.run_directory import read_result
+
+CONFIDENCE = 0.95  # that noise alone fails none of a stage's gates
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  name: str
+  config: str
+  start: str
+  changes: dict
+  entry: tuple
+  exit: tuple
+
+
+def read(file: str) -> list[Stage]:
+  """The stages of FILE.py[:variant]; raises BadInput that names what is wrong with which."""
+  path, _, variant = file.partition(":")
+  try:
+    made = runpy.run_path(path)["stages"](variant)
+  except (FileNotFoundError, KeyError):
+    raise BadInput("holds no stages(variant)", path, "give a file that does, :VARIANT after it") from None
+  found: list[Stage] = []
+  for number, values in enumerate(made):
+    where = f"{path}, stage {number + 1}"
+    stage = from_dict(values, Stage, where)
+    earlier = [one.name for one in found]
+    if stage.name in earlier or not stage.name.isidentifier():
+      raise BadInput(f"name is {stage.name!r}", where, "give each a name of its own, of letters and digits")
+    named = [value[1:-1] for value in stage.changes.values() if _names_stage(value)]
+    for name in [stage.start, *named, *(gate["than"] for gate in _gates(stage, where) if "than" in gate)]:
+      if name and name not in earlier:
+        raise BadInput(
+          f"{name!r} is no earlier stage", where, f"choose one of {', '.join(earlier) or 'none'}"
+        )
+    if stage.entry and not stage.start:
+      raise BadInput("an entry gate without a stage to start from", where, "name it in start")
+    found.append(stage)
+  if not found:
+    raise BadInput("holds no stage", file, "add one")
+  return found
+
+
+def _gates(stage: Stage, where: str) -> list[dict]:
+  for gate in (*stage.entry, *stage.exit):
+    if set(gate) not in ({"value", "below"}, {"value", "above"}, {"slice", "than", "by"}):
+      raise BadInput(
+        f"{gate} is no gate", where, "give value and below, value and above, or slice, than and by"
+      )
+  return [*stage.entry, *stage.exit]
+
+
+def command(stage: Stage, work: pathlib.Path, dataset: pathlib.Path) -> stages.Stage:
+  """The training command of a stage, valid as long as its configuration, data and the weights it began with are."""
+  out = work / stage.name
+  placed = {"start.run": f"{{{stage.start}}}"} if stage.start else {}
+  placed |= {key: value for key, value in stage.changes.items() if _names_stage(value)}
+  runs = {key: work / value[1:-1] for key, value in placed.items()}
+  changes = stage.changes | {"data.dataset": dataset} | runs
+  inputs = [pathlib.Path(stage.config.partition(":")[0]), dataset / "dataset.json"]
+  inputs += [run / "result.json" for run in runs.values()]
+  argv = ["experiments.train", f"--config={stage.config}", f"--workdir={out}"]
+  argv += [f"--config.{key}={value}" for key, value in changes.items()]
+  return stages.Stage(stage.name, stage.name, tuple(argv), tuple(inputs), (out / "result.json",), out)
+
+
+def _names_stage(value: Any) -> bool:
+  return isinstance(value, str) and value.startswith("{") and value.endswith("}")
+
+
+def judge(stage: Stage, when: str, work: pathlib.Path, split: str) -> None:
+  """Judges the stage's gates and writes what they found; a closed one raises LastingFault that says which and why.
+
+  split: on which slices are compared; what gates decide on should not be what results are reported on.
+  """
+  wanted = stage.entry if when == "entry" else stage.exit
+  judged = stage.start if when == "entry" else stage.name
+  lines = [_value(gate, work / judged) for gate in wanted if "value" in gate]
+  compared: dict[str, dict[str, float]] = {}
+  for gate in wanted:
+    if "slice" in gate:
+      compared.setdefault(gate["than"], {})[gate["slice"]] = float(gate["by"])
+  for than, allowed in compared.items():
+    from experiments.continual import compare
+
+    verdicts = compare(str(work / judged), str(work / than), allowed, split, CONFIDENCE)
+    lines += [
+      {"gate": f"{name} of {judged} against {than}", "open": not v.closed, "says": v.sentence(name)}
+      for name, v in verdicts.items()
+    ]
+  if wanted:
+    write_json_atomic(
+      work / "gates" / f"{stage.name}.{when}.json", {line.pop("gate"): line for line in lines}
+    )
+  if shut := [line["says"] for line in lines if not line["open"]]:
+    raise LastingFault(f"{when} of stage {stage.name}: " + "; ".join(shut))
+
+
+def _value(gate: dict, run: pathlib.Path) -> dict:
+  """{"gate", "open", "says"} of a gate on a number in the run's row."""
+  at: Any = read_result(run)
+  for key in gate["value"].split("/", 1):
+    at = at.get(key) if isinstance(at, dict) else None
+  if not isinstance(at, int | float) or not math.isfinite(at):
+    raise BadInput(f"{gate['value']!r} is no number there", run / "result.json", "name one that is")
+  side, limit = next((side, gate[side]) for side in ("below", "above") if side in gate)
+  fine = at < limit if side == "below" else at > limit
+  said = f"{gate['value']} of {run.name} is {at:.4f}, {'' if fine else 'not '}{side} {limit}"
+  return {"gate": f"{gate['value']} {side} {limit}", "open": fine, "says": said}
+
+
+def outcome(stage: Stage, work: pathlib.Path) -> str:
+  """What came of a stage, and what it began with, in one line."""
+  row = read_result(work / stage.name)
+  assert row is not None  # the stage is done
+  text = f"held-out loss {row['loss']:.4f} after {row['steps']} steps"
+  return text + (f"; {_carried(work / stage.name)}" if stage.start else "")
+
+
+def _carried(run: pathlib.Path) -> str:
+  facts = read_json(run / "start.json", "run the chain again")
+  counts = {name: len(facts[name]) for name in ("carried", "fresh", "resized", "left")}
+  return ", ".join(f"{count} weights {name}" for name, count in counts.items() if count)
+
+
+def summary(found: list[Stage], work: pathlib.Path) -> dict[str, Any]:
+  """Every stage's row, where its weights come from, and its gates."""
+  rows = {}
+  for stage in found:
+    gates = {
+      when: read_json(path, "run the chain again")
+      for when in ("entry", "exit")
+      if (path := work / "gates" / f"{stage.name}.{when}.json").exists()
+    }
+    rows[stage.name] = {"start": stage.start, "row": read_result(work / stage.name), "gates": gates}
+  return rows

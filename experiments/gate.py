@@ -1,0 +1,44 @@
+"""May a run follow another? python -m experiments.gate --run=NEW --before=OLD --slices="domain=highway;rare=1".
+
+Both are judged on the records of one split. Every slice (data/slices.py) is a gate that closes when the loss of the
+new run is higher by more than --allowed and by more than noise explains (evaluation/gates.py). Leaves OUT/gate.json
+and a sentence per gate; exit code 3 when one is closed.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from experiments import program
+
+_RUN = flags.DEFINE_string("run", None, "Run directory that would follow.", required=True)
+_BEFORE = flags.DEFINE_string("before", None, "Run directory that it would follow.", required=True)
+_SLICES = flags.DEFINE_string("slices", None, "Slices that must not get worse, joined by ;", required=True)
+_OUT = flags.DEFINE_string("out", None, "Directory of gate.json.", required=True)
+_SPLIT = flags.DEFINE_string("split", "validation", "Split they are judged on.")
+_ALLOWED = flags.DEFINE_float("allowed", 0.0, "How much worse a slice may be, in the unit of the loss.", 0.0)
+_CONFIDENCE = flags.DEFINE_float("confidence", 0.95, "That noise alone closes no gate.", 0.5, 0.9999)
+
+
+def main() -> int:
+  from data.files import require_directory, write_json_atomic
+  from evaluation import gates
+  from experiments.continual import compare
+
+  allowed = {text.strip(): _ALLOWED.value for text in _SLICES.value.split(";") if text.strip()}
+  out = require_directory(_OUT.value, "--out")
+  verdicts = compare(_RUN.value, _BEFORE.value, allowed, _SPLIT.value, _CONFIDENCE.value)
+  facts = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
+  write_json_atomic(
+    pathlib.Path(out) / "gate.json", {"run": _RUN.value, "before": _BEFORE.value, "gates": facts}
+  )
+  for name, verdict in verdicts.items():
+    print(verdict.sentence(name))
+  if closed := gates.closed(verdicts):
+    raise program.LastingFault(f"{_RUN.value} must not follow {_BEFORE.value}: " + "; ".join(closed))
+  return 0
+
+
+if __name__ == "__main__":
+  program.run(main)

@@ -1,0 +1,53 @@
+"""What a run loses on every record by itself: what gates compare, and slices are cut from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data import reader
+from data.datasets import Dataset
+from data.slices import Labels
+from evaluation.gates import Losses
+from experiments.run import Run
+
+_TOGETHER = 32  # records
+_NEIGHBOURS = (
+  8  # windows do not say their scene, but are written scene by scene: so many in a row are one unit
+)
+
+
+def losses(run: Run, split: str) -> Losses:
+  """Held-out loss of each record of a split, as if it were alone in its batch: for losses that compare no records."""
+  task, dataset = run.task, run.dataset
+  source = reader.RecordSource(dataset, split, task.fields)
+
+  @jax.jit
+  def each(params, batch):
+    def alone(record):
+      return task.held_out(params, jax.tree.map(lambda x: x[None], record), jax.random.key(0))["loss"]
+
+    return jax.vmap(alone)(batch)
+
+  found = []
+  for begin in range(0, len(source), _TOGETHER):
+    places = np.arange(begin, begin + _TOGETHER)
+    stacked = source.stacked(
+      np.minimum(places, len(source) - 1)
+    )  # the last batch ends in copies, dropped below
+    batch = {name: jnp.asarray(value) for name, value in task.to_batch(stacked).items()}
+    kept = int((places < len(source)).sum())
+    found.append(np.stack([np.asarray(part)[:kept] for part in each(run.params, batch)]))
+  sums_N, counts_N = np.concatenate(found, axis=1).astype(np.float64)
+  return Losses(sums_N, counts_N, _units(dataset, split))
+
+
+def labels(dataset: Dataset, split: str) -> Labels:
+  """Everything the records of a split say of themselves."""
+  axes = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
+  return reader.labels(reader.RecordSource(dataset, split, axes), axes)
+
+
+def _units(dataset: Dataset, split: str) -> np.ndarray:
+  known = labels(dataset, split)
+  count = len(known["domain"])
+  return known["scene"] if "scene" in known else np.arange(count) // _NEIGHBOURS

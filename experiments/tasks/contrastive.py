@@ -1,0 +1,29 @@
+"""Perception with a contrast of its sensors: which sweep belongs to which image."""
+
+from data.records import RecordConfig
+from experiments.config import Train
+from experiments.task import Task
+from experiments.tasks import perception
+from models.projection import Contrastive
+from models.projection_config import ContrastiveConfig
+from objectives.contrastive import make_loss
+
+
+def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  clips = perception.clip_config(dataset_config)
+  encoder = perception.perception_config(config.model, clips)
+  views = tuple(config.loss.views.split(","))
+  model = Contrastive(
+    perception.build(ContrastiveConfig, encoder, views, config.loss.hidden, config.loss.outputs)
+  )
+  loss_fn = make_loss(model.apply, domains)
+  return Task(
+    model=model,
+    init=model.init,
+    loss_fn=loss_fn,
+    held_out=loss_fn,
+    fields=perception.fields(encoder),
+    to_batch=perception.to_batch(encoder, clips),
+    embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
+    tokens=encoder.trunk.steps * encoder.trunk.space,
+  )

@@ -1,0 +1,167 @@
+"""Driving, generative: flow matching and diffusion of what comes next, given what the sensors have seen so far.
+
+target "plan": the ego's own trajectory, as it differs from going straight on at the same speed. "cells": the next
+step's BEV classes, patch by patch. Held-out data are also sampled, and samples compared with what came.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from data.clips import CELL_CLASSES, ClipConfig
+from data.records import RecordConfig
+from experiments.config import Train
+from experiments.task import Task, record_batch
+from experiments.tasks import perception
+from experiments.tasks.driving import constant_velocity
+from models.denoiser import ConditionalDenoiser
+from models.denoiser_config import ConditionalConfig, DenoiserConfig
+from models.perception import summary
+from models.reading_config import ReadConfig
+from models.sensors import patches, unpatch
+from objectives import diffusion, flow_matching, imitation, metrics, segmentation
+
+STRAY_M = (
+  1.0  # how far a trajectory strays from a straight one, per future step: targets have about unit scale
+)
+BOUND = 10.0  # of targets, for diffusion's samples
+LABELS = {"plan": ("ego_TxS", "future_TxFx2", "future_mask_TxF"), "cells": ("cells_TxHxW",)}
+
+
+def flow(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  loss = config.loss
+
+  def make_loss(apply, target):
+    return flow_matching.make_loss(apply, target, loss.sigma_min, domains)
+
+  def sample(answer, noise, key):
+    del key  # a flow is deterministic
+    return flow_matching.sample(answer, noise, loss.sample_steps, "heun")
+
+  return _task(config, dataset_config, make_loss, sample)
+
+
+def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  loss, schedule = config.loss, diffusion.cosine_schedule(config.loss.noise_steps)
+
+  def make_loss(apply, target):
+    return diffusion.make_loss(apply, target, schedule, loss.prediction, domains)
+
+  def sample(answer, noise, key):
+    return diffusion.sample(answer, noise, key, schedule, loss.prediction, loss.sample_steps, loss.eta, BOUND)
+
+  return _task(config, dataset_config, make_loss, sample)
+
+
+def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, sample: Callable) -> Task:
+  clips = perception.clip_config(dataset_config)
+  encoder = perception.perception_config(config.model, clips)
+  kinds: dict[str, type[Plan] | type[Cells]] = {"plan": Plan, "cells": Cells}
+  kind = kinds[config.loss.target](clips, config.loss.patch)
+  shape = config.loss.denoiser
+  model = ConditionalDenoiser(
+    perception.build(
+      lambda: ConditionalConfig(
+        encoder,
+        DenoiserConfig(
+          shape.layers,
+          kind.tokens,
+          kind.channels,
+          ReadConfig(shape.width, config.model.width, shape.head_dim, config.model.dtype),
+          config.model.scan,
+        ),
+        kind.skipped,
+      )
+    )
+  )
+  loss_fn = make_loss(model.apply, kind.target)
+
+  def held_out(params, batch, key):
+    noise_key, sample_key = jax.random.split(jax.random.fold_in(key, 1))
+    x, valid = model.apply({"params": params}, batch, method="tokens")
+
+    def answer(z, time_B):
+      return model.apply({"params": params}, x, valid, z, time_B, method="denoise")
+
+    def draw(keys):
+      noise = jax.random.normal(keys[0], kind.target(batch)[0].shape)
+      return sample(answer, noise, keys[1])
+
+    keys = jax.random.split(noise_key, config.loss.samples), jax.random.split(sample_key, config.loss.samples)
+    samples = jax.lax.map(draw, keys)
+    return loss_fn(params, batch, key) | kind.judge(samples, batch)
+
+  labels = LABELS[config.loss.target]
+  rename, rename_labels = perception.to_batch(encoder, clips), record_batch(labels)
+  return Task(
+    model=model,
+    init=lambda key, batch: model.init(key, batch, kind.target(batch)[0], jnp.zeros(len(batch["real_B"]))),
+    loss_fn=loss_fn,
+    held_out=held_out,
+    fields=tuple(dict.fromkeys(perception.fields(encoder) + labels)),
+    to_batch=lambda stacked: rename(stacked) | rename_labels(stacked),
+    embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
+    tokens=encoder.trunk.steps * encoder.trunk.space,
+  )
+
+
+class Plan:
+  """The ego's trajectory [B, T, F, 2], in units of STRAY_M per step from constant velocity."""
+
+  skipped, channels = 0, 2
+
+  def __init__(self, clips: ClipConfig, patch: int):
+    del patch  # a trajectory has none
+    self.clips, self.tokens = clips, clips.futures
+
+  def _unit(self):
+    return (STRAY_M * jnp.arange(1, self.clips.futures + 1))[None, None, :, None]
+
+  def target(self, batch):
+    straight = constant_velocity(batch["ego_BxTxS"], self.clips)
+    return (batch["future_BxTxFx2"] - straight) / self._unit(), batch["future_mask_BxTxF"]
+
+  def judge(self, samples_NxBxTxFx2, batch) -> metrics.Metrics:
+    """Metres, per step of a clip: to the best sample, to the mean of samples, of going straight on."""
+    straight = constant_velocity(batch["ego_BxTxS"], self.clips)
+    future, mask = batch["future_BxTxFx2"], batch["future_mask_BxTxF"] & batch["real_B"][:, None, None]
+    drawn = jnp.moveaxis(samples_NxBxTxFx2 * self._unit()[None] + straight[None], 0, 2)
+    some = mask.any(-1)
+
+    def error(modes):
+      return imitation.displacement(future, mask, modes)
+
+    return {
+      "minADE": metrics.weighted(error(drawn).min(-1), some),
+      "ADE": metrics.weighted(error(drawn.mean(2, keepdims=True))[..., 0], some),
+      "constant_velocity": metrics.weighted(error(straight[:, :, None])[..., 0], some),
+    }
+
+
+class Cells:
+  """BEV classes of the next step [B, T - 1, S, V patch^2], each class -1 or 1."""
+
+  skipped = 1
+
+  def __init__(self, clips: ClipConfig, patch: int):
+    self.patch = patch
+    self.tokens, self.channels = (clips.grid // self.patch) ** 2, len(CELL_CLASSES) * self.patch**2
+    self.size = (clips.grid, clips.grid)
+
+  def target(self, batch):
+    classes = 2 * jax.nn.one_hot(batch["cells_BxTxHxW"][:, 1:], len(CELL_CLASSES)) - 1
+    data = patches(classes, self.patch, 1)
+    return data, jnp.ones(data.shape[:-1], bool)
+
+  def judge(self, samples_NxBxTxSxC, batch) -> metrics.Metrics:
+    """Of the mean sample's classes; "copy_accuracy" is that of the step before."""
+    cells = batch["cells_BxTxHxW"]
+    mask = jnp.broadcast_to(batch["real_B"][:, None, None, None], cells[:, 1:].shape)
+    scores = unpatch(samples_NxBxTxSxC.mean(0), self.size, self.patch, 1)
+    found = segmentation.loss(scores, cells[:, 1:], mask)
+    return {
+      "accuracy": tuple(value.sum(0) for value in found["accuracy"]),
+      "iou": tuple(value.sum(0) for value in found["iou"]),
+      "copy_accuracy": metrics.weighted(cells[:, 1:] == cells[:, :-1], mask),
+    }

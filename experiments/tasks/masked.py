@@ -1,0 +1,90 @@
+"""Perception with masked reconstruction: what the sensors saw where tokens were hidden."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from data.records import RecordConfig
+from experiments.config import Train
+from experiments.task import Task
+from experiments.tasks import perception
+from models.masked_autoencoder import MaskedAutoencoder
+from models.perception_config import PerceptionConfig
+from models.predictor_config import PILLAR_VALUES, MaskedAutoencoderConfig
+from models.sensors import patches, point_features
+from models.sensors_config import LidarConfig
+from objectives import masked as objective
+
+
+def masked(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  clips = perception.clip_config(dataset_config)
+  encoder = perception.perception_config(config.model, clips)
+  loss = config.loss
+  model = MaskedAutoencoder(
+    perception.build(
+      MaskedAutoencoderConfig,
+      encoder,
+      perception.predictor_trunk(encoder, loss.predictor),
+      perception.visible(encoder, loss.hide),
+    )
+  )
+  hide = perception.hider(encoder, loss.hide)
+  loss_fn = objective.make_loss(model.apply, hide, targets(encoder, loss.standardise), domains)
+  return Task(
+    model=model,
+    init=lambda key, batch: model.init(key, batch, jnp.zeros_like),
+    loss_fn=loss_fn,
+    held_out=loss_fn,
+    fields=perception.fields(encoder),
+    to_batch=perception.to_batch(encoder, clips),
+    embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
+    tokens=encoder.trunk.steps * encoder.trunk.space,
+  )
+
+
+def targets(config: PerceptionConfig, standardise: bool) -> dict[str, tuple[Callable, Callable]]:
+  """{sensor: (batch -> [B, T, S, P], (prediction, target) -> error per token)}, patched as the encoder patches."""
+  look = objective.standardised if standardise else lambda x: x
+  found: dict[str, tuple[Callable, Callable]] = {}
+  if config.raster is not None:
+    grid = config.raster.grid
+
+    def raster(batch):
+      return look(patches(batch["raster_BxTxHxWxC"].astype(jnp.float32) / 255, grid.patch, config.tube))
+
+    found["raster"] = raster, objective.squared_error
+  if config.camera is not None:
+    edge = config.camera.patch
+
+    def camera(batch):
+      images = batch["images_BxTxCxHxWx3"].astype(jnp.float32) / 255
+      by_camera = jax.vmap(lambda x: patches(x, edge, config.tube), in_axes=2, out_axes=2)(images)
+      return look(by_camera.reshape(*by_camera.shape[:2], -1, by_camera.shape[-1]))
+
+    found["camera"] = camera, objective.squared_error
+  if config.lidar is not None:
+    lidar = config.lidar
+    found["lidar"] = (lambda batch: _pillars(batch, lidar, config.tube)), _pillar_error
+  return found
+
+
+def _pillars(batch, config: LidarConfig, tube: int):
+  """Statistics of the cells of each patch: offsets from their centres, height over 3 m, intensity."""
+  grid = config.grid
+  points, echo = (batch[name][:, tube - 1 :: tube] for name in ("points_BxTxPx4", "echo_BxTxP"))
+  b, t, p, _ = points.shape
+
+  def statistics(points_Px4, echo_P):
+    cell_P, features_Px9, _ = point_features(points_Px4.astype(jnp.float32), echo_P, grid)
+    values = jnp.concatenate([features_Px9[:, 7:9], features_Px9[:, 2:4]], axis=-1)
+    return objective.pillar_statistics(cell_P, values, grid.cells**2)
+
+  found = jax.vmap(statistics)(points.reshape(b * t, p, 4), echo.reshape(b * t, p))
+  return patches(found.reshape(b, t, grid.cells, grid.cells, PILLAR_VALUES), grid.patch, 1)
+
+
+def _pillar_error(prediction, target):
+  """The mean over the cells of a patch."""
+  shape = (*target.shape[:-1], -1, PILLAR_VALUES)
+  return objective.pillar_error(prediction.reshape(shape), target.reshape(shape)).mean(-1)

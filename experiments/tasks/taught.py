@@ -1,0 +1,120 @@
+"""Perception taught by its own moving average: prototypes (self-distillation), or embeddings (JEPA).
+
+Parameters are {"student": ..., "teacher": ...}; only the student has gradients. Probes read the teacher.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from data.records import RecordConfig
+from experiments.config import Train
+from experiments.losses import Hiding
+from experiments.task import Task
+from experiments.tasks import perception
+from models.masked_autoencoder import JointEmbedding
+from models.perception import PerceptionModel, summary
+from models.perception_config import PerceptionConfig
+from models.predictor_config import JointEmbeddingConfig
+from models.projection import Prototypes
+from models.projection_config import PrototypeConfig
+from objectives import jepa as joint
+from objectives import masks
+from objectives import self_distillation as distillation
+from objectives.teacher import follow, momentum
+
+
+def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  """The teacher is an encoder only."""
+  clips, loss = perception.clip_config(dataset_config), config.loss
+  encoder = perception.perception_config(config.model, clips)
+  narrow = perception.predictor_trunk(encoder, loss.predictor)
+  slots = perception.visible(encoder, loss.hide)
+  model = JointEmbedding(perception.build(JointEmbeddingConfig, encoder, narrow, slots))
+  teacher = PerceptionModel(encoder)
+  loss_fn = joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains)
+  tokens = encoder.trunk.steps * encoder.trunk.space
+  total = perception.steps(config, tokens)
+
+  def init(key, batch):
+    student = model.init(key, batch, jnp.zeros_like)["params"]
+    return {"params": {"student": student, "teacher": student["encoder"]}}
+
+  def after(params, metrics, step):
+    m = momentum(loss.momentum, step, total)
+    return params | {"teacher": follow(params["teacher"], params["student"]["encoder"], m)}
+
+  return Task(
+    model=model,
+    init=init,
+    loss_fn=loss_fn,
+    held_out=loss_fn,
+    fields=perception.fields(encoder),
+    to_batch=perception.to_batch(encoder, clips),
+    embed=lambda params, batch: summary(*teacher.apply({"params": params["teacher"]}, batch)),
+    trainable=_is_student,
+    after=after,
+    tokens=tokens,
+  )
+
+
+def self_distillation(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  """The teacher is all of the student, and "centre" what its scores have in common."""
+  clips, loss = perception.clip_config(dataset_config), config.loss
+  encoder = perception.perception_config(config.model, clips)
+  slots = perception.visible(encoder, loss.hide)
+  model = Prototypes(PrototypeConfig(encoder, loss.hidden, loss.outputs, loss.prototypes, slots, loss.views))
+  loss_fn = distillation.make_loss(
+    lambda variables, batch, hide: model.apply(variables, batch, hide, slots),
+    lambda variables, batch: model.apply(variables, batch, jnp.zeros_like, encoder.trunk.space),
+    _views(encoder, loss.hide, loss.drop),
+    loss.views,
+    loss.student_temperature,
+    loss.teacher_temperature,
+    loss.sinkhorn_rounds,
+    domains,
+  )
+  tokens = encoder.trunk.steps * encoder.trunk.space
+  total = perception.steps(config, tokens)
+
+  def init(key, batch):
+    student = model.init(key, batch, jnp.zeros_like, encoder.trunk.space)["params"]
+    return {"params": {"student": student, "teacher": student, "centre": jnp.zeros(loss.prototypes)}}
+
+  def after(params, metrics, step):
+    m = momentum(loss.momentum, step, total)
+    return {
+      "student": params["student"],
+      "teacher": follow(params["teacher"], params["student"], m),
+      "centre": distillation.follow_centre(params["centre"], metrics["teacher_scores"], loss.centre_momentum),
+    }
+
+  return Task(
+    model=model,
+    init=init,
+    loss_fn=loss_fn,
+    held_out=loss_fn,
+    fields=perception.fields(encoder),
+    to_batch=perception.to_batch(encoder, clips),
+    embed=lambda params, batch: model.apply({"params": params["teacher"]}, batch, method="embed"),
+    trainable=_is_student,
+    after=after,
+    tokens=tokens,
+  )
+
+
+def _is_student(path: tuple[str, ...]) -> bool:
+  return path[0] == "student"
+
+
+def _views(config: PerceptionConfig, hide: Hiding, drop: float) -> Callable:
+  """(key, valid_BxTxS) -> bool [B, T, S]: tokens hidden by mask, and all those of sensors that are dropped."""
+  mask = perception.hider(config, hide)
+  places = tuple(sensor.places for sensor in config.sensors.values())
+
+  def view(key, valid_BxTxS):
+    lost = masks.drop_sensors(jax.random.fold_in(key, 0), valid_BxTxS, places, drop)
+    return lost | mask(jax.random.fold_in(key, 1), valid_BxTxS)
+
+  return view

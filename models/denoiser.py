@@ -1,0 +1,95 @@
+"""A conditional denoiser: noisy numbers, the time and what is known, to a velocity, the noise or v.
+
+Each of S vectors is a token: points of a trajectory, or patches of a future BEV grid. Blocks mix the tokens, read
+the context and pass an MLP; each branch is shifted, scaled and gated by the time, and its gate opens from zero
+(adaLN-zero). W. Peebles, S. Xie, DiT, arXiv:2212.09748; conditioning by cross-attention: R. Rombach et al.,
+arXiv:2112.10752.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.denoiser_config import TIME_BANDS, ConditionalConfig, DenoiserConfig
+from models.layers import MLP, Attention, RMSNorm, repeat, weight
+from models.perception import PerceptionModel
+from models.reading import CrossAttention, linear
+
+BRANCHES = 3
+
+
+class Block(nn.Module):
+  """Self-attention, reading, MLP: y + (1 + gate) * branch(norm(y) * (1 + scale) + shift), all three of the time.
+
+  The last weights of attention begin at zero; behind a gate that does, too, they would never wake.
+  """
+
+  config: DenoiserConfig
+
+  @nn.compact
+  def __call__(self, y_NxSxD, time_NxD, x_NxCxE, valid_NxC):
+    c, dtype = self.config, jnp.dtype(self.config.read.dtype)
+    width, n = c.read.width, y_NxSxD.shape[1]
+    zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("embed", "act_embed"))
+    kernel = self.param("modulation", zeros, (width, 3 * BRANCHES * width), jnp.float32)
+    shift, scale, gate = jnp.split((time_NxD @ kernel)[:, None].reshape(-1, 1, BRANCHES, 3 * width), 3, -1)
+    mix = Attention(c.read.heads, c.read.head_dim, dtype, False, False, name="attention")
+    cross = CrossAttention(c.read, name="reading")
+    mlp = MLP(4 * width, dtype, c.layers, name="mlp")
+    everyone = jnp.ones((1, 1, n, n), bool)
+    branches: tuple[Callable, ...] = (lambda h: mix(h, everyone), lambda h: cross(h, x_NxCxE, valid_NxC), mlp)
+    for i, branch in enumerate(branches):
+      h = RMSNorm(name=f"norm_{i}")(y_NxSxD) * (1 + scale[:, :, i]) + shift[:, :, i]
+      y_NxSxD = y_NxSxD + (1 + gate[:, :, i]) * branch(h).astype(jnp.float32)
+    return y_NxSxD, None
+
+
+class Denoiser(nn.Module):
+  """apply({"params": p}, z_NxSxC, time_N, x_NxCxE, valid_NxC) -> [N, S, C] float32; time in [0, 1]."""
+
+  config: DenoiserConfig
+
+  @nn.compact
+  def __call__(self, z_NxSxC, time_N, x_NxCxE, valid_NxC):
+    c, width = self.config, self.config.read.width
+    angle = time_N[:, None] * (jnp.pi * 2.0 ** jnp.arange(TIME_BANDS))[None]
+    waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+    time = jax.nn.silu(linear(self, "time", waves, width, (2 * TIME_BANDS) ** -0.5, 0.0))
+    place = weight(self, "place", (c.tokens, width), (None, "table"), 1)
+    y = linear(self, "into", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
+    y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC)
+    return linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
+
+
+class ConditionalDenoiser(nn.Module):
+  """apply({"params": p}, batch, z_BxTxSxC, time_B) -> [B, T, S, C]: what comes next at each step, given its past.
+
+  T here is without the last `config.skipped` steps of the clip.
+  """
+
+  config: ConditionalConfig
+
+  def setup(self):
+    self.perception = PerceptionModel(self.config.perception)
+    self.denoiser = Denoiser(self.config.denoiser)
+
+  def __call__(self, batch, z_BxTxSxC, time_B):
+    x_BxTxSxD, valid_BxTxS = self.perception(batch)
+    return self.denoise(x_BxTxSxD, valid_BxTxS, z_BxTxSxC, time_B)
+
+  def tokens(self, batch):
+    """(x_BxTxSxD, valid_BxTxS), as of the perception model: what `denoise` reads, once for all its calls."""
+    return self.perception(batch)
+
+  def denoise(self, x_BxTxSxD, valid_BxTxS, z_BxTxSxC, time_B):
+    b, t, s, c = z_BxTxSxC.shape
+    x, valid = x_BxTxSxD[:, :t], valid_BxTxS[:, :t]
+    said = self.denoiser(
+      z_BxTxSxC.reshape(b * t, s, c),
+      jnp.repeat(time_B, t),
+      x.reshape(b * t, *x.shape[2:]),
+      valid.reshape(b * t, -1),
+    )
+    return said.reshape(b, t, s, c)

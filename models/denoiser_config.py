@@ -1,0 +1,70 @@
+"""The denoiser's configuration: it counts its own parameters and FLOPs, without importing JAX."""
+
+import dataclasses
+
+from models.perception_config import PerceptionConfig
+from models.reading_config import ReadConfig, linear_params
+
+TIME_BANDS = 6  # octaves of sines and cosines of the time
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoiserConfig:
+  """layers: blocks. tokens, channels: what is denoised, [tokens, channels]. read: of the context; scan: one block."""
+
+  layers: int
+  tokens: int
+  channels: int
+  read: ReadConfig
+  scan: bool
+
+  def param_count(self) -> int:
+    d = self.read.width
+    block = 4 * d**2 + self.read.attention_params() + 8 * d**2 + 9 * d**2 + 3 * d
+    ends = (
+      linear_params(self.channels, d) + linear_params(d, self.channels) + linear_params(2 * TIME_BANDS, d)
+    )
+    return self.layers * block + ends + self.tokens * d + d
+
+  def flops(self, context: int) -> int:
+    """Forward, of one sample that reads so many tokens: 2 per multiply-add."""
+    d, n = self.read.width, self.tokens
+    mixing = n * (8 * d**2 + 4 * d * n) + self.read.attention_flops(n, context)
+    block = mixing + 16 * n * d**2 + 18 * d**2
+    return self.layers * block + 4 * n * d * self.channels + 4 * TIME_BANDS * d
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalConfig:
+  """perception: sensors and trunk, the context. denoiser: of what comes next at every step of a clip.
+
+  skipped: the last steps, of which nothing is known that comes next.
+  """
+
+  perception: PerceptionConfig
+  denoiser: DenoiserConfig
+  skipped: int
+
+  def __post_init__(self):
+    if self.perception.tube != 1 or not self.perception.trunk.causal:
+      raise ValueError("a denoiser answers for every frame without looking ahead: tube 1, a causal trunk")
+    if self.skipped >= self.perception.trunk.steps:
+      raise ValueError(f"clips of {self.perception.trunk.steps} steps have nothing to predict")
+
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
+  def param_count(self) -> int:
+    return self.perception.param_count() + self.denoiser.param_count()
+
+  def non_embedding_params(self) -> int:
+    d = self.denoiser
+    tables = d.read.width * (d.tokens + d.channels) + d.channels
+    return self.perception.non_embedding_params() + d.param_count() - tables
+
+  def flops_per_token(self) -> int:
+    """Training FLOPs per token of the trunk, the denoiser's share included."""
+    trunk = self.perception.trunk
+    denoised = 3 * (trunk.steps - self.skipped) * self.denoiser.flops(trunk.space)
+    return self.perception.flops_per_token() + denoised // (trunk.steps * trunk.space)

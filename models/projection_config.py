@@ -1,0 +1,78 @@
+"""Configurations of models that compare summaries: they count themselves, without importing JAX.
+
+FLOPs: 2 per multiply-add, backward twice the forward, per token of a clip.
+"""
+
+import dataclasses
+
+from models.perception_config import PerceptionConfig
+from models.predictor_config import encoder_flops
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveConfig:
+  """perception: the encoder. views: sensors that are compared. hidden, outputs: M and E of their projections."""
+
+  perception: PerceptionConfig
+  views: tuple[str, ...]
+  hidden: int
+  outputs: int
+
+  def __post_init__(self):
+    missing = [name for name in self.views if name not in self.perception.sensors]
+    if missing or len(set(self.views)) != len(self.views) or len(self.views) < 2:
+      raise ValueError(f"views {self.views} are not two or more of {', '.join(self.perception.sensors)}")
+
+  def param_count(self) -> int:
+    heads = len(self.views) * self.hidden * (self.perception.trunk.width + self.outputs)
+    return self.perception.param_count() + heads + 1
+
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
+  def non_embedding_params(self) -> int:
+    """N of what is kept: the encoder's."""
+    return self.perception.non_embedding_params()
+
+  def flops_per_token(self) -> int:
+    """Each view is encoded alone; the similarities of a batch, B^2 E, are not counted."""
+    p = self.perception
+    apart = sum(encoder_flops(p, p.sensors[name].places) for name in self.views)
+    apart -= (len(self.views) - 1) * encoder_flops(p, 0)  # sensors are embedded once
+    heads = len(self.views) * 2 * self.hidden * (p.trunk.width + self.outputs)
+    return 3 * (apart + heads) // (p.trunk.steps * p.trunk.space)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrototypeConfig:
+  """perception: the encoder. hidden, outputs: M and E of the projection. prototypes: K of them.
+
+  visible: the most tokens of a step that a view of the student shows. views: of the student, for each of the teacher.
+  """
+
+  perception: PerceptionConfig
+  hidden: int
+  outputs: int
+  prototypes: int
+  visible: int
+  views: int
+
+  def param_count(self) -> int:
+    head = self.hidden * (self.perception.trunk.width + self.outputs) + self.outputs * self.prototypes
+    return self.perception.param_count() + head
+
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
+  def non_embedding_params(self) -> int:
+    """N of what is kept: the encoder's."""
+    return self.perception.non_embedding_params()
+
+  def flops_per_token(self) -> int:
+    """Forward and backward of every view of the student, forward of the teacher over all tokens."""
+    p = self.perception
+    head = 2 * (self.hidden * (p.trunk.width + self.outputs) + self.outputs * self.prototypes)
+    student, teacher = encoder_flops(p, self.visible) + head, encoder_flops(p, p.trunk.space) + head
+    return (3 * self.views * student + teacher) // (p.trunk.steps * p.trunk.space)

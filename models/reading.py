@@ -1,0 +1,54 @@
+"""Queries that read a model's tokens: how heads and denoisers, whatever their shape, look at any set of sensors."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.layers import MLP, RMSNorm, weight
+from models.reading_config import ReadConfig
+
+
+class CrossAttention(nn.Module):
+  """softmax(q k^T / sqrt(K) + mask) v for queries of y [N, Q, D] and keys and values of x [N, S, E]."""
+
+  config: ReadConfig
+
+  @nn.compact
+  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS):
+    c, dtype = self.config, jnp.dtype(self.config.dtype)
+
+    def project(name, x, width):
+      axes = ("embed", "heads", "head_dim")
+      w = weight(self, name, (width, c.heads, c.head_dim), axes, width).astype(dtype)
+      return jnp.einsum("nsd,dhk->nshk", x.astype(dtype), w)
+
+    q = project("q", y_NxQxD, c.width)
+    k, v = (project(name, x_NxSxE, c.context) for name in "kv")
+    # Where no sensor gives anything, all tokens are read alike: a softmax over nobody would be NaN.
+    seen = valid_NxS | ~valid_NxS.any(1, keepdims=True)
+    y = jax.nn.dot_product_attention(q, k, v, mask=seen[:, None, None])
+    zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
+    out = self.param("o", zeros, (c.heads, c.head_dim, c.width), jnp.float32)
+    return jnp.einsum("nshk,hkd->nsd", y, out.astype(dtype)).astype(jnp.float32)
+
+
+class Read(nn.Module):
+  """y [N, Q, D] after reading x [N, S, E], and an MLP: both pre-normalised and residual; then normalised."""
+
+  config: ReadConfig
+
+  @nn.compact
+  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS):
+    c = self.config
+    y = y_NxQxD + CrossAttention(c, name="attention")(RMSNorm(name="query_norm")(y_NxQxD), x_NxSxE, valid_NxS)
+    mlp = MLP(4 * c.width, jnp.dtype(c.dtype), 1, name="mlp")
+    return RMSNorm(name="norm")(y + mlp(RMSNorm(name="mlp_norm")(y)).astype(jnp.float32))
+
+
+def linear(module: nn.Module, name: str, x, outputs: int, deviation: float, bias_deviation: float):
+  """W x + b in float32, W and b normal of these deviations. 1 / inputs: answers begin flat at any width."""
+  init = nn.with_logical_partitioning(nn.initializers.normal(deviation), ("embed", "act_embed"))
+  kernel = module.param(name, init, (x.shape[-1], outputs), jnp.float32)
+  init = nn.with_logical_partitioning(nn.initializers.normal(bias_deviation), ("norm",))
+  bias = module.param(f"{name}_bias", init, (outputs,), jnp.float32)
+  return x.astype(jnp.float32) @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))

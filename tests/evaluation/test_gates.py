@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from data.errors import BadInput
+from evaluation import gates
+
+RECORDS, SCENES = 400, 80
+CITY = np.arange(RECORDS) % 2 == 0
+
+
+def losses(seed: int, city: float = 0.0, noise: float = 0.1) -> gates.Losses:
+  """Nats of records that differ widely, by a scene's and a record's noise; `city` is added there per token."""
+  hard = np.random.default_rng(0).gamma(2.0, 1.0, RECORDS)  # what a record costs any weights
+  rng = np.random.default_rng(seed)
+  unit = np.arange(RECORDS) // (RECORDS // SCENES)
+  mean = hard + noise * (rng.normal(size=SCENES)[unit] + rng.normal(size=RECORDS)) + city * CITY
+  count = np.random.default_rng(1).integers(5, 50, RECORDS).astype(float)
+  return gates.Losses(mean * count, count, unit)
+
+
+def judged(after: gates.Losses, allowed: float = 0.0, **slices):
+  named = slices or {"city": CITY, "country": ~CITY}
+  return gates.judge(losses(1), after, {name: (part, allowed) for name, part in named.items()}, 0.95, 0)
+
+
+def test_a_planted_regression_is_caught_in_its_domain_alone():
+  verdicts = judged(losses(2, city=0.1))
+  assert {name: verdict.closed for name, verdict in verdicts.items()} == {"city": True, "country": False}
+  assert verdicts["city"].change == pytest.approx(0.1, abs=0.05)
+  [sentence] = gates.closed(verdicts)
+  assert sentence.startswith("city is worse by 0.1")
+
+
+def test_it_is_not_caught_when_that_much_is_allowed():
+  assert gates.closed(judged(losses(2, city=0.1), allowed=0.2)) == []
+
+
+def test_noise_is_refused_no_oftener_than_was_said():
+  """Equal weights but for noise, 200 times: 5 % of them may close one of the two gates, 9 % for chance."""
+  refused = sum(bool(gates.closed(judged(losses(seed)))) for seed in range(2, 202))
+  assert refused <= 18
+
+
+def test_pairing_finds_what_unpaired_spread_would_hide():
+  """The records' own spread is 14 times the change; paired, the change is beyond doubt."""
+  verdict = judged(losses(2, city=0.1))["city"]
+  spread = np.std(losses(1).sum_N[CITY] / losses(1).count_N[CITY])
+  assert spread > 10 * verdict.change and verdict.low > 0.02
+
+
+def test_a_small_canary_is_seen_inside_a_domain_that_is_not_worse():
+  canary = CITY & (np.arange(RECORDS) % 10 == 0)
+  after = losses(2, noise=0.02)
+  after = gates.Losses(after.sum_N + 0.3 * canary * after.count_N, after.count_N, after.unit_N)
+  verdicts = gates.judge(
+    losses(1, noise=0.02), after, {"canary": (canary, 0.0), "country": (~CITY, 0.0)}, 0.95, 0
+  )
+  assert verdicts["canary"].closed and not verdicts["country"].closed
+
+
+def test_dependent_records_count_as_one_unit():
+  """Ten copies of every record are no more evidence than one."""
+  once, again = losses(1), losses(2, city=0.01)
+  ten = [
+    gates.Losses(np.tile(x.sum_N, 10), np.tile(x.count_N, 10), np.tile(x.unit_N, 10)) for x in (once, again)
+  ]
+  single = gates.judge(once, again, {"city": (CITY, 0.0)}, 0.95, 0)["city"]
+  copies = gates.judge(*ten, {"city": (np.tile(CITY, 10), 0.0)}, 0.95, 0)["city"]
+  assert copies.units == single.units and copies.low == pytest.approx(single.low)
+
+
+def test_bounds_agree_with_the_normal_ones():
+  verdict = judged(losses(2), all=np.ones(RECORDS, bool))["all"]
+  before, after = losses(1), losses(2)
+  unit = before.unit_N
+  apart = np.bincount(unit, after.sum_N - before.sum_N - verdict.change * before.count_N)
+  error = np.sqrt((apart**2).sum()) / before.count_N.sum()  # of a ratio, by its residuals
+  np.testing.assert_allclose(
+    [verdict.low, verdict.high], verdict.change + 1.645 * error * np.array([-1, 1]), atol=0.15 * error
+  )
+
+
+def test_what_cannot_be_judged_is_named():
+  with pytest.raises(BadInput, match="3 units tell no noise"):
+    judged(losses(2), few=np.arange(RECORDS) < 15)
+  other = losses(2)
+  with pytest.raises(BadInput, match="different records"):
+    judged(gates.Losses(other.sum_N, other.count_N + 1, other.unit_N))

@@ -1,0 +1,144 @@
+"""Adapted motion runs: two sites over one base, what learns and what it costs, what may not be asked for."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from data.errors import BadInput
+from data.windows import WindowConfig
+from experiments import adaptation, start
+from experiments.config import from_dict
+from experiments.configs.motion import get_config
+from experiments.mesh import make_mesh
+from experiments.step import abstract_state, make_step
+from experiments.task import make_task
+from models import sites
+from models.trainable import select
+from tests.worlds import random_batch
+
+WINDOW = WindowConfig(dt=0.5, steps=4, agents=4, points=8, stops=1, phases=1, least_moves=4)
+LORA = dict(method="lora", rank=2, alpha=4.0, match="/(attention|mlp)/")
+STEPS = 12
+
+
+def config_of(**chosen):
+  values = get_config("tiny").to_dict()
+  values["adaptation"] |= chosen
+  return from_dict(values)
+
+
+def task_of(**chosen):
+  config = config_of(**chosen)
+  return config, make_task(config, WINDOW, domains=3)
+
+
+def trained(task, params, batch, steps: int = STEPS):
+  """(parameters, optimiser's state) after some steps on one batch, beginning with `params`."""
+  mesh, tx = make_mesh(1, 1, 1, 1, jax.devices()[:1]), optax.adam(0.02)
+  spec, init = abstract_state(task, tx, mesh, batch, jax.random.key(0))
+  step = make_step(task, tx, mesh, spec, 1)
+  state = init(jax.random.key(0))
+  state |= {
+    "params": jax.tree.map(jnp.array, params(state["params"]))
+  }  # a copy: the step takes what it is given
+  for _ in range(steps):
+    state, _ = step(state, batch, jax.random.key(1))
+  return state
+
+
+@functools.cache
+def site(number: int):
+  """A site: its own habit, the same move again and again."""
+  batch = random_batch(2, 4, 4, seed=number)
+  batch["tokens_BxTxA"][:] = 20 + 40 * number
+  return batch
+
+
+@functools.cache
+def base():
+  return trained(task_of()[1], lambda fresh: fresh, random_batch(2, 4, 4, seed=9), 2)["params"]
+
+
+def adapt(number: int, **chosen):
+  _, task = task_of(**chosen)
+  return task, trained(
+    task, lambda fresh: start.insert(fresh, base(), start.compare(fresh, base(), "refuse")), site(number)
+  )
+
+
+def test_two_sites_beat_their_base_and_leave_each_other_bitwise():
+  plain = task_of()[1]
+  loss = jax.jit(lambda params, batch: plain.loss_fn(params, batch, jax.random.key(0))["loss"][0])
+  first = adapt(0, **LORA)[1]
+  second = adapt(1, **LORA)[1]
+  for state in (first, second):
+    jax.tree.map(np.testing.assert_array_equal, state["params"]["base"], base())
+  parts = sites.stack([state["params"]["deltas"] for state in (first, second)])
+  weights = [
+    adaptation.deployed(config_of(**LORA), {"base": base(), "deltas": sites.take(parts, number)})
+    for number in range(2)
+  ]
+  for number in range(2):
+    own, other, before = (loss(w, site(number)) for w in (weights[number], weights[1 - number], base()))
+    assert own < 0.9 * before and own < other
+  again = sites.put(parts, 0, jax.tree.map(jnp.zeros_like, sites.take(parts, 0)))
+  jax.tree.map(np.testing.assert_array_equal, sites.take(again, 1), second["params"]["deltas"])
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter", "bias"])
+def test_only_what_learns_moves_and_has_moments(method):
+  chosen = LORA if method == "lora" else dict(method=method, rank=2 if method == "adapter" else 0)
+  task, state = adapt(0, **chosen)
+  part = select(state["params"], task.trainable)
+  moments = {leaf.size for leaf in jax.tree.leaves(state["opt"]) if leaf.ndim}
+  assert moments == {leaf.size for leaf in jax.tree.leaves(part)}
+  cost = adaptation.cost(task, state)
+  assert cost["optimizer_bytes"] == 2 * 4 * cost["trainable"] + 4 and cost["share"] < 0.2
+  home = state["params"]["base"] if method == "lora" else state["params"]
+  moved = [
+    "/".join(str(key.key) for key in path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(base())
+    if not np.array_equal(leaf, functools.reduce(lambda tree, key: tree[key.key], path, home))
+  ]
+  assert moved == [name for name in moved if method == "bias" and "bias" in name]
+  assert bool(moved) == (method == "bias")
+
+
+@pytest.mark.parametrize(
+  ("chosen", "words"),
+  [
+    (dict(method="lora"), "method lora with rank 0"),
+    (dict(method="none", rank=2), "method none with rank 2"),
+    (dict(method="lora", rank=2), "alpha 0.0"),
+    (dict(method="bias", match="x"), "match 'x'"),
+    (dict(LORA, match="("), "no regular expression"),
+  ],
+)
+def test_settings_that_contradict_are_named(chosen, words):
+  with pytest.raises(BadInput, match=words):
+    task_of(**chosen)
+
+
+def test_a_start_says_what_it_carries():
+  fresh = {"base": {"a": jnp.zeros(3), "new": jnp.zeros(2)}, "deltas": {"a": {"b": jnp.zeros(1)}}}
+  given = {"a": jnp.ones(3), "old": jnp.ones(2)}
+  carried = start.compare(fresh, given, "refuse")
+  assert carried == start.Carried(["base/a"], ["base/new", "deltas/a/b"], [], ["old"])
+  found = start.insert(fresh, given, carried)
+  np.testing.assert_array_equal(found["base"]["a"], np.ones(3))
+  np.testing.assert_array_equal(found["base"]["new"], np.zeros(2))
+  taught = start.compare({"student": {"a": jnp.zeros(3)}, "teacher": {"a": jnp.zeros(3)}}, given, "refuse")
+  assert taught.carried == ["student/a", "teacher/a"]
+
+
+def test_a_start_of_another_shape_is_refused_by_name_or_made_anew():
+  fresh, given = {"a": jnp.zeros(3), "b": jnp.zeros(2)}, {"a": jnp.ones(4), "b": jnp.ones(2)}
+  with pytest.raises(BadInput, match=r"a has shape \[4\] there, \[3\] here"):
+    start.compare(fresh, given, "refuse")
+  assert start.compare(fresh, given, "fresh").resized == ["a"]
+  with pytest.raises(BadInput, match="no weight has a name of this model's"):
+    start.compare({"x": jnp.zeros(3)}, given, "fresh")

@@ -1,0 +1,98 @@
+"""Curricula: what a file may say, which commands come of it, and what gates on numbers find."""
+
+import json
+import pathlib
+
+import pytest
+
+from data.errors import BadInput
+from experiments import curriculum_stages as chain
+from experiments.program import LASTING, LastingFault, exit_code
+
+FILE = "experiments/configs/curriculum.py"
+BEGUN = dict(name="one", config="a.py", start="", changes={}, entry=(), exit=())
+
+
+def written(tmp_path, *stages) -> str:
+  path = tmp_path / "chain.py"
+  path.write_text(f"def stages(variant):\n  return {list(stages)!r}\n")
+  return str(path)
+
+
+def test_the_example_is_a_chain():
+  found = chain.read(f"{FILE}:tiny")
+  assert [stage.name for stage in found] == ["pretrain", "widen", "balance", "distil"]
+  with pytest.raises(BadInput, match="did you mean 'tiny'"):
+    chain.read(f"{FILE}:tyni")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (dict(name="one"), "name is 'one'"),
+    (dict(start="later"), "'later' is no earlier stage; choose one of one"),
+    (dict(changes={"loss.teacher": "{two}"}), "'two' is no earlier stage"),
+    (dict(exit=({"slice": "domain=a", "than": "zero", "by": 0.1},)), "'zero' is no earlier stage"),
+    (dict(exit=({"value": "loss", "under": 3},)), "is no gate"),
+    (dict(entry=({"value": "loss", "below": 3},)), "entry gate without a stage"),
+    (dict(changes=3), "changes is 3"),
+    (dict(steps=3), "unknown key 'steps'"),
+  ],
+)
+def test_what_is_wrong_with_a_stage_is_named(tmp_path, changes, words):
+  with pytest.raises(BadInput, match=words):
+    chain.read(written(tmp_path, BEGUN, BEGUN | dict(name="two") | changes))
+
+
+def test_a_file_without_stages_is_named(tmp_path):
+  (tmp_path / "chain.py").write_text("")
+  for path, words in (("chain.py", "holds no stages"), ("absent.py", "holds no stages")):
+    with pytest.raises(BadInput, match=words):
+      chain.read(str(tmp_path / path))
+  with pytest.raises(BadInput, match="holds no stage"):
+    chain.read(written(tmp_path))
+
+
+def test_a_stage_is_a_training_command_that_hangs_on_what_it_begins_with(tmp_path):
+  changes = {"tokens": 5, "loss.teacher": "{one}"}
+  two = chain.read(written(tmp_path, BEGUN, BEGUN | dict(name="two", start="one", changes=changes)))[1]
+  work, dataset = tmp_path / "work", tmp_path / "set"
+  command = chain.command(two, work, dataset)
+  assert set(command.argv) == {
+    "experiments.train", "--config=a.py", f"--workdir={work / 'two'}", "--config.tokens=5",
+    f"--config.start.run={work / 'one'}", f"--config.loss.teacher={work / 'one'}",
+    f"--config.data.dataset={dataset}",
+  }  # fmt: skip
+  assert work / "one" / "result.json" in command.inputs and dataset / "dataset.json" in command.inputs
+  before = command.fingerprint()
+  (work / "one").mkdir(parents=True)
+  (work / "one" / "result.json").write_text("{}")
+  assert command.fingerprint() != before, "other weights to begin with make it another stage"
+
+
+def judged(tmp_path, gate, when="exit"):
+  (tmp_path / "one").mkdir(exist_ok=True)
+  row = {"loss": 2.5, "loss_by_slice": {"probe/yaw": 0.7}, "device": "cpu"}
+  (tmp_path / "one" / "result.json").write_text(json.dumps(row))
+  stage = chain.Stage("two", "a.py", "one", {}, (gate,), ()) if when == "entry" else None
+  chain.judge(stage or chain.Stage("one", "a.py", "", {}, (), (gate,)), when, tmp_path, "tune")
+
+
+def test_an_open_gate_lets_through_and_is_written_down(tmp_path):
+  judged(tmp_path, {"value": "loss", "below": 3})
+  judged(tmp_path, {"value": "loss_by_slice/probe/yaw", "above": 0.6}, "entry")
+  found = json.loads(pathlib.Path(tmp_path / "gates" / "one.exit.json").read_text())
+  assert found == {"loss below 3": {"open": True, "says": "loss of one is 2.5000, below 3"}}
+
+
+@pytest.mark.parametrize("when", ["entry", "exit"])
+def test_a_closed_gate_ends_the_chain_with_a_sentence(tmp_path, when):
+  with pytest.raises(LastingFault, match=r"loss of one is 2\.5000, not below 2") as error:
+    judged(tmp_path, {"value": "loss", "below": 2}, when)
+  assert exit_code(error.value) == LASTING
+
+
+@pytest.mark.parametrize("value", ["lost", "device", "loss_by_slice/none"])
+def test_a_gate_on_nothing_is_refused(tmp_path, value):
+  with pytest.raises(BadInput, match="is no number there"):
+    judged(tmp_path, {"value": value, "below": 2})

@@ -1,0 +1,94 @@
+"""Driving tasks: they learn a batch by heart, judge samples, and answer configurations that cannot be."""
+
+import jax
+import numpy as np
+import pytest
+
+from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES
+from data.errors import BadInput
+from experiments import config as configs
+from experiments.configs import driving
+from experiments.mesh import make_key, make_mesh, put_batch
+from experiments.optimizer import make_optimizer
+from experiments.step import abstract_state, make_eval, make_step
+from experiments.task import make_task
+from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
+
+STEPS = 40
+
+
+def _config(name: str, **loss):
+  values = driving.get_config(f"{name}:tiny").to_dict()
+  values["model"] |= dict(width=16, layers=2, grid_patch=8, sensors="ego,raster")
+  values["loss"] |= dict(patch=8) | loss
+  if "denoiser" in values["loss"]:
+    values["loss"] |= dict(denoiser=dict(width=16, layers=1, head_dim=8), samples=2, sample_steps=2)
+  values["optimizer"] |= dict(learning_rate=0.01)
+  values["data"] |= dict(batch_windows=ROWS)
+  return configs.from_dict(values)
+
+
+def _clips():
+  """Random clips with classes that exist, and futures of a few metres."""
+  found = _stacked()
+  for name, classes in (
+    ("cells_TxHxW", CELL_CLASSES),
+    ("class_K", BOX_CLASSES),
+    ("element_class_TxM", ELEMENT_CLASSES),
+  ):
+    found[name] = found[name] % len(classes)
+  found["agent_K"] = np.broadcast_to(np.arange(CLIPS.boxes, dtype=np.int32), found["agent_K"].shape)
+  return found
+
+
+EVERYTHING = dict(learned=True, weights={name: 1.0 for name in driving.NO_HEADS})
+
+
+@pytest.mark.parametrize(
+  ("name", "loss"), [("multi_task", EVERYTHING), ("flow", {}), ("diffusion_cells", {})]
+)
+def test_a_task_learns_a_batch_by_heart(name, loss):
+  config = _config(name, **loss)
+  task = make_task(config, CLIPS, 2)
+  stacked = _clips()
+  batch = task.to_batch({field: stacked[field] for field in task.fields})
+  mesh, tx = make_mesh(1, 1, 1, 1, jax.devices()[:1]), make_optimizer(config.optimizer, STEPS, 16)
+  key = make_key(0, mesh)
+  spec, init = abstract_state(task, tx, mesh, batch, key)
+  step, batch, state = make_step(task, tx, mesh, spec, 1), put_batch(batch, mesh), init(key)
+  reports = []
+  for _ in range(STEPS):
+    state, report = step(state, batch, key)
+    reports.append({field: float(value) for field, value in report.items()})
+  assert all(report["finite"] for report in reports)
+  first, last = (np.mean([report["loss"] for report in part]) for part in (reports[:5], reports[-5:]))
+  assert last < 0.8 * first
+  held_out = jax.tree.map(np.asarray, make_eval(task.held_out, mesh)(state["params"], batch, key))
+  again = make_eval(task.held_out, mesh)(state["params"], batch, key)
+  for field, (total, count) in held_out.items():
+    assert np.isfinite(total).all() and (count >= 0).all(), field
+    np.testing.assert_array_equal(total, again[field][0])
+
+
+def test_a_fill_record_counts_nowhere():
+  task = make_task(_config("policy"), CLIPS, 2)
+  stacked = _clips()
+  stacked = {field: stacked[field] for field in task.fields}
+  filled = {field: np.concatenate([v, np.zeros_like(v[:1])]) for field, v in stacked.items()}
+  filled["real"] = np.arange(ROWS + 1) < ROWS
+  batches = [task.to_batch(records) for records in (stacked, filled)]
+  params = task.init(jax.random.key(0), batches[0])["params"]
+  loss = jax.jit(task.held_out)
+  before, after = (loss(params, batch, jax.random.key(0)) for batch in batches)
+  for field in before:
+    np.testing.assert_allclose(before[field][0], after[field][0], rtol=1e-4, err_msg=field)
+    np.testing.assert_array_equal(before[field][1], after[field][1], err_msg=field)
+
+
+def test_configurations_that_cannot_be_are_answered():
+  values = driving.get_config("policy:tiny").to_dict()
+  values["model"] |= dict(causal=False)
+  with pytest.raises(BadInput, match="causal"):
+    make_task(configs.from_dict(values), CLIPS, 2)
+  with pytest.raises(BadInput, match="heads are none"):
+    make_task(_config("policy", weights=driving.NO_HEADS), CLIPS, 2)

@@ -1,0 +1,110 @@
+"""Self-supervised tasks of the perception family: they learn, teachers follow, configurations are answered."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from data.clips import ClipConfig
+from data.errors import BadInput
+from experiments import config as configs
+from experiments.configs import perception
+from experiments.mesh import make_key, make_mesh, put_batch
+from experiments.optimizer import make_optimizer
+from experiments.step import abstract_state, make_step
+from experiments.task import make_task
+from objectives.teacher import momentum
+
+CLIPS = ClipConfig(
+  rig="pair", steps=2, step_seconds=0.5, image_height=16, image_width=32, beams=4, azimuths=16, grid=16, cell_m=2.0,
+  rear_m=8.0, boxes=2, futures=2, elements=2, element_points=2,
+)  # fmt: skip
+ROWS, STEPS = 4, 30
+DEEP = dict(width=16, layers=2, head_dim=8)
+CHANGING = dict(ratio=0.5, block=1, tube=False)
+
+
+def _config(objective: str, **changes):
+  values = perception.get_config(f"{objective}:tiny").to_dict()
+  small = dict(grid_patch=8, camera_patch=16, width=16, layers=1, lidar_channels=4, mixing="full")
+  values["model"] |= small | changes.pop("model", {})
+  if "predictor" in values["loss"]:
+    values["loss"]["predictor"] |= dict(layers=1)
+  values["loss"] |= changes.pop("loss", {})
+  values["data"] |= dict(batch_windows=ROWS)
+  return configs.from_dict(values | changes)
+
+
+def _stacked(clips: ClipConfig = CLIPS) -> dict[str, np.ndarray]:
+  """Random clips, each of a scene of its own."""
+  rng = np.random.default_rng(0)
+  found = {}
+  for name, (shape, dtype) in clips.spec.items():
+    if dtype == np.bool_:
+      found[name] = rng.random((ROWS, *shape)) < 0.9
+    elif dtype == np.uint8:
+      found[name] = rng.integers(0, 256, (ROWS, *shape)).astype(dtype)
+    else:
+      found[name] = rng.normal(0, 4, (ROWS, *shape)).astype(dtype)
+  return found | {"scene": np.arange(ROWS, dtype=np.int32), "domain": np.arange(ROWS, dtype=np.uint8) % 2}
+
+
+@pytest.mark.parametrize("objective", perception.OBJECTIVES)
+def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
+  config = _config(objective)
+  task = make_task(config, CLIPS, 2)
+  stacked = _stacked()
+  batch = task.to_batch({name: stacked[name] for name in task.fields})
+  mesh, tx = make_mesh(1, 1, 1, 1, jax.devices()[:1]), make_optimizer(config.optimizer, STEPS, 16)
+  key = make_key(0, mesh)
+  spec, init = abstract_state(task, tx, mesh, batch, key)
+  step, batch, state = make_step(task, tx, mesh, spec, 1), put_batch(batch, mesh), init(key)
+  reports = []
+  for _ in range(STEPS):
+    before = jax.tree.map(np.asarray, state["params"].get("teacher"))
+    state, report = step(state, batch, key)
+    reports.append({name: float(value) for name, value in report.items()})
+  assert all(report["finite"] for report in reports)
+  losses = [report["loss"] for report in reports]
+  assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), losses
+  params = state["params"]
+  if task.after:
+    m = float(momentum(config.loss.momentum, STEPS - 1, config.tokens // (ROWS * task.tokens)))
+    taught = params["student"]["encoder"] if objective == "jepa" else params["student"]
+    jax.tree.map(
+      lambda old, new, student: np.testing.assert_allclose(
+        new, m * old + (1 - m) * student, rtol=1e-4, atol=1e-6
+      ),
+      before,
+      params["teacher"],
+      taught,
+    )
+  features = jax.jit(task.embed)(params, batch)
+  assert features.shape == (ROWS, config.model.width)
+  assert np.std(features, axis=0).min() > 0
+
+
+@pytest.mark.parametrize(
+  ("objective", "changes", "match"),
+  [
+    ("masked", dict(model=dict(sensors="raster,radar")), "rig pair has no sensor 'radar'"),
+    (
+      "masked",
+      dict(model=dict(mixing="factorised", layers=2), loss=dict(predictor=DEEP, hide=CHANGING)),
+      "follows places through time",
+    ),
+    ("jepa", dict(model=dict(grid_patch=5)), "no multiple of the patch"),
+    ("jepa", dict(loss=dict(predictor=dict(width=15, layers=1, head_dim=8))), "width 15"),
+    ("contrastive", dict(loss=dict(views="raster,sonar")), "views"),
+    ("self_distillation", dict(model=dict(tube=3)), "no whole tubes"),
+  ],
+)
+def test_what_cannot_be_is_answered(objective, changes, match):
+  with pytest.raises(BadInput, match=match):
+    make_task(_config(objective, **changes), CLIPS, 2)
+
+
+def test_a_rig_without_cameras_is_named():
+  with pytest.raises(BadInput, match="rig tracks has no sensor 'lidar'"):
+    make_task(_config("masked"), dataclasses.replace(CLIPS, rig="tracks"), 2)
