@@ -12,7 +12,7 @@ Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 OBJECTIVES = ("masked", "jepa", "contrastive", "self_distillation")
 
@@ -68,6 +68,8 @@ def get_config(variant: str = "masked") -> ConfigDict:
         remat="none",
       ),
       loss=losses[objective],
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/clips",
         train_split="train",
@@ -76,6 +78,7 @@ def get_config(variant: str = "masked") -> ConfigDict:
         unique_windows=0,
         read_threads=2,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=0.003,

@@ -11,7 +11,7 @@ cells is 64 codes.
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 
 def get_config(variant: str = "vq") -> ConfigDict:
@@ -39,6 +39,8 @@ def get_config(variant: str = "vq") -> ConfigDict:
         remat="none",
       ),
       loss=dict(commitment=0.25, decay=0.95, least=0.02),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/clips",
         train_split="train",
@@ -47,6 +49,7 @@ def get_config(variant: str = "vq") -> ConfigDict:
         unique_windows=0,
         read_threads=0,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=0.01,
