@@ -40,6 +40,8 @@ def get_config(variant: str = "commavq") -> ConfigDict:
         scan=False,
         remat="none",
       ),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(z_weight=1e-4),
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),
@@ -67,6 +69,7 @@ def get_config(variant: str = "commavq") -> ConfigDict:
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
+      probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
     )
   )

@@ -6,7 +6,7 @@ Papers: VQ-VAE (arXiv:1711.00937), finite scalar quantisation (arXiv:2309.15505)
     --workdir=build/tokeniser
 
 Variants: "vq" (512 learned codes), "fsq" (8 x 8 x 8 levels), "tiny" (a small "vq", under a minute). A frame of 64 x 64
-cells is 64 codes.
+cells is 64 codes. What it reaches: results/objectives.
 """
 
 from ml_collections import ConfigDict
@@ -38,6 +38,8 @@ def get_config(variant: str = "vq") -> ConfigDict:
         scan=False,
         remat="none",
       ),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(commitment=0.25, decay=0.95, least=0.02),
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),
@@ -65,6 +67,7 @@ def get_config(variant: str = "vq") -> ConfigDict:
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
+      probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
     )
   )
