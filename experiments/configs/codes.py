@@ -43,8 +43,6 @@ def get_config(variant: str = "commavq") -> ConfigDict:
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(z_weight=1e-4),
-      start=dict(sections.FROM_SCRATCH),
-      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/codes" if variant == "bev" else "build/commavq",
         train_split="train",

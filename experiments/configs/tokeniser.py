@@ -41,8 +41,6 @@ def get_config(variant: str = "vq") -> ConfigDict:
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(commitment=0.25, decay=0.95, least=0.02),
-      start=dict(sections.FROM_SCRATCH),
-      adaptation=dict(sections.ALL_WEIGHTS),
       data=dict(
         dataset="build/clips",
         train_split="train",
