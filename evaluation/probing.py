@@ -1,5 +1,6 @@
 """A dataset and a model become the two sides of a probe: features of clips, and what they are asked for."""
 
+import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -58,7 +59,7 @@ def read_side(
   domain = arrays["domain"].astype(int)
   if kind == "windows":
     # Names that no other split uses: a window is a scene of its own.
-    scene = sum(map(ord, split)) * 2**32 + np.arange(len(source))
+    scene = zlib.crc32(split.encode()) * 2**32 + np.arange(len(source))
     return Side(found, window_targets(arrays, dataset.domains), scene, domain, None)
   names = {"domain": dataset.domains, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   place = arrays["place_Tx3"][:, -1, :2].astype(np.float64)
