@@ -1,7 +1,7 @@
 """A curriculum of the motion model: some domains first, then others beside a replay of the first, then a smaller one.
 
   python -m data.build --source=sumo --out=build/sumo
-  python -m experiments.curriculum --config=experiments/configs/curriculum.py --dataset=build/sumo --workdir=build/chain
+  python -m experiments.curriculum --stages=experiments/configs/curriculum.py --dataset=build/sumo --workdir=build/chain
 
 Each stage must better what came before where it is meant to, and lose little of what it could. Variants: "tiny".
 What came of it: results/adaptation.
