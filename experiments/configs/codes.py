@@ -11,7 +11,7 @@ Variants: "commavq" (frames of 128 codes out of 1,024), "bev" (windows of bird's
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 _WIDTHS = {"commavq": 64, "bev": 64, "tiny": 16}
 _TOKENS = {"commavq": 1_500_000, "bev": 2_000_000, "tiny": 40_000}
@@ -40,6 +40,8 @@ def get_config(variant: str = "commavq") -> ConfigDict:
         scan=False,
         remat="none",
       ),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(z_weight=1e-4),
       data=dict(
         dataset="build/codes" if variant == "bev" else "build/commavq",
@@ -49,6 +51,7 @@ def get_config(variant: str = "commavq") -> ConfigDict:
         unique_windows=0,
         read_threads=0,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=0.01,
@@ -64,6 +67,7 @@ def get_config(variant: str = "commavq") -> ConfigDict:
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
+      probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
     )
   )

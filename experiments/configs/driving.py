@@ -6,7 +6,7 @@ Papers: UniAD (arXiv:2212.10156), flow matching (arXiv:2210.02747), DDPM (arXiv:
   python -m experiments.train --config=experiments/configs/driving.py:policy --config.data.dataset=build/clips \
     --workdir=build/run
 
-Variants, and each with ":tiny" (about a minute):
+Variants, and each with ":tiny" (about a minute; "tiny" is "multi_task:tiny"):
   "multi_task": detection, segmentation, occupancy, map elements, tracking and forecasts from LiDAR and cameras.
   "policy": trajectory and controls from all sensors.
   "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
@@ -29,9 +29,8 @@ NO_HEADS = dict(
 )
 
 
-def get_config(variant: str = "multi_task") -> ConfigDict:
-  variants.require(variant, tuple(name + size for name in NAMES for size in ("", ":tiny")), __file__)
-  name, _, size = (variant or "multi_task").partition(":")
+def get_config(variant: str = "") -> ConfigDict:
+  name, size = variants.sized(variant, NAMES, __file__)
   tiny = size == "tiny"
   config = perception.get_config("masked:tiny" if tiny else "masked").to_dict()
   patch = 8 if tiny else 4

@@ -7,20 +7,19 @@ Papers: masked autoencoders (arXiv:2111.06377), I-JEPA (arXiv:2301.08243), contr
   python -m experiments.train --config=experiments/configs/perception.py:jepa --config.data.dataset=build/clips \
     --workdir=build/run
 
-Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":tiny" (about a minute).
+Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":tiny" (about a minute); "tiny" is
+"masked:tiny".
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 OBJECTIVES = ("masked", "jepa", "contrastive", "self_distillation")
 
 
-def get_config(variant: str = "masked") -> ConfigDict:
-  known = tuple(name + size for name in OBJECTIVES for size in ("", ":tiny"))
-  variants.require(variant or "masked", known, __file__)
-  objective, _, size = (variant or "masked").partition(":")
+def get_config(variant: str = "") -> ConfigDict:
+  objective, size = variants.sized(variant, OBJECTIVES, __file__)
   tiny = size == "tiny"
   hide = dict(ratio=0.75, block=1, tube=True)
   predictor = dict(width=16, layers=2, head_dim=8) if tiny else dict(width=96, layers=4, head_dim=32)
@@ -67,6 +66,8 @@ def get_config(variant: str = "masked") -> ConfigDict:
         scan=False,
         remat="none",
       ),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       loss=losses[objective],
       data=dict(
         dataset="build/clips",
@@ -76,6 +77,7 @@ def get_config(variant: str = "masked") -> ConfigDict:
         unique_windows=0,
         read_threads=2,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=0.003,

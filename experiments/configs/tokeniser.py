@@ -11,7 +11,7 @@ cells is 64 codes.
 
 from ml_collections import ConfigDict
 
-from experiments.configs import variants
+from experiments.configs import sections, variants
 
 
 def get_config(variant: str = "vq") -> ConfigDict:
@@ -38,6 +38,8 @@ def get_config(variant: str = "vq") -> ConfigDict:
         scan=False,
         remat="none",
       ),
+      start=dict(sections.FROM_SCRATCH),
+      adaptation=dict(sections.ALL_WEIGHTS),
       loss=dict(commitment=0.25, decay=0.95, least=0.02),
       data=dict(
         dataset="build/clips",
@@ -47,6 +49,7 @@ def get_config(variant: str = "vq") -> ConfigDict:
         unique_windows=0,
         read_threads=0,
         blind_to="",
+        mixture=dict(sections.NATURAL),
       ),
       optimizer=dict(
         learning_rate=0.01,
@@ -62,6 +65,7 @@ def get_config(variant: str = "vq") -> ConfigDict:
       ),
       mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
       checkpoint=dict(every_steps=500, keep=2),
+      probe=dict(every_steps=0, records=0),
       recovery=dict(patience=3, rollbacks=2),
     )
   )

@@ -12,10 +12,11 @@ import sys
 import pytest
 
 from data import build
+from data.codes import CodesConfig
 from data.errors import BadInput
-from experiments import ahead
+from experiments import ahead, losses
 from experiments import config as configs
-from experiments.configs import isoflop, markov, motion
+from experiments.configs import driving, isoflop, markov, motion, perception
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
@@ -32,11 +33,24 @@ VARIANTS = {
   "motion_plan": ("", "tiny", "1b", "8b", "70b"),
   "motion_rate": ("", "tiny"),
   "motion_us101": ("", "tiny"),
-  "perception": ("", "tiny", "masked", "masked:tiny"),
+  "motion_distil": ("", "tiny"),
+  "perception": ("", "tiny", *(name + size for name in perception.OBJECTIVES for size in ("", ":tiny"))),
+  "driving": ("", "tiny", *(name + size for name in driving.NAMES for size in ("", ":tiny"))),
+  "codes": ("", "tiny", "commavq", "bev"),
+  "tokeniser": ("", "tiny", "vq", "fsq"),
+}
+RECORDS = {  # of the families that read no windows of agents
+  "perception": random_clips.TINY,
+  "bev_tokeniser": random_clips.TINY,
+  "codes": CodesConfig(steps=4, places=8, codes=16, actions=3),
 }
 LADDERS = ("motion_demo", "motion_ladder")
 CASES = [(name, variant) for name, known in VARIANTS.items() for variant in known]
-SWEEPS = [case for case in CASES if case[0] not in ("motion", "motion_plan", "motion_us101", "perception")]
+SWEEPS = [
+  case
+  for case in CASES
+  if case[0] in ("markov", "motion_ablation", "motion_demo", "motion_ladder", "motion_rate")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +71,10 @@ def resolved(name: str, variant: str, overrides: dict) -> configs.Train:
 
 def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
   """The model's own configuration, which counts parameters and FLOPs: what the row of a run is made from."""
+  if config.objective == "distillation":  # the teacher, a finished run, does not change the student's shape
+    config = dataclasses.replace(config, objective="next_token", loss=losses.NextToken(config.loss.z_weight))
   window = dataclasses.replace(ahead.WINDOW, steps=steps, agents=build._WINDOW_AGENTS.default)
-  return make_task(config, window if config.family == "motion" else random_clips.TINY, 7).model.config
+  return make_task(config, RECORDS.get(config.family, window), 7).model.config
 
 
 def test_every_config_is_tested_here():
@@ -73,7 +89,7 @@ def test_every_variant_is_a_run(name, variant):
   if config.family == "motion" and name != "motion_plan":  # whose depths give the sizes they are named for
     assert config.model.layers == motion.depth(config.model.width)
   assert shape(config).non_embedding_params() > 0
-  if variant == "tiny":
+  if variant == "tiny" and config.family == "motion":
     assert config.tokens <= 100_000
 
 
