@@ -10,6 +10,7 @@ Variants, and each with ":tiny" (about a minute; "tiny" is "multi_task:tiny"):
   "multi_task": detection, segmentation, occupancy, map elements, tracking and forecasts from LiDAR and cameras.
   "policy": trajectory and controls from all sensors.
   "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
+What they reach: results/objectives.
 """
 
 from ml_collections import ConfigDict

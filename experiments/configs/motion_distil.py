@@ -3,16 +3,17 @@
   python -m experiments.train --config=experiments/configs/motion_distil.py --config.loss.teacher=build/run \\
     --config.data.dataset=build/sumo --workdir=build/student
 
-Variants: those of experiments/configs/motion.py, "w8" unless said. Half of the objective is the teacher's answers
+Variants: "w8", "w16", "w32" and "tiny" of experiments/configs/motion.py. Half of the objective is the teacher's answers
 at temperature 2. What it is worth: results/adaptation.
 """
 
 from ml_collections import ConfigDict
 
-from experiments.configs import motion
+from experiments.configs import motion, variants
 
 
-def get_config(variant: str = "w8") -> ConfigDict:
+def get_config(variant: str = "") -> ConfigDict:
+  variants.require(variant, ("tiny", "w8", "w16", "w32"), __file__)
   config = motion.get_config(variant or "w8")
   config.objective = "distillation"
   config.loss = ConfigDict(dict(config.loss.to_dict(), teacher="build/run", weight=0.5, temperature=2.0))

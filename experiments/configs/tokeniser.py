@@ -6,7 +6,7 @@ Papers: VQ-VAE (arXiv:1711.00937), finite scalar quantisation (arXiv:2309.15505)
     --workdir=build/tokeniser
 
 Variants: "vq" (512 learned codes), "fsq" (8 x 8 x 8 levels), "tiny" (a small "vq", under a minute). A frame of 64 x 64
-cells is 64 codes.
+cells is 64 codes. What it reaches: results/objectives.
 """
 
 from ml_collections import ConfigDict

@@ -38,8 +38,8 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
 
   def follow(params, metrics, step):
     del step
-    sums_KxD, counts_K = metrics["codes"]
-    book = vq.follow(params[_CODEBOOK], sums_KxD, counts_K, loss.decay)
+    sums_KxE, counts_K = metrics["codes"]
+    book = vq.follow(params[_CODEBOOK], sums_KxE, counts_K, loss.decay)
     vectors_KxE, drawn_K = metrics["candidates"]  # one of each micro-batch: their mean
     return params | {_CODEBOOK: vq.revive(book, vectors_KxE / drawn_K[:, None], loss.least)}
 

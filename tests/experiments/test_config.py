@@ -1,5 +1,8 @@
 """What a configuration may say: types, ranges and choices, each refused by name."""
 
+import importlib
+import pathlib
+
 import pytest
 
 from data.errors import BadInput
@@ -70,3 +73,13 @@ def test_a_whole_number_is_a_float_where_one_is_wanted():
 def test_a_key_that_is_not_known_names_the_nearest():
   with pytest.raises(BadInput, match="did you mean 'warmup'"):
     configs.from_dict(_with("optimizer.warmupp", 0.1))
+
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "experiments/configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_sets_every_key(path):
+  module = importlib.import_module(f"experiments.configs.{path.stem}")
+  if hasattr(module, "get_config"):
+    assert configs.from_dict(module.get_config().to_dict()).family

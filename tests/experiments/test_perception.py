@@ -29,7 +29,7 @@ STEPS, BATCH = 2, 8
 def _values(**data) -> dict:
   values = get_config("masked:tiny").to_dict()
   values["model"] |= {"width": 8, "lidar_channels": 4}
-  values["loss"]["hide"] |= {"ratio": 0.5}
+  values["loss"] |= {"ratio": 0.5, "decoder_layers": 2}
   values["data"] |= {"batch_windows": BATCH} | data
   values["mesh"] |= {"data": 2, "fsdp": 2, "tensor": 1, "sequence": 2}
   values["tokens"] = STEPS * BATCH * CLIPS.steps * (1 + 4 + 4 + 2 * 8)  # ego, raster, LiDAR, two cameras

@@ -1,0 +1,112 @@
+"""Two sites over one base: python -m benchmarks.two_sites --dataset=build/sumo --workdir=build/two_sites.
+
+A motion model is trained on all domains but two; each of the two is then a site that adapts it by every method, on
+its own records alone. Run again to continue. Leaves WORKDIR/two_sites.csv, a row per run and seed: held-out loss on
+the site and on the other one, what learned, the bytes of its optimiser, and what a federated round would send.
+"""
+
+import csv
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from experiments import program
+
+_DATASET = flags.DEFINE_string("dataset", None, "Dataset of simulated windows, by data.build.", required=True)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Directory of the runs; created, or continued.", required=True
+)
+_SITES = flags.DEFINE_list("sites", ["apron", "roundabout"], "The two domains kept from the base.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Bases, each with its sites.", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 16, "Width of the model.", lower_bound=4)
+_TOKENS = flags.DEFINE_integer("tokens", 400_000, "Moves of a base.", lower_bound=1000)
+_SITE_TOKENS = flags.DEFINE_integer("site_tokens", 100_000, "Moves of a site.", lower_bound=1000)
+
+LORA = dict(method="lora", rank=4, alpha=8.0, match="/(attention|mlp)/")
+METHODS = {
+  "all weights": dict(method="none"),
+  "lora": LORA,
+  "adapter": dict(method="adapter", rank=4),
+  "prefix": dict(method="prefix", rank=4),
+  "bias": dict(method="bias"),
+  "recalibrate": dict(method="recalibrate"),
+}
+FIELDS = (
+  "seed", "site", "method", "trained_on_site", "site_loss", "other_site", "other_loss", "loss", "trainable",
+  "optimizer_bytes", "run_id",
+)  # fmt: skip
+
+
+def main() -> int:
+  from data.datasets import open_dataset
+  from data.errors import BadInput
+  from data.files import require_directory
+  from experiments.progress import Progress
+
+  work = require_directory(_WORKDIR.value, "--workdir")
+  domains = open_dataset(_DATASET.value, verify=False).domains
+  if len(_SITES.value) != 2 or not set(_SITES.value) < set(domains):
+    raise BadInput(f"{_SITES.value}", "--sites", f"give two of {', '.join(domains)}")
+  rows = []
+  with Progress(_SEEDS.value * (1 + 2 * len(METHODS)), "runs", unit="run") as bar:
+    for seed in range(_SEEDS.value):
+      base = work / f"base_{seed}"
+      rest = "|".join(domain for domain in domains if domain not in _SITES.value)
+      before = _train(base, seed, _TOKENS.value, rest, {}, "")
+      bar.update(1)
+      for site, other in (_SITES.value, _SITES.value[::-1]):
+        rows.append(_line(seed, site, other, "base", before))
+        for method, chosen in METHODS.items():
+          out = work / f"{site}_{method.replace(' ', '_')}_{seed}"
+          rows.append(
+            _line(seed, site, other, method, _train(out, seed, _SITE_TOKENS.value, site, chosen, str(base)))
+          )
+          bar.update(1)
+          _write(work / "two_sites.csv", rows)
+  print(work / "two_sites.csv")
+  return 0
+
+
+def _train(out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict, base: str) -> dict:
+  """The row of a run on some domains, made or made before."""
+  from experiments import run
+  from experiments.config import from_dict
+  from experiments.configs import motion
+  from experiments.run_directory import read_result
+
+  config = motion.get_config(f"w{_WIDTH.value}")
+  config.seed, config.tokens = seed, tokens
+  config.optimizer.learning_rate = motion.learning_rate(tokens)
+  config.data.dataset = _DATASET.value
+  config.data.batch_windows = 2
+  config.data.mixture.only = f"domain={domains}"
+  config.start.run = base
+  config.adaptation.update(chosen)
+  values = config.to_dict()
+  run.train(str(out), from_dict(values), values)
+  row = read_result(out)
+  assert row is not None  # train returns when it is written
+  return row
+
+
+def _line(seed: int, site: str, other: str, method: str, row: dict) -> dict:
+  losses = row["loss_by_slice"]
+  values = (
+    seed, site, method, method != "base", losses[site], other, losses[other], row["loss"], row["trainable"],
+    row["optimizer_bytes"], row["run_id"],
+  )  # fmt: skip
+  return dict(zip(FIELDS, values, strict=True))
+
+
+def _write(path: pathlib.Path, rows: list[dict]) -> None:
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    writer = csv.DictWriter(file, FIELDS)
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+if __name__ == "__main__":
+  program.run(main)
