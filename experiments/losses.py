@@ -102,7 +102,6 @@ class MultiTask:
   modes: Count  # of trajectories
   ahead: Count  # steps of occupancy
   patch: Count  # cells along the edge of what one query answers for
-  drop: Share  # probability that a training clip lacks a sensor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,21 +89,17 @@ def hide_by_sensor(
 
 
 def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...], rate: float) -> jax.Array:
-  """Bool [B, T, S]: every token of the sensors that each sample loses (`lost_sensors`), `tokens` of each."""
-  bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]
-  there = [valid_BxTxS[:, :, a:b].any((1, 2)) for a, b in itertools.pairwise(bounds)]
-  lost_BxM = lost_sensors(key, jnp.stack(there, axis=1), rate)
-  lost_BxS = jnp.repeat(lost_BxM, jnp.asarray(tokens), axis=1, total_repeat_length=sum(tokens))
-  return lost_BxS[:, None] & valid_BxTxS
+  """Bool [B, T, S]: every token of the sensors that each sample loses, each with probability `rate`.
 
-
-def lost_sensors(key: jax.Array, present_BxM: jax.Array, rate: float) -> jax.Array:
-  """Bool [B, M]: the sensors that each sample loses, each with probability `rate`.
-
-  One sensor that is there is kept, at random, so that no sample is left with nothing. N. Neverova et al., ModDrop,
-  arXiv:1501.00102.
+  One sensor that has a valid token is kept, at random, so that no sample is left with nothing. N. Neverova et al.,
+  ModDrop, arXiv:1501.00102.
   """
   keys = jax.random.split(key)
+  bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]
+  there = [valid_BxTxS[:, :, a:b].any((1, 2)) for a, b in itertools.pairwise(bounds)]
+  present_BxM = jnp.stack(there, axis=1)
   chance = jnp.where(present_BxM, jax.random.uniform(keys[0], present_BxM.shape), -1.0)
-  kept = jax.nn.one_hot(chance.argmax(1), present_BxM.shape[1], dtype=bool)
-  return jax.random.bernoulli(keys[1], rate, present_BxM.shape) & ~kept
+  kept = jax.nn.one_hot(chance.argmax(1), len(tokens), dtype=bool)
+  lost_BxM = jax.random.bernoulli(keys[1], rate, present_BxM.shape) & ~kept
+  lost_BxS = jnp.repeat(lost_BxM, jnp.asarray(tokens), axis=1, total_repeat_length=sum(tokens))
+  return lost_BxS[:, None] & valid_BxTxS

@@ -35,7 +35,7 @@ def get_config(variant: str = "") -> ConfigDict:
   tiny = size == "tiny"
   config = perception.get_config("masked:tiny" if tiny else "masked").to_dict()
   patch = 8 if tiny else 4
-  heads = dict(learned=name == "multi_task", density="laplace", modes=6, ahead=2, patch=patch, drop=0.0)
+  heads = dict(learned=name == "multi_task", density="laplace", modes=6, ahead=2, patch=patch)
   perceive = {
     head: 1.0 for head in ("segmentation", "occupancy", "detection", "elements", "forecasting", "tracking")
   }

@@ -6,7 +6,6 @@ A weight of zero leaves a head out: weights choose between a single task, severa
 import dataclasses
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,7 +25,6 @@ from objectives import (
   forecasting,
   imitation,
   map_elements,
-  masks,
   metrics,
   segmentation,
   tracking,
@@ -83,23 +81,13 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   model = PolicyModel(model_config)
   every = terms(clips, config.loss.ahead, config.loss.density, encoder.raster is not None)
   size = units(clips, config.loss.ahead)
-
-  def losses(see: Callable) -> Callable:
-    return objective.make_loss(
-      model.apply,
-      see,
-      {name: every[name] for name in weights},
-      {name: w / size[name] for name, w in weights.items()},
-      domains,
-    )
-
-  def lose_sensors(batch, key):
-    """Some sensors of each clip, beside shuffled slots."""
-    present = jnp.ones((len(batch["real_B"]), len(encoder.sensors)), bool)
-    lost_BxM = masks.lost_sensors(jax.random.fold_in(key, 1), present, config.loss.drop)
-    return tracking.shuffle(batch, key) | {"sensed_BxM": ~lost_BxM}
-
-  held_out = losses(tracking.shuffle)
+  loss_fn = objective.make_loss(
+    model.apply,
+    tracking.shuffle,
+    {name: every[name] for name in weights},
+    {name: w / size[name] for name, w in weights.items()},
+    domains,
+  )
   rename = perception.to_batch(encoder, clips)
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -114,8 +102,8 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   return Task(
     model=model,
     init=model.init,
-    loss_fn=losses(lose_sensors) if config.loss.drop else held_out,
-    held_out=held_out,
+    loss_fn=loss_fn,
+    held_out=loss_fn,
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
