@@ -14,7 +14,8 @@ from data.errors import BadInput
 from experiments.setup import Setup
 from experiments.tasks.distillation import TAUGHT_BY
 
-_HOMES = ("base", "student", "teacher")  # trees inside a tree of parameters that hold the family's own
+# Trees inside a tree of parameters that hold the same things under every objective of a family.
+_HOMES = ("base", "student", "teacher", "encoder", "perception")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ def compare(fresh: dict[str, Any], base: dict[str, Any], other_shapes: str) -> C
 
   Raises BadInput when nothing agrees, and for another shape unless `other_shapes` is "fresh".
   """
-  wanted, given = flatten_dict(fresh), flatten_dict(base)
+  wanted, given = flatten_dict(fresh), _named(base)
   found = Carried([], [], [], [])
   for path, leaf in wanted.items():
     own, name = _own(path), "/".join(path)
@@ -62,7 +63,7 @@ def compare(fresh: dict[str, Any], base: dict[str, Any], other_shapes: str) -> C
 
 def insert(fresh: dict[str, Any], base: dict[str, Any], carried: Carried) -> dict[str, Any]:
   """`fresh` with what is carried, placed on the mesh as it was; the rest keeps every bit."""
-  leaves, given = flatten_dict(fresh), flatten_dict(base)
+  leaves, given = flatten_dict(fresh), _named(base)
   for path in [path for path in leaves if "/".join(path) in set(carried.carried)]:
     leaves[path] = jax.device_put(given[_own(path)], leaves[path].sharding)
   return unflatten_dict(leaves)
@@ -88,6 +89,10 @@ def starting_from(setup: Setup, base: dict[str, Any]) -> tuple[Setup, Carried]:
     return state | {"params": insert(state["params"], base, carried)}
 
   return dataclasses.replace(setup, init=init), carried
+
+
+def _named(base: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+  return {_own(path): leaf for path, leaf in flatten_dict(base).items()}
 
 
 def _own(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from data.codes import CodesConfig as Windows
 from data.errors import BadInput
 from data.records import RecordConfig
+from experiments.adaptation import room
 from experiments.config import Train
 from experiments.task import Task, record_batch
 from models.codes import CodesModel
@@ -44,6 +45,8 @@ def model_config(config: Train, windows: Windows) -> CodesConfig:
       dtype=shape.dtype,
       scan=shape.scan,
       remat=shape.remat,
+      adapter=room(config.adaptation, "adapter"),
+      prefix=room(config.adaptation, "prefix"),
     )
 
   past = trunk(shape.past_layers, windows.steps, windows.places + 1)

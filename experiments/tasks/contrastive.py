@@ -11,7 +11,7 @@ from objectives.contrastive import make_loss
 
 def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   views = tuple(config.loss.views.split(","))
   model = Contrastive(
     perception.build(ContrastiveConfig, encoder, views, config.loss.hidden, config.loss.outputs)

@@ -54,7 +54,7 @@ LABELS = (
 
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   weights = {name: w for name, w in dataclasses.asdict(config.loss.weights).items() if w > 0}
   width = config.model.width
   model_config = perception.build(

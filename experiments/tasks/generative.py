@@ -56,7 +56,7 @@ def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
 
 def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, sample: Callable) -> Task:
   clips = perception.clip_config(dataset_config)
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   kinds: dict[str, type[Plan] | type[Cells]] = {"plan": Plan, "cells": Cells}
   kind = kinds[config.loss.target](clips, config.loss.patch)
   shape = config.loss.denoiser

@@ -19,7 +19,7 @@ from objectives import masked as objective
 
 def masked(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   loss = config.loss
   model = MaskedAutoencoder(
     perception.build(

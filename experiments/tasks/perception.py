@@ -12,6 +12,7 @@ import numpy as np
 from data.clips import RASTER_CHANNELS, VELOCITY_ZERO, ClipConfig
 from data.errors import BadInput
 from data.records import RecordConfig
+from experiments.adaptation import room
 from experiments.config import Train
 from experiments.losses import Hiding, Predictor
 from experiments.shapes import Perception
@@ -48,8 +49,9 @@ def build(make: Callable, *args, **kwargs):
     raise BadInput(str(error), "config.model, config.loss", "correct it") from None
 
 
-def perception_config(shape: Perception, clips: ClipConfig) -> PerceptionConfig:
+def perception_config(config: Train, clips: ClipConfig) -> PerceptionConfig:
   """The model of the named sensors of the dataset's rig; BadInput where the rig has no such sensor."""
+  shape: Perception = config.model
   wanted = shape.sensors.split(",")
   there = {"ego": True, "raster": True, "lidar": clips.lidar is not None, "camera": bool(clips.cameras)}
   for name in wanted:
@@ -83,6 +85,8 @@ def perception_config(shape: Perception, clips: ClipConfig) -> PerceptionConfig:
     dtype=shape.dtype,
     scan=shape.scan,
     remat=shape.remat,
+    adapter=room(config.adaptation, "adapter"),
+    prefix=room(config.adaptation, "prefix"),
   )
   return PerceptionConfig(**chosen, tube=shape.tube, trunk=trunk)
 

@@ -28,7 +28,7 @@ from objectives.teacher import follow, momentum
 def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   """The teacher is an encoder only."""
   clips, loss = perception.clip_config(dataset_config), config.loss
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   narrow = perception.predictor_trunk(encoder, loss.predictor)
   slots = perception.visible(encoder, loss.hide)
   model = JointEmbedding(perception.build(JointEmbeddingConfig, encoder, narrow, slots))
@@ -62,7 +62,7 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
 def self_distillation(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   """The teacher is all of the student, and "centre" what its scores have in common."""
   clips, loss = perception.clip_config(dataset_config), config.loss
-  encoder = perception.perception_config(config.model, clips)
+  encoder = perception.perception_config(config, clips)
   slots = perception.visible(encoder, loss.hide)
   model = Prototypes(PrototypeConfig(encoder, loss.hidden, loss.outputs, loss.prototypes, slots, loss.views))
   loss_fn = distillation.make_loss(

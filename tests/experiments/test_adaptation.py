@@ -133,6 +133,11 @@ def test_a_start_says_what_it_carries():
   np.testing.assert_array_equal(found["base"]["new"], np.zeros(2))
   taught = start.compare({"student": {"a": jnp.zeros(3)}, "teacher": {"a": jnp.zeros(3)}}, given, "refuse")
   assert taught.carried == ["student/a", "teacher/a"]
+  driving = {"perception": {"trunk": {"a": jnp.zeros(3)}}, "heads": {"b": jnp.zeros(1)}}
+  met = start.compare(
+    driving, {"encoder": {"trunk": {"a": jnp.ones(3)}}, "decoder": {"c": jnp.ones(1)}}, "refuse"
+  )
+  assert met == start.Carried(["perception/trunk/a"], ["heads/b"], [], ["decoder/c"])
 
 
 def test_a_start_of_another_shape_is_refused_by_name_or_made_anew():
