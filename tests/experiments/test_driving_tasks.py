@@ -105,7 +105,7 @@ def _rig(sensors: str):
   echo_BxTxP = np.ones((rows, CLIPS.steps, CLIPS.points), bool)
   echo_BxTxP[-1] = False
   batch = {"echo_BxTxP": jnp.asarray(echo_BxTxP), "real_B": jnp.ones(rows, bool)}
-  return perception.perception_config(configs.from_dict(values).model, CLIPS), batch
+  return perception.perception_config(configs.from_dict(values), CLIPS), batch
 
 
 def test_sensors_are_lost_at_the_stated_rate_and_never_all_of_them():
