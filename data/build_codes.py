@@ -59,25 +59,13 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 
 def _clips() -> tuple[list, Any, tuple, dict]:
   """Raw cells: 64 x 64 of them are 4,096 codes a frame."""
-  import numpy as np
-
-  from data import clips, codes, datasets, motion
-  from data.reader import RecordSource
+  from data import clip_codes, clips, codes, datasets
 
   dataset = datasets.open_dataset(_CLIPS.value)
   clip = dataset.clip
-  config = codes.CodesConfig(clip.steps, clip.grid**2, len(clips.CELL_CLASSES), motion.VOCABULARY + 1)
-  examples = []
-  for split in dataset.manifest["splits"]:
-    source = RecordSource(dataset, split, ("cells_TxHxW", "actions_TxF", "actions_mask_TxF", "domain"))
-    for index in range(len(source)):
-      record = {name: value[0] for name, value in source.stacked(np.array([index])).items()}
-      frames = record["cells_TxHxW"].reshape(clip.steps, -1)
-      actions = codes.clip_actions(record["actions_TxF"], record["actions_mask_TxF"], motion.VOCABULARY)
-      windows = codes.windows_of(frames, actions, config, clip.steps, int(record["domain"]))
-      examples.append((split, None, windows))
-  notes = {"source": "raw cells", "clips": dataset.fingerprint}
-  return examples, config, dataset.domains, notes
+  config = codes.CodesConfig(clip.steps, clip.grid**2, len(clips.CELL_CLASSES), clip_codes.ACTIONS)
+  examples = clip_codes.examples(dataset, config, lambda cells: cells.reshape(1, clip.steps, -1))
+  return list(examples), config, dataset.domains, {"source": "raw cells", "clips": dataset.fingerprint}
 
 
 if __name__ == "__main__":

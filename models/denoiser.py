@@ -38,8 +38,12 @@ class Block(nn.Module):
     mix = Attention(c.read.heads, c.read.head_dim, dtype, False, False, name="attention")
     cross = CrossAttention(c.read, name="reading")
     mlp = MLP(4 * width, dtype, c.layers, name="mlp")
-    everyone = jnp.ones((1, 1, n, n), bool)
-    branches: tuple[Callable, ...] = (lambda h: mix(h, everyone), lambda h: cross(h, x_NxCxE, valid_NxC), mlp)
+    everybody = jnp.ones((1, 1, n, n), bool)
+    branches: tuple[Callable, ...] = (
+      lambda h: mix(h, everybody),
+      lambda h: cross(h, x_NxCxE, valid_NxC),
+      mlp,
+    )
     for i, branch in enumerate(branches):
       h = RMSNorm(name=f"norm_{i}")(y_NxSxD) * (1 + scale[:, :, i]) + shift[:, :, i]
       y_NxSxD = y_NxSxD + (1 + gate[:, :, i]) * branch(h).astype(jnp.float32)

@@ -52,7 +52,7 @@ def decode(heat_BxTxHxWxC, box_BxTxHxWx8, count: int, cell_m: float, rear_m: flo
   """
   b, t, h, w, c = heat_BxTxHxWxC.shape
   heat = jax.nn.sigmoid(heat_BxTxHxWxC)
-  highest = jax.lax.reduce_window(heat, 0.0, jax.lax.max, (1, 1, 3, 3, 1), (1, 1, 1, 1, 1), "SAME")
+  highest = jax.lax.reduce_window(heat, -jnp.inf, jax.lax.max, (1, 1, 3, 3, 1), (1, 1, 1, 1, 1), "SAME")
   peaks = jnp.where(heat == highest, heat, 0).reshape(b, t, -1)
   score, index = jax.lax.top_k(peaks, count)
   cell, kind = index // c, index % c
@@ -84,7 +84,8 @@ def loss(
   miss = jnp.where(inside[..., None], jnp.abs(said - wanted), 0)
   boxes = inside.sum((1, 2)).astype(jnp.float32)
 
-  score, kind, found = decode(heat_BxTxHxWxC, box_BxTxHxWx8, boxes_BxTxKx7.shape[2], cell_m, rear_m)
+  said_by = jax.lax.stop_gradient((heat_BxTxHxWxC, box_BxTxHxWx8))
+  score, kind, found = decode(*said_by, boxes_BxTxKx7.shape[2], cell_m, rear_m)
   apart = jnp.linalg.norm(found[..., :, None, :2] - boxes_BxTxKx7[..., None, :, :2], axis=-1)
   believed = score > THRESHOLD
   same = (apart < MATCH_M) & (kind[..., :, None] == class_BxTxK[..., None, :])

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import sections, variants
 
-_WIDTHS = {"commavq": 64, "bev": 64, "tiny": 16}
-_TOKENS = {"commavq": 1_500_000, "bev": 2_000_000, "tiny": 40_000}
+_WIDTHS = {"commavq": 32, "bev": 64, "tiny": 16}
+_TOKENS = {"commavq": 600_000, "bev": 2_000_000, "tiny": 40_000}
 
 
 def get_config(variant: str = "commavq") -> ConfigDict:

@@ -57,8 +57,7 @@ def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
 def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, sample: Callable) -> Task:
   clips = perception.clip_config(dataset_config)
   encoder = perception.perception_config(config, clips)
-  kinds: dict[str, type[Plan] | type[Cells]] = {"plan": Plan, "cells": Cells}
-  kind = kinds[config.loss.target](clips, config.loss.patch)
+  kind: Plan | Cells = Plan(clips) if config.loss.target == "plan" else Cells(clips, config.loss.patch)
   shape = config.loss.denoiser
   model = ConditionalDenoiser(
     perception.build(
@@ -111,8 +110,7 @@ class Plan:
 
   skipped, channels = 0, 2
 
-  def __init__(self, clips: ClipConfig, patch: int):
-    del patch  # a trajectory has none
+  def __init__(self, clips: ClipConfig):
     self.clips, self.tokens = clips, clips.futures
 
   def _unit(self):

@@ -1,13 +1,16 @@
 """Code windows: what is read, what is refused, and that no frame lies on two sides of a split."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from data import codes
+from data import codes, datasets
 from data.codes import CodesConfig
 from data.errors import BadInput
+from data.reader import RecordSource
 
 
 def _save(path, array):
@@ -74,3 +77,16 @@ def test_a_clips_action_is_the_move_that_led_to_the_frame():
   actions = np.uint8([[7, 8], [9, 10], [11, 12]])
   mask = np.array([[True, True], [False, False], [True, False]])
   np.testing.assert_array_equal(codes.clip_actions(actions, mask, 255), [255, 7, 255])
+
+
+def test_the_program_holds_out_a_later_stretch_of_the_drive(tmp_path):
+  tokens = _save(tmp_path / "tokens.npy", np.repeat(np.arange(300), 128).reshape(300, 128))
+  command = [sys.executable, "-m", "data.build_codes", f"--tokens={tokens}", f"--out={tmp_path / 'codes'}"]
+  done = subprocess.run([*command, "--gap_frames=10"], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  dataset, frames = datasets.open_dataset(tmp_path / "codes"), {}
+  for split, count in dataset.manifest["splits"].items():
+    source = RecordSource(dataset, split, ("codes_TxS",))
+    frames[split] = np.unique(source.stacked(np.arange(count["codes"]))["codes_TxS"])
+  assert frames["train"][0] == 0 and frames["train"].max() + 10 < frames["tune"].min()
+  assert frames["tune"].max() + 10 < frames["validation"].min()

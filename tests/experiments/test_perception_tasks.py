@@ -20,17 +20,21 @@ CLIPS = ClipConfig(
   rig="pair", steps=2, step_seconds=0.5, image_height=16, image_width=32, beams=4, azimuths=16, grid=16, cell_m=2.0,
   rear_m=8.0, boxes=2, futures=2, elements=2, element_points=2,
 )  # fmt: skip
-ROWS, STEPS = 4, 30
+ROWS, STEPS = 4, 20
 DEEP = dict(width=16, layers=2, head_dim=8)
 CHANGING = dict(ratio=0.5, block=1, tube=False)
 
 
 def _config(objective: str, **changes):
   values = perception.get_config(f"{objective}:tiny").to_dict()
-  small = dict(grid_patch=8, camera_patch=16, width=16, layers=1, lidar_channels=4, mixing="full")
+  small = dict(
+    grid_patch=8, camera_patch=16, width=16, layers=1, lidar_channels=4, mixing="full", sensors="raster,lidar"
+  )
   values["model"] |= small | changes.pop("model", {})
   if "predictor" in values["loss"]:
     values["loss"]["predictor"] |= dict(layers=1)
+  if objective == "contrastive":
+    values["loss"] |= dict(views="raster,lidar")
   values["loss"] |= changes.pop("loss", {})
   values["data"] |= dict(batch_windows=ROWS)
   return configs.from_dict(values | changes)
@@ -50,7 +54,9 @@ def _stacked(clips: ClipConfig = CLIPS) -> dict[str, np.ndarray]:
   return found | {"scene": np.arange(ROWS, dtype=np.int32), "domain": np.arange(ROWS, dtype=np.uint8) % 2}
 
 
-@pytest.mark.parametrize("objective", perception.OBJECTIVES)
+@pytest.mark.parametrize(
+  "objective", ["jepa", "contrastive", "self_distillation"]
+)  # masked: test_perception.py
 def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
   config = _config(objective)
   task = make_task(config, CLIPS, 2)

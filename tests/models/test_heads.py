@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.heads import Heads
-from models.heads_config import HEADS, HeadsConfig
+from models.heads_config import EGO_HEADS, HEADS, HeadsConfig
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
@@ -103,7 +103,7 @@ def test_a_plan_begins_as_going_straight_on():
 def test_a_policy_reads_no_step_to_come():
   perception = perception_config("factorised", ("ego", "raster"), 1)
   width = perception.trunk.width
-  heads = dataclasses.replace(CONFIG, names=("plan", "actions"), read=ReadConfig(width, width, 8, "float32"))
+  heads = dataclasses.replace(CONFIG, names=EGO_HEADS, read=ReadConfig(width, width, 8, "float32"), learned=0)
   model = PolicyModel(PolicyConfig(perception, heads))
   batch = sensor_batch(perception)
   params = nn.unbox(jax.jit(model.init)(jax.random.key(0), batch)["params"])

@@ -80,9 +80,12 @@ def test_absent_agents_and_other_cells_teach_the_box_nothing():
   boxes, present, kind = _scene()
   boxes = boxes.at[0, 0, 2].set(jnp.nan)
   heat, box = jnp.zeros((1, 1, *SHAPE)), jnp.zeros((1, 1, *SHAPE[:2], 8))
-  slope = jax.grad(
-    lambda box: detection.loss(heat, box, boxes, present, kind, CELL_M, REAR_M)["loss"][0].sum()
-  )(box)
+
+  def loss(box):
+    found = detection.loss(heat, box, boxes, present, kind, CELL_M, REAR_M)
+    return found["loss"][0].sum(), found
+
+  slope, _ = jax.jit(jax.grad(loss, has_aux=True))(box)
   taught = np.argwhere(np.abs(slope[0, 0]).sum(-1) > 0)
   np.testing.assert_array_equal(taught, [[6, 9], [11, 2]])  # x + 4 and y + 8, rounded down
   assert bool(jnp.isfinite(slope).all())
