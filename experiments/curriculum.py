@@ -1,4 +1,4 @@
-"""Stages chained by one file: python -m experiments.curriculum --config=F.py[:variant] --workdir=W.
+"""Stages chained by one file: python -m experiments.curriculum --stages=F.py[:variant] --dataset=D --workdir=W.
 
 F.py holds stages(variant), a list of stages (experiments/curriculum_stages.py): each a configuration with changes,
 the stage whose weights it begins with, and what must hold before and after. Run the same command again to
@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import program
 
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py[:variant] that holds stages(variant).", required=True)
+_STAGES = flags.DEFINE_string("stages", None, "FILE.py[:variant] that holds stages(variant).", required=True)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the chain; created, or continued.", required=True
 )
@@ -27,7 +27,7 @@ def main() -> int:
   from experiments import stages
 
   signal.signal(signal.SIGTERM, _stop)
-  found = chain.read(_CONFIG.value)
+  found = chain.read(_STAGES.value)
   work = require_directory(_WORKDIR.value, "--workdir")
   for number, stage in enumerate(found, 1):
     print(f"[{number}] {stage.name}", flush=True)

@@ -98,6 +98,7 @@ class MultiTask:
 
   weights: HeadWeights
   learned: bool  # weights times those that are learned with the model
+  drop: Share  # probability that a training clip lacks a sensor; one is always left
   density: typing.Literal["gaussian", "laplace"]  # of trajectories
   modes: Count  # of trajectories
   ahead: Count  # steps of occupancy

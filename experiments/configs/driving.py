@@ -8,6 +8,7 @@ Papers: UniAD (arXiv:2212.10156), flow matching (arXiv:2210.02747), DDPM (arXiv:
 
 Variants, and each with ":tiny" (about a minute; "tiny" is "multi_task:tiny"):
   "multi_task": detection, segmentation, occupancy, map elements, tracking and forecasts from LiDAR and cameras.
+  "occupancy": BEV classes of later steps from LiDAR and cameras, either of which a rig may lack.
   "policy": trajectory and controls from all sensors.
   "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
 What they reach: results/objectives.
@@ -17,7 +18,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import perception, variants
 
-NAMES = ("multi_task", "policy", "flow", "diffusion", "flow_cells", "diffusion_cells")
+NAMES = ("multi_task", "occupancy", "policy", "flow", "diffusion", "flow_cells", "diffusion_cells")
 NO_HEADS = dict(
   segmentation=0.0,
   occupancy=0.0,
@@ -35,7 +36,14 @@ def get_config(variant: str = "") -> ConfigDict:
   tiny = size == "tiny"
   config = perception.get_config("masked:tiny" if tiny else "masked").to_dict()
   patch = 8 if tiny else 4
-  heads = dict(learned=name == "multi_task", density="laplace", modes=6, ahead=2, patch=patch)
+  heads = dict(
+    learned=name == "multi_task",
+    drop=0.5 if name == "occupancy" else 0.0,
+    density="laplace",
+    modes=6,
+    ahead=2,
+    patch=patch,
+  )
   perceive = {
     head: 1.0 for head in ("segmentation", "occupancy", "detection", "elements", "forecasting", "tracking")
   }
@@ -48,6 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
   )
   losses = dict(
     multi_task=dict(weights=NO_HEADS | perceive, **heads),
+    occupancy=dict(weights=NO_HEADS | dict(occupancy=1.0), **heads),
     policy=dict(weights=NO_HEADS | dict(plan=1.0, actions=1.0), **heads),
     flow=generative | dict(sigma_min=0.0),
     diffusion=generative | dict(noise_steps=200, prediction="v", eta=0.0),
@@ -57,7 +66,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config |= dict(objective=objectives.get(kind, "multi_task"), loss=losses[kind])
   config["model"] |= dict(
     sensors="ego,lidar,camera"
-    if name == "multi_task"
+    if name in ("multi_task", "occupancy")
     else "ego,raster"
     if tiny
     else "ego,raster,lidar,camera",

@@ -6,6 +6,7 @@ A weight of zero leaves a head out: weights choose between a single task, severa
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,13 +82,20 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   model = PolicyModel(model_config)
   every = terms(clips, config.loss.ahead, config.loss.density, encoder.raster is not None)
   size = units(clips, config.loss.ahead)
-  loss_fn = objective.make_loss(
-    model.apply,
-    tracking.shuffle,
-    {name: every[name] for name in weights},
-    {name: w / size[name] for name, w in weights.items()},
-    domains,
-  )
+  lose = perception.sensor_dropout(encoder, config.loss.drop)
+
+  def loss_of(see: Callable) -> Callable:
+    return objective.make_loss(
+      model.apply,
+      see,
+      {name: every[name] for name in weights},
+      {name: w / size[name] for name, w in weights.items()},
+      domains,
+    )
+
+  def train_see(batch, key):
+    return tracking.shuffle(lose(batch, jax.random.fold_in(key, 1)), key)
+
   rename = perception.to_batch(encoder, clips)
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -102,8 +110,8 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   return Task(
     model=model,
     init=model.init,
-    loss_fn=loss_fn,
-    held_out=loss_fn,
+    loss_fn=loss_of(train_see if config.loss.drop else tracking.shuffle),
+    held_out=loss_of(tracking.shuffle),
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data.clips import RASTER_CHANNELS, VELOCITY_ZERO, ClipConfig
@@ -143,6 +145,35 @@ def visible(config: PerceptionConfig, hide: Hiding) -> int:
 def predictor_trunk(config: PerceptionConfig, shape: Predictor) -> TrunkConfig:
   """The encoder's trunk, but for its size."""
   return build(dataclasses.replace, config.trunk, **dataclasses.asdict(shape))
+
+
+def sensed(config: PerceptionConfig, batch: dict) -> jax.Array:
+  """Bool [B, M]: which sensors each clip has, in the order of config.sensors; a LiDAR without an echo is none."""
+  rows = batch["real_B"].shape[0]
+  there_BxM = batch.get("sensed_BxM", jnp.ones((rows, len(config.sensors)), bool))
+  if "lidar" not in config.sensors:
+    return there_BxM
+  is_lidar_M = jnp.asarray([name == "lidar" for name in config.sensors])
+  return there_BxM & (~is_lidar_M[None] | batch["echo_BxTxP"].any((1, 2))[:, None])
+
+
+def without(config: PerceptionConfig, name: str, batch: dict) -> dict:
+  """The batch as a rig that lacks one sensor would give it: its arrays stay, and no model reads them."""
+  if name not in config.sensors:
+    raise BadInput(f"the model has no sensor {name!r}", "sensors", f"choose of {', '.join(config.sensors)}")
+  other_M = jnp.asarray([sensor != name for sensor in config.sensors])
+  return batch | {"sensed_BxM": sensed(config, batch) & other_M[None]}
+
+
+def sensor_dropout(config: PerceptionConfig, rate: float) -> Callable:
+  """(batch, key) -> batch in which every clip lacks sensors, each with probability `rate`, but never all."""
+
+  def lose(batch: dict, key: jax.Array) -> dict:
+    there_BxM = sensed(config, batch)
+    lost_Bx1xM = masks.drop_sensors(key, there_BxM[:, None], (1,) * len(config.sensors), rate)
+    return batch | {"sensed_BxM": there_BxM & ~lost_Bx1xM[:, 0]}
+
+  return lose
 
 
 def steps(config: Train, tokens: int) -> int:

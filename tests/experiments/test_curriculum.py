@@ -1,12 +1,15 @@
 """Curricula: what a file may say, which commands come of it, and what gates on numbers find."""
 
+import functools
 import json
 import pathlib
+import runpy
 
 import pytest
 
 from data.errors import BadInput
 from experiments import curriculum_stages as chain
+from experiments.config import from_dict
 from experiments.program import LASTING, LastingFault, exit_code
 
 FILE = "experiments/configs/curriculum.py"
@@ -19,11 +22,23 @@ def written(tmp_path, *stages) -> str:
   return str(path)
 
 
-def test_the_example_is_a_chain():
-  found = chain.read(f"{FILE}:tiny")
-  assert [stage.name for stage in found] == ["pretrain", "widen", "balance", "distil"]
-  with pytest.raises(BadInput, match="did you mean 'tiny'"):
-    chain.read(f"{FILE}:tyni")
+@pytest.mark.parametrize("variant", ["", "motion:tiny", "clips", "clips:tiny"])
+def test_the_stages_of_the_examples_can_be_configured(variant):
+  """Every changed key is one of the stage's configuration, and has its type."""
+  for stage in chain.read(f"{FILE}:{variant}"):
+    path, _, which = stage.config.partition(":")
+    values = runpy.run_path(path)["get_config"](which).to_dict()
+    for key, value in stage.changes.items():
+      *groups, last = key.split(".")
+      at = functools.reduce(lambda tree, group: tree[group], groups, values)
+      assert last in at
+      at[last] = value
+    from_dict(values)
+
+
+def test_a_mistyped_variant_is_named():
+  with pytest.raises(BadInput, match="did you mean 'clips:tiny'"):
+    chain.read(f"{FILE}:clips:tyni")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Driving tasks: they learn a batch by heart, judge samples, and answer configurations that cannot be."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task, record_batch
-from experiments.tasks import generative
+from experiments.tasks import generative, perception
 from experiments.tasks.driving import constant_velocity
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 
@@ -116,3 +118,47 @@ def test_configurations_that_cannot_be_are_answered():
     make_task(configs.from_dict(values), CLIPS, 2)
   with pytest.raises(BadInput, match="heads are none"):
     make_task(_config("policy", weights=driving.NO_HEADS), CLIPS, 2)
+
+
+def _rig(sensors: str):
+  """A model's configuration, and a batch of many clips, the last of which has no echo."""
+  values = driving.get_config("occupancy:tiny").to_dict()
+  values["model"] |= dict(sensors=sensors)
+  rows = 3000
+  echo_BxTxP = np.ones((rows, CLIPS.steps, CLIPS.points), bool)
+  echo_BxTxP[-1] = False
+  batch = {"echo_BxTxP": jnp.asarray(echo_BxTxP), "real_B": jnp.ones(rows, bool)}
+  return perception.perception_config(configs.from_dict(values), CLIPS), batch
+
+
+def test_sensors_are_lost_at_the_stated_rate_and_never_all_of_them():
+  rig, batch = _rig("ego,lidar,camera")
+  for rate in (0.5, 1.0):
+    sensed_BxM = np.asarray(perception.sensor_dropout(rig, rate)(batch, jax.random.key(0))["sensed_BxM"])
+    assert sensed_BxM.any(1).all() and not sensed_BxM[-1, 1]
+    spread = 4 * np.sqrt(0.25 / len(sensed_BxM))  # one of three is kept whatever is drawn
+    np.testing.assert_allclose(1 - sensed_BxM.mean(0), 2 / 3 * rate, atol=spread)
+
+
+def test_a_rig_without_a_sensor_has_the_others():
+  rig, batch = _rig("ego,lidar,camera")
+  sensed_BxM = np.asarray(perception.without(rig, "camera", batch)["sensed_BxM"])
+  assert sensed_BxM[:-1].tolist() == [[True, True, False]] * (len(sensed_BxM) - 1)
+  assert sensed_BxM[-1].tolist() == [True, False, False]
+  with pytest.raises(BadInput, match="raster"):
+    perception.without(rig, "raster", batch)
+
+
+def test_held_out_clips_keep_their_sensors():
+  stacked, found = _clips(), {}
+  for drop in (0.0, 1.0):
+    task = make_task(_config("occupancy", drop=drop), CLIPS, 2)
+    batch = task.to_batch({field: stacked[field] for field in task.fields})
+    params = nn.unbox(task.init(jax.random.key(0), batch)["params"])
+    # Fresh output projections are zeros, and would answer the same whatever is sensed.
+    params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), params)
+    for name, loss in (("train", task.loss_fn), ("held out", task.held_out)):
+      found[name, drop] = float(jax.jit(loss)(params, batch, jax.random.key(1))["loss"][0])
+  assert found["train", 0.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
+  assert found["held out", 1.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
+  assert found["train", 1.0] != pytest.approx(found["train", 0.0], rel=1e-3)

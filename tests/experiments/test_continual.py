@@ -1,0 +1,76 @@
+"""A run's loss on every record, and gates over them: equal weights pass, planted damage in one domain does not."""
+
+import pathlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import dataset_writer
+from data.datasets import open_dataset
+from experiments import continual, per_record
+from experiments.config import from_dict
+from experiments.configs.motion import get_config
+from experiments.evaluate import evaluate
+from experiments.mesh import make_mesh
+from experiments.run import Run
+from experiments.task import make_task
+from tests.data import tiny_datasets
+from tests.worlds import straight_scene
+
+WINDOWS, DOMAINS = 150, ("early", "late")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """Fresh weights on windows of two domains, told apart by the kind of their agents."""
+  out = tmp_path_factory.mktemp("continual") / "d"
+  windows = tiny_datasets.numbered_windows(WINDOWS)
+  for number, window in enumerate(windows):
+    window["mask_TxA"][:] = True
+    window["features_TxAxF"][:] *= 0.1
+    window["domain"] = np.uint8(number >= WINDOWS // 2)
+    window["type_A"][:] = window["domain"]
+  scene = straight_scene()
+  dataset_writer.write_dataset(
+    out, [("train", scene, windows)], tiny_datasets.WINDOW, DOMAINS, ("train",), {}
+  )
+  dataset = open_dataset(out)
+  config = from_dict(get_config("tiny").to_dict())
+  task = make_task(config, dataset.config, len(DOMAINS))
+  batch = task.to_batch(dataset.example())
+  params = nn.unbox(jax.jit(task.init)(jax.random.key(0), batch))["params"]
+  params["bias"] = params["bias"] + 0.1 * jax.random.normal(jax.random.key(1), params["bias"].shape)
+  return Run(pathlib.Path("base"), {}, config, dataset, task, params)
+
+
+def test_records_add_up_to_the_held_out_loss(run):
+  losses = per_record.losses(run, "train")
+  mesh = make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  whole = evaluate(run.task, run.dataset, mesh, run.params, "train")
+  assert len(losses.sum_N) == WINDOWS
+  assert losses.sum_N.sum() / losses.count_N.sum() == pytest.approx(whole["loss"], rel=1e-5)
+  late = per_record.labels(run.dataset, "train")["domain"] == 1
+  assert losses.sum_N[late].sum() / losses.count_N[late].sum() == pytest.approx(
+    whole["by_slice"]["late"], rel=1e-5
+  )
+
+
+def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):
+  """One that knew agents of the early domain better, followed by one that does not."""
+  knowing = dict(run.params)
+  kick = jnp.sign(jax.random.normal(jax.random.key(5), run.params["type"][0].shape))
+  knowing["type"] = run.params["type"].at[0].add(3.0 * kick)  # by chance nearer to the windows' moves
+  runs = {
+    "base": run,
+    "knowing": Run(pathlib.Path("knowing"), {}, run.config, run.dataset, run.task, knowing),
+  }
+  monkeypatch.setattr(continual, "open_run", lambda name, dataset="": runs[name])
+  allowed = {"domain=early": 0.0, "domain=late": 0.0}
+  same = continual.compare("base", "base", allowed, "train", 0.95)
+  assert not any(verdict.closed for verdict in same.values())
+  lost = continual.compare("base", "knowing", allowed, "train", 0.95)
+  assert lost["domain=early"].closed and lost["domain=early"].change > 0.5
+  assert not lost["domain=late"].closed and lost["domain=late"].change == 0.0
