@@ -65,7 +65,7 @@ def test_a_task_learns_a_batch_by_heart(name, loss):
   assert all(report["finite"] for report in reports)
   first, last = (np.mean([report["loss"] for report in part]) for part in (reports[:5], reports[-5:]))
   assert last < 0.8 * first
-  if task.held_out is task.loss_fn:
+  if name == "multi_task":  # judged by what it is trained by
     return
   evaluate = make_eval(task.held_out, mesh)
   first, again = (jax.tree.map(np.asarray, evaluate(state["params"], batch, key)) for _ in range(2))
