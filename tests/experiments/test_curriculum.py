@@ -1,18 +1,26 @@
 """Curricula: what a file may say, which commands come of it, and what gates on numbers find."""
 
+import dataclasses
 import functools
 import json
 import pathlib
 import runpy
 
+import flax.linen as nn
+import jax
+import numpy as np
 import pytest
 
 from data.errors import BadInput
 from experiments import curriculum_stages as chain
+from experiments import start
 from experiments.config import from_dict
 from experiments.program import LASTING, LastingFault, exit_code
+from experiments.task import make_task
+from tests.experiments.test_perception_tasks import CLIPS as SMALL
 
 FILE = "experiments/configs/curriculum.py"
+CLIPS = dataclasses.replace(SMALL, steps=4, grid=32)
 BEGUN = dict(name="one", config="a.py", start="", changes={}, entry=(), exit=())
 
 
@@ -24,7 +32,8 @@ def written(tmp_path, *stages) -> str:
 
 @pytest.mark.parametrize("variant", ["", "motion:tiny", "clips", "clips:tiny"])
 def test_the_stages_of_the_examples_can_be_configured(variant):
-  """Every changed key is one of the stage's configuration, and has its type."""
+  """Every changed key is one of the stage's configuration, and has its type; no stage is shown its labels."""
+  shapes: dict = {}
   for stage in chain.read(f"{FILE}:{variant}"):
     path, _, which = stage.config.partition(":")
     values = runpy.run_path(path)["get_config"](which).to_dict()
@@ -33,7 +42,19 @@ def test_the_stages_of_the_examples_can_be_configured(variant):
       at = functools.reduce(lambda tree, group: tree[group], groups, values)
       assert last in at
       at[last] = value
-    from_dict(values)
+    config = from_dict(values)
+    if config.family == "perception":
+      shapes[stage.name] = _shapes(config)
+      if stage.start:  # whose weights fit, sensor by sensor
+        start.compare(shapes[stage.name], shapes[stage.start], config.start.other_shapes)
+
+
+def _shapes(config):
+  task = make_task(config, CLIPS, 2)
+  batch = task.to_batch(
+    {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in CLIPS.spec.items() if name in task.fields}
+  )
+  return nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch)["params"])
 
 
 def test_a_mistyped_variant_is_named():
