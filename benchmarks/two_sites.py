@@ -1,8 +1,9 @@
 """Two sites over one base: python -m benchmarks.two_sites --dataset=build/sumo --workdir=build/two_sites.
 
 A motion model is trained on all domains but two; each of the two is then a site that adapts it by every method, on
-its own records alone. Run again to continue. Leaves WORKDIR/two_sites.csv, a row per run and seed: held-out loss on
-the site and on the other one, what learned, the bytes of its optimiser, and what a federated round would send.
+its own records alone, or ("replay") with a quarter of every batch from the base's domains. Run again to continue.
+Leaves WORKDIR/two_sites.csv, a row per run and seed: held-out loss on the site, on the other one and on the base's
+domains, what learned, the bytes of its optimiser, and what a federated round would send.
 """
 
 import csv
@@ -26,8 +27,10 @@ _TOKENS = flags.DEFINE_integer("tokens", 400_000, "Moves of a base.", lower_boun
 _SITE_TOKENS = flags.DEFINE_integer("site_tokens", 100_000, "Moves of a site.", lower_bound=1000)
 
 LORA = dict(method="lora", rank=4, alpha=8.0, match="/(attention|mlp)/")
-METHODS = {
+REPLAY = 0.25
+METHODS: dict[str, dict] = {
   "all weights": dict(method="none"),
+  "replay": dict(method="none"),
   "lora": LORA,
   "adapter": dict(method="adapter", rank=4),
   "prefix": dict(method="prefix", rank=4),
@@ -35,8 +38,8 @@ METHODS = {
   "recalibrate": dict(method="recalibrate"),
 }
 FIELDS = (
-  "seed", "site", "method", "trained_on_site", "site_loss", "other_site", "other_loss", "loss", "trainable",
-  "optimizer_bytes", "run_id",
+  "seed", "site", "method", "site_loss", "other_site", "other_loss", "base_loss", "trainable", "optimizer_bytes",
+  "round_bytes", "run_id",
 )  # fmt: skip
 
 
@@ -55,22 +58,24 @@ def main() -> int:
     for seed in range(_SEEDS.value):
       base = work / f"base_{seed}"
       rest = "|".join(domain for domain in domains if domain not in _SITES.value)
-      before = _train(base, seed, _TOKENS.value, rest, {}, "")
+      before = _train(base, seed, _TOKENS.value, rest, {}, "", "")
       bar.update(1)
       for site, other in (_SITES.value, _SITES.value[::-1]):
         rows.append(_line(seed, site, other, "base", before))
         for method, chosen in METHODS.items():
           out = work / f"{site}_{method.replace(' ', '_')}_{seed}"
-          rows.append(
-            _line(seed, site, other, method, _train(out, seed, _SITE_TOKENS.value, site, chosen, str(base)))
-          )
+          replay = rest if method == "replay" else ""
+          row = _train(out, seed, _SITE_TOKENS.value, site, chosen, str(base), replay)
+          rows.append(_line(seed, site, other, method, row))
           bar.update(1)
           _write(work / "two_sites.csv", rows)
   print(work / "two_sites.csv")
   return 0
 
 
-def _train(out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict, base: str) -> dict:
+def _train(
+  out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict, base: str, replay: str
+) -> dict:
   """The row of a run on some domains, made or made before."""
   from experiments import run
   from experiments.config import from_dict
@@ -83,6 +88,8 @@ def _train(out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict
   config.data.dataset = _DATASET.value
   config.data.batch_windows = 2
   config.data.mixture.only = f"domain={domains}"
+  if replay:
+    config.data.mixture.replay, config.data.mixture.replay_share = f"domain={replay}", REPLAY
   config.start.run = base
   config.adaptation.update(chosen)
   values = config.to_dict()
@@ -93,10 +100,12 @@ def _train(out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict
 
 
 def _line(seed: int, site: str, other: str, method: str, row: dict) -> dict:
-  losses = row["loss_by_slice"]
+  """base_loss: mean over the base's domains, each counted alike. round_bytes: of what learned, in float32."""
+  losses = {name: loss for name, loss in row["loss_by_slice"].items() if "/" not in name and name != "moving"}
+  kept = [loss for name, loss in losses.items() if name not in (site, other)]
   values = (
-    seed, site, method, method != "base", losses[site], other, losses[other], row["loss"], row["trainable"],
-    row["optimizer_bytes"], row["run_id"],
+    seed, site, method, losses[site], other, losses[other], sum(kept) / len(kept), row["trainable"],
+    row["optimizer_bytes"], 4 * row["trainable"], row["run_id"],
   )  # fmt: skip
   return dict(zip(FIELDS, values, strict=True))
 

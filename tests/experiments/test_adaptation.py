@@ -13,8 +13,8 @@ from data.windows import WindowConfig
 from experiments import adaptation, start
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
-from experiments.mesh import make_mesh
-from experiments.step import abstract_state, make_step
+from experiments.mesh import make_key, make_mesh, put_batch
+from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task
 from models import sites
 from models.trainable import select
@@ -27,6 +27,7 @@ STEPS = 12
 
 def config_of(**chosen):
   values = get_config("tiny").to_dict()
+  values["model"]["head_dim"] = 4  # two heads, which a mesh can divide
   values["adaptation"] |= chosen
   return from_dict(values)
 
@@ -106,6 +107,27 @@ def test_only_what_learns_moves_and_has_moments(method):
   ]
   assert moved == [name for name in moved if method == "bias" and "bias" in name]
   assert bool(moved) == (method == "bias")
+
+
+def test_deltas_lie_on_a_mesh_like_their_weights_and_give_the_same_loss():
+  _, task = task_of(**LORA)
+  batch, key, losses = site(0), jax.random.key(0), []
+  for shape in ((1, 1, 1, 1), (1, 2, 2, 1)):
+    mesh = make_mesh(*shape, jax.devices()[: shape[1] * shape[2]])
+    spec, _ = abstract_state(task, optax.adam(0.02), mesh, batch, key)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+      lambda leaf, rng=rng: jax.device_put(0.2 * rng.normal(size=leaf.shape).astype("f4"), leaf.sharding),
+      spec["params"],
+    )
+    loss, count = make_eval(task.held_out, mesh)(params, put_batch(batch, mesh), make_key(0, mesh))["loss"]
+    losses.append(float(loss / count))
+  down = spec["params"]["deltas"]["pair_0"]["time"]["mlp"]["down"]
+  assert tuple(down["a"].sharding.spec) == ("tensor", None) and tuple(down["b"].sharding.spec) == (
+    None,
+    "fsdp",
+  )
+  assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""Whether every objective's features hold more than random weights do: tiny runs, three seeds, linear probes.
+
+  python benchmarks/objectives.py --clips=build/sim_pair --windows=build/sim --workdir=build/objectives \
+    [--only=masked,jepa] [--out=results/objectives]
+
+Every objective is trained on simulated logs with three seeds. The run itself probes its features before the first
+step and after the last one (experiments/probes.py): the same network, the same probe, the same clips, fitted on
+training scenes and scored on validation scenes. The margin is the difference. STUDIES names one target for each
+objective, chosen before the runs: what it should know about the road; the table has all of them. Beside it stands
+the objective's own loss on validation scenes, before and after.
+
+What is finished is kept; processes with different --only may share a workdir. With --out, what
+is finished becomes OUT.csv and a figure in OUT.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import pathlib
+import runpy
+import statistics
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from data.files import read_json, write_json_atomic
+
+PROBED = 500  # clips of either split at most
+CLIPS = {"model.sensors": "ego,raster,lidar", "tokens": 200_000, "optimizer.learning_rate": 0.005}
+# One patch for each 16 x 16 cells: 17 tokens a step, and about 100 steps in 110,000 tokens.
+DRIVING = {"model.grid_patch": 16, "tokens": 110_000, "optimizer.learning_rate": 0.005}
+SAMPLED = DRIVING | {"loss.samples": 2}
+TAUGHT = CLIPS | {"loss.momentum": 0.95}  # so few steps need a teacher that follows faster
+CODES = {"tokens": 6_500_000, "data.batch_windows": 4}
+SMALL = {"model.width": 16, "model.layers": 1, "model.head_dim": 16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """config: FILE:variant below experiments/configs. target: of the probe (evaluation/probe_targets.py)."""
+
+  config: str
+  target: str
+  overrides: dict
+  data: str = "clips"
+  seeds: tuple = (0, 1, 2)
+
+
+STUDIES = {
+  "masked": Study("perception.py:masked:tiny", "occupancy", CLIPS),
+  "jepa": Study("perception.py:jepa:tiny", "occupancy", TAUGHT),
+  "contrastive": Study("perception.py:contrastive:tiny", "occupancy", CLIPS | {"loss.views": "raster,lidar"}),
+  "self_distillation": Study("perception.py:self_distillation:tiny", "occupancy", TAUGHT),
+  "multi_task": Study("driving.py:multi_task:tiny", "occupancy", DRIVING | {"model.sensors": "ego,lidar"}),
+  "policy": Study("driving.py:policy:tiny", "displacement", DRIVING),
+  "flow": Study("driving.py:flow:tiny", "displacement", SAMPLED),
+  "diffusion": Study("driving.py:diffusion:tiny", "displacement", SAMPLED),
+  "flow_cells": Study("driving.py:flow_cells:tiny", "occupancy", SAMPLED),
+  "diffusion_cells": Study("driving.py:diffusion_cells:tiny", "occupancy", SAMPLED),
+  "vq": Study("tokeniser.py:tiny", "domain", CODES, seeds=(1, 2, 3)),  # its target was chosen on seed 0
+  "fsq": Study("tokeniser.py:fsq", "domain", CODES | SMALL),
+  "next_token": Study("motion.py:tiny", "moving_share", {}, "windows"),
+}
+
+
+def measure(name: str, seed: int, dataset: str, root: pathlib.Path) -> None:
+  """Trains one run below `root`, and adds first.json: the held-out loss before the first step."""
+  from data.datasets import open_dataset
+  from experiments import config as configs
+  from experiments import run
+  from experiments.evaluate import evaluate
+  from experiments.setup import make_setup
+
+  path, study = root / f"{name}_{seed}", STUDIES[name]
+  if (path / "first.json").exists():
+    return
+  file, _, variant = study.config.partition(":")
+  holder = runpy.run_path(str(pathlib.Path("experiments/configs") / file))["get_config"](variant)
+  always = {"seed": seed, "data.dataset": dataset, "probe.every_steps": 1_000_000, "probe.records": PROBED}
+  holder.update_from_flattened_dict(study.overrides | always)
+  values = holder.to_dict()
+  config = configs.from_dict(values)
+  run.train(str(path), config, values)
+  setup = make_setup(config, open_dataset(dataset))
+  params = setup.init(setup.key)["params"]
+  first = evaluate(setup.task, setup.dataset, setup.mesh, params, config.data.eval_split)
+  write_json_atomic(path / "first.json", {"loss": first["loss"]})
+
+
+def rows(root: pathlib.Path) -> list[dict]:
+  """One row per finished run and target of the probe: score before and after, margin, held-out loss."""
+  found = []
+  for name, study in STUDIES.items():
+    for seed in study.seeds:
+      path = root / f"{name}_{seed}"
+      if not (path / "first.json").exists():
+        continue
+      row = read_json(path / "result.json")
+      metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+      random = next(one["scores"] for one in metrics if one.get("event") == "probe" and one["step"] == 0)
+      for target, score in sorted(row["probes"].items()):
+        found.append(
+          {
+            "objective": name,
+            "seed": seed,
+            "target": target,
+            "main": target == study.target,
+            "random": round(random[target], 4),
+            "trained": round(score, 4),
+            "margin": round(score - random[target], 4),
+            "loss_random": round(read_json(path / "first.json")["loss"], 4),
+            "loss_trained": round(row["loss"], 4),
+            "steps": row["steps"],
+            "params": row["params_total"],
+          }
+        )  # fmt: skip
+  return found
+
+
+def summary(table: list[dict]) -> list[dict]:
+  """One row per objective: mean, deviation over seeds and least of the main target's margin."""
+  found = []
+  for name, study in STUDIES.items():
+    mine = [row for row in table if row["objective"] == name and row["main"]]
+    if len(mine) < len(study.seeds):
+      continue
+    margins = [row["margin"] for row in mine]
+    mean = {
+      key: statistics.mean(row[key] for row in mine)
+      for key in ("random", "trained", "margin", "loss_random", "loss_trained")
+    }
+    spread = {"sd": statistics.stdev(margins), "least": min(margins)}
+    found.append({"objective": name, "target": study.target} | mean | spread)
+  return found
+
+
+def draw(table: list[dict], path: pathlib.Path) -> None:
+  """Random against trained scores of the main target, a mark for each seed."""
+  import matplotlib as mpl
+  from matplotlib.figure import Figure
+
+  from scaling.figures import theme
+
+  means = summary(table)
+  with mpl.rc_context(theme.STYLE):
+    figure = Figure(figsize=(theme.WIDTH, 0.8 + 0.26 * len(means)), layout="constrained")
+    axes = figure.add_subplot()
+    for y, mean in enumerate(means):
+      mine = [row for row in table if row["objective"] == mean["objective"] and row["main"]]
+      axes.plot([mean["random"], mean["trained"]], [y, y], color=theme.RULE, linewidth=3, zorder=1)
+      for kind, colour, mark in (("random", theme.SOFT, "|"), ("trained", theme.BLUE, "o")):
+        label = {"random": "random weights", "trained": "trained"}[kind] if not y else None
+        scores = [row[kind] for row in mine]
+        axes.plot(
+          scores, [y] * len(scores), mark, color=colour, markersize=7 if mark == "|" else 4, label=label
+        )
+      text = f"{mean['margin']:+.2f} ± {mean['sd']:.2f}"
+      axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
+    names = [f"{mean['objective']}: {mean['target']}".replace("_", " ") for mean in means]
+    axes.set_yticks(range(len(means)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("score of a linear probe on scenes it was not fitted on (R²; domain: accuracy)")
+    axes.annotate("margin", (1.01, 1.02), xycoords="axes fraction", fontsize=7.5, color=theme.SOFT)
+    axes.grid(axis="x", color=theme.RULE, linewidth=0.5)
+    figure.legend(loc="outside upper left", ncols=2)
+    theme.finish(figure, "three seeds, a mark each; margin: mean and standard deviation over seeds")
+    theme.save_pictures(figure, path, png=True)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--clips", required=True, help="Dataset of clips, made by data.render.")
+  parser.add_argument("--windows", required=True, help="Dataset of windows, made by data.build.")
+  parser.add_argument("--workdir", required=True, type=pathlib.Path, help="Where the runs are.")
+  parser.add_argument("--only", default=",".join(STUDIES), help="Objectives to run, with commas; '': none.")
+  parser.add_argument("--out", type=pathlib.Path, help="Directory of the figure; the table is OUT.csv.")
+  asked = parser.parse_args()
+  if asked.only:
+    import jax
+
+    jax.config.update(
+      "jax_compilation_cache_dir", str(asked.workdir / "compiled")
+    )  # seeds differ by a key only
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    for name in asked.only.split(","):
+      for seed in STUDIES[name].seeds:
+        measure(name, seed, getattr(asked, STUDIES[name].data), asked.workdir)
+        print(name, seed, flush=True)
+  if asked.out:
+    table = rows(asked.workdir)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    with open(asked.out.with_suffix(".csv"), "w", newline="") as file:
+      writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+      writer.writeheader()
+      writer.writerows(table)
+    draw(table, asked.out / "objectives")
+    print(json.dumps(summary(table), indent=1))
+
+
+if __name__ == "__main__":
+  main()
