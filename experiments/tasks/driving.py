@@ -51,6 +51,8 @@ LABELS = (
   "actions_mask_TxF",
 )
 
+DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
+
 
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
@@ -82,6 +84,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   model = PolicyModel(model_config)
   every = terms(clips, config.loss.ahead, config.loss.density, encoder.raster is not None)
   size = units(clips, config.loss.ahead)
+  floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
   lose = perception.sensor_dropout(encoder, config.loss.drop)
 
   def loss_of(see: Callable) -> Callable:
@@ -90,6 +93,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
       see,
       {name: every[name] for name in weights},
       {name: w / size[name] for name, w in weights.items()},
+      floors,
       domains,
     )
 
