@@ -28,7 +28,7 @@ _SITE_TOKENS = flags.DEFINE_integer("site_tokens", 100_000, "Moves of a site.", 
 
 LORA = dict(method="lora", rank=4, alpha=8.0, match="/(attention|mlp)/")
 REPLAY = 0.25
-METHODS = {
+METHODS: dict[str, dict] = {
   "all weights": dict(method="none"),
   "replay": dict(method="none"),
   "lora": LORA,

@@ -5,12 +5,19 @@ import json
 import pathlib
 import runpy
 
+import flax.linen as nn
+import jax
+import numpy as np
 import pytest
 
+from data.clips import ClipConfig
 from data.errors import BadInput
 from experiments import curriculum_stages as chain
+from experiments import start
+from experiments.adaptation import deployed
 from experiments.config import from_dict
 from experiments.program import LASTING, LastingFault, exit_code
+from experiments.task import make_task
 
 FILE = "experiments/configs/curriculum.py"
 BEGUN = dict(name="one", config="a.py", start="", changes={}, entry=(), exit=())
@@ -22,18 +29,40 @@ def written(tmp_path, *stages) -> str:
   return str(path)
 
 
+def configured(stage: chain.Stage):
+  """The stage's configuration; a changed key that is none of it raises KeyError."""
+  path, _, which = stage.config.partition(":")
+  values = runpy.run_path(path)["get_config"](which).to_dict()
+  for key, value in stage.changes.items():
+    *groups, last = key.split(".")
+    at = functools.reduce(lambda tree, group: tree[group], groups, values)
+    at[last] = type(at[last])(value)
+  return from_dict(values)
+
+
 @pytest.mark.parametrize("variant", ["", "motion:tiny", "clips", "clips:tiny"])
 def test_the_stages_of_the_examples_can_be_configured(variant):
-  """Every changed key is one of the stage's configuration, and has its type."""
-  for stage in chain.read(f"{FILE}:{variant}"):
-    path, _, which = stage.config.partition(":")
-    values = runpy.run_path(path)["get_config"](which).to_dict()
-    for key, value in stage.changes.items():
-      *groups, last = key.split(".")
-      at = functools.reduce(lambda tree, group: tree[group], groups, values)
-      assert last in at
-      at[last] = value
-    from_dict(values)
+  assert all(configured(stage) for stage in chain.read(f"{FILE}:{variant}"))
+
+
+def test_the_encoder_of_all_sensors_is_carried_from_pixels_to_the_policy():
+  clips = ClipConfig(
+    rig="pair", steps=2, step_seconds=0.5, image_height=16, image_width=32, beams=4, azimuths=16, grid=16, cell_m=2.0,
+    rear_m=8.0, boxes=2, futures=2, elements=2, element_points=2,
+  )  # fmt: skip
+  shapes = {}
+  for stage in chain.read(f"{FILE}:clips:tiny"):
+    config = configured(stage)
+    task = make_task(config, clips, 2)
+    empty = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in clips.spec.items()}
+    batch = task.to_batch({name: empty[name] for name in task.fields})
+    shapes[stage.name] = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch)["params"])
+    if stage.start:
+      carried = start.compare(shapes[stage.name], deployed(config, shapes[stage.start]), "refuse")
+      trunk = [name for name in carried.carried if "/trunk/" in name]
+      sensors = {name.split("/")[1] for name in carried.carried} - {"trunk"}
+      assert trunk and len(sensors) >= 4
+      assert not [name for name in carried.fresh if name.split("/")[0] in ("encoder", "perception")]
 
 
 def test_a_mistyped_variant_is_named():
