@@ -11,10 +11,12 @@ import pytest
 
 from data import dataset_writer
 from data.datasets import open_dataset
+from data.errors import BadInput
 from experiments import continual, per_record
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.evaluate import evaluate
+from experiments.losses import NextToken
 from experiments.mesh import make_mesh
 from experiments.run import Run
 from experiments.task import make_task
@@ -95,3 +97,19 @@ def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):
   lost = continual.compare("base", "knowing", allowed, "train", 0.95)
   assert lost["domain=early"].closed and lost["domain=early"].change > 0.5
   assert not lost["domain=late"].closed and lost["domain=late"].change == 0.0
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (dict(family="codes"), "family is 'codes' of the one, 'motion' of the other"),
+    (dict(objective="distillation"), "objective is 'distillation' of the one, 'next_token' of the other"),
+    (dict(loss=NextToken(0.25)), "loss.z_weight is 0.25 of the one, 0.0001 of the other"),
+  ],
+)
+def test_losses_of_another_kind_are_not_compared(run, monkeypatch, changes, words):
+  other = dataclasses.replace(run, config=dataclasses.replace(run.config, **changes))
+  runs = {"base": run, "other": other}
+  monkeypatch.setattr(continual, "open_run", lambda name, dataset="": runs[name])
+  with pytest.raises(BadInput, match=words):
+    continual.compare("other", "base", {"domain=early": 0.0}, "train", 0.95)

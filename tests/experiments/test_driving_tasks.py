@@ -22,7 +22,8 @@ STEPS = 40
 
 def _config(name: str, **loss):
   values = driving.get_config(f"{name}:tiny").to_dict()
-  values["model"] |= dict(width=16, layers=2, grid_patch=8, sensors="ego,raster")
+  sensors = "ego,lidar" if name == "multi_task" else "ego,raster"
+  values["model"] |= dict(width=16, layers=2, grid_patch=8, lidar_channels=4, sensors=sensors)
   values["loss"] |= dict(patch=8) | loss
   if "denoiser" in values["loss"]:
     values["loss"] |= dict(denoiser=dict(width=16, layers=1, head_dim=8), samples=2, sample_steps=2)
@@ -97,6 +98,16 @@ def test_configurations_that_cannot_be_are_answered():
     make_task(_config("policy", weights=driving.NO_HEADS), CLIPS, 2)
 
 
+@pytest.mark.parametrize("head", ["segmentation", "detection", "elements"])
+def test_what_the_raster_shows_is_not_asked_of_who_reads_it(head):
+  asked = dict(weights=driving.NO_HEADS | {head: 1.0})
+  with pytest.raises(BadInput, match=f"the raster shows the labels of {head}"):
+    make_task(_config("policy", **asked), CLIPS, 2)
+  make_task(_config("multi_task", **asked), CLIPS, 2)
+  later = dict.fromkeys(("occupancy", "forecasting", "tracking", "plan", "actions"), 1.0)
+  make_task(_config("policy", weights=driving.NO_HEADS | later), CLIPS, 2)
+
+
 def _rig(sensors: str):
   """A model's configuration, and a batch of many clips, the last of which has no echo."""
   values = driving.get_config("occupancy:tiny").to_dict()
@@ -113,8 +124,8 @@ def test_sensors_are_lost_at_the_stated_rate_and_never_all_of_them():
   for rate in (0.5, 1.0):
     sensed_BxM = np.asarray(perception.sensor_dropout(rig, rate)(batch, jax.random.key(0))["sensed_BxM"])
     assert sensed_BxM.any(1).all() and not sensed_BxM[-1, 1]
-    spread = 4 * np.sqrt(0.25 / len(sensed_BxM))  # one of three is kept whatever is drawn
-    np.testing.assert_allclose(1 - sensed_BxM.mean(0), 2 / 3 * rate, atol=spread)
+    spread = 4 * np.sqrt(0.25 / len(sensed_BxM))
+    np.testing.assert_allclose(1 - sensed_BxM.mean(0), rate - rate**3 / 3, atol=spread)
 
 
 def test_a_rig_without_a_sensor_has_the_others():
