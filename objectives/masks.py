@@ -89,10 +89,10 @@ def hide_by_sensor(
 
 
 def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...], rate: float) -> jax.Array:
-  """Bool [B, T, S]: every token of the sensors that each sample loses, each with probability `rate`.
+  """Bool [B, T, S]: every token of the sensors that each sample loses, each by itself with probability `rate`.
 
-  One sensor that has a valid token is kept, at random, so that no sample is left with nothing. N. Neverova et al.,
-  ModDrop, arXiv:1501.00102.
+  Where all n that have a valid token would be lost, one of them at random is kept, so that no sample is left with
+  nothing: a sensor is lost with probability rate - rate^n / n. N. Neverova et al., ModDrop, arXiv:1501.00102.
   """
   keys = jax.random.split(key)
   bounds = [sum(tokens[:i]) for i in range(len(tokens) + 1)]
@@ -100,6 +100,8 @@ def drop_sensors(key: jax.Array, valid_BxTxS: jax.Array, tokens: tuple[int, ...]
   present_BxM = jnp.stack(there, axis=1)
   chance = jnp.where(present_BxM, jax.random.uniform(keys[0], present_BxM.shape), -1.0)
   kept = jax.nn.one_hot(chance.argmax(1), len(tokens), dtype=bool)
-  lost_BxM = jax.random.bernoulli(keys[1], rate, present_BxM.shape) & ~kept
+  lost_BxM = jax.random.bernoulli(keys[1], rate, present_BxM.shape) & present_BxM
+  bare_B = (lost_BxM == present_BxM).all(1)
+  lost_BxM &= ~(bare_B[:, None] & kept)
   lost_BxS = jnp.repeat(lost_BxM, jnp.asarray(tokens), axis=1, total_repeat_length=sum(tokens))
   return lost_BxS[:, None] & valid_BxTxS

@@ -51,7 +51,10 @@ def _motion(tiny: bool) -> list[dict]:
 
 
 def _clips(size: str) -> list[dict]:
-  """Heads and predictors of one stage have no place in the next; the encoder of all sensors is carried along."""
+  """Heads and predictors of one stage have no place in the next; the sensors' encoders are carried along, by name.
+
+  The raster shows the labels of multi_task, which therefore goes without; its encoder rejoins from fresh weights.
+  """
   masked, driving = "experiments/configs/perception.py:masked", "experiments/configs/driving.py"
   sensors = {"model.sensors": "ego,raster,lidar,camera", "model.causal": True, "model.grid_patch": 8}
   return [
@@ -63,7 +66,9 @@ def _clips(size: str) -> list[dict]:
       sensors | {"data.mixture.only": HOME},
       exit=({"slice": HOME, "than": "pretrain", "by": 0.0},),
     ),
-    _stage("multi_task", f"{driving}:multi_task{size}", "adapt", sensors),
+    _stage(
+      "multi_task", f"{driving}:multi_task{size}", "adapt", sensors | {"model.sensors": "ego,lidar,camera"}
+    ),
     _stage("world_model", f"{driving}:flow_cells{size}", "multi_task", sensors),
     _stage("policy", f"{driving}:policy{size}", "world_model", sensors),
   ]

@@ -12,6 +12,7 @@ from experiments.config import Adaptation, Train, from_dict
 from experiments.run_directory import read_config
 from experiments.task import Task
 from experiments.tasks import motion
+from models.motion import embed
 from objectives import distillation
 from objectives.next_token import make_loss
 
@@ -49,5 +50,6 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
     init=init,
     loss_fn=loss_fn,
     held_out=lambda params, batch, key: student.held_out(params["student"], batch, key),
+    embed=lambda params, batch: embed(student.model, params["student"], batch),
     trainable=lambda path: path[0] == "student",
   )

@@ -1,6 +1,7 @@
 """Driving, supervised: heads on the perception model's tokens, one loss each, added up by objectives/multi_task.py.
 
 A weight of zero leaves a head out: weights choose between a single task, several, and an end-to-end policy.
+The BEV raster and the labels of SHOWN are drawn from the same scene: a model that reads it has nothing to find there.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES, ClipConfig
+from data.errors import BadInput
 from data.motion import VOCABULARY
 from data.records import RecordConfig
 from experiments.config import Train
@@ -52,10 +54,20 @@ LABELS = (
 )
 
 
+SHOWN = (
+  "segmentation",
+  "detection",
+  "elements",
+)  # heads whose labels of a step the raster of that step shows
+
+
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
   encoder = perception.perception_config(config, clips)
   weights = {name: w for name, w in dataclasses.asdict(config.loss.weights).items() if w > 0}
+  if encoder.raster is not None and (shown := [name for name in SHOWN if name in weights]):
+    what = f"the raster shows the labels of {', '.join(shown)}"
+    raise BadInput(what, "config.model.sensors", "leave raster out, or set those weights to 0")
   width = config.model.width
   model_config = perception.build(
     lambda: PolicyConfig(
@@ -80,7 +92,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     )
   )
   model = PolicyModel(model_config)
-  every = terms(clips, config.loss.ahead, config.loss.density, encoder.raster is not None)
+  every = terms(clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
   lose = perception.sensor_dropout(encoder, config.loss.drop)
 
@@ -133,8 +145,8 @@ def units(clips: ClipConfig, ahead: int) -> dict[str, int]:
   }
 
 
-def terms(clips: ClipConfig, ahead: int, density: str, sees_all: bool) -> dict[str, Callable]:
-  """Head to term(answers, batch). sees_all: a model that reads the raster is asked for agents no sensor sees."""
+def terms(clips: ClipConfig, ahead: int, density: str) -> dict[str, Callable]:
+  """Head to term(answers, batch)."""
 
   def segment(answers, batch):
     cells = batch["cells_BxTxHxW"]
@@ -147,11 +159,15 @@ def terms(clips: ClipConfig, ahead: int, density: str, sees_all: bool) -> dict[s
     return found | {"copy_accuracy": metrics.by_sample(still, mask)}
 
   def detect(answers, batch):
-    there = batch["present_BxTxK"] if sees_all else batch["visible_BxTxK"]
     return detection.loss(
-      answers["heat_BxTxHxWxC"], answers["box_BxTxHxWx8"], batch["boxes_BxTxKx7"], there, batch["class_BxTxK"],
-      clips.cell_m, clips.rear_m,
-    )  # fmt: skip
+      answers["heat_BxTxHxWxC"],
+      answers["box_BxTxHxWx8"],
+      batch["boxes_BxTxKx7"],
+      batch["visible_BxTxK"],  # what no sensor sees is not asked for
+      batch["class_BxTxK"],
+      clips.cell_m,
+      clips.rear_m,
+    )
 
   def find_elements(answers, batch):
     return map_elements.loss(

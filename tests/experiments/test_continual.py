@@ -1,5 +1,6 @@
 """A run's loss on every record, and gates over them: equal weights pass, planted damage in one domain does not."""
 
+import dataclasses
 import pathlib
 
 import flax.linen as nn
@@ -10,13 +11,16 @@ import pytest
 
 from data import dataset_writer
 from data.datasets import open_dataset
+from data.errors import BadInput
 from experiments import continual, per_record
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.evaluate import evaluate
+from experiments.losses import NextToken
 from experiments.mesh import make_mesh
 from experiments.run import Run
 from experiments.task import make_task
+from objectives import draws, metrics
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
@@ -58,6 +62,25 @@ def test_records_add_up_to_the_held_out_loss(run):
   )
 
 
+def test_every_record_has_noise_of_its_own_and_not_of_one_draw(run):
+  """Of N(0, 1): 150 records, each the mean of some draws, so that their variance is less than a half."""
+
+  def to_batch(stacked):
+    rows = len(stacked["domain"])
+    return {"real_B": np.ones(rows, bool), "position_B": stacked["position"]}
+
+  def noise(params, batch, key):
+    del params
+    drawn = draws.normal(key, batch, batch["real_B"].astype(np.float32))
+    return {"loss": metrics.weighted(drawn, batch["real_B"])}
+
+  task = dataclasses.replace(run.task, held_out=noise, to_batch=to_batch)
+  losses = per_record.losses(dataclasses.replace(run, task=task), "train")
+  assert len(np.unique(losses.sum_N)) == WINDOWS and (losses.count_N == 1).all()
+  assert 0.1 < losses.sum_N.var() < 0.5
+  assert abs(losses.sum_N.mean()) < 5 * (0.25 / WINDOWS) ** 0.5
+
+
 def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):
   """One that knew agents of the early domain better, followed by one that does not."""
   knowing = dict(run.params)
@@ -74,3 +97,19 @@ def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):
   lost = continual.compare("base", "knowing", allowed, "train", 0.95)
   assert lost["domain=early"].closed and lost["domain=early"].change > 0.5
   assert not lost["domain=late"].closed and lost["domain=late"].change == 0.0
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (dict(family="codes"), "family is 'codes' of the one, 'motion' of the other"),
+    (dict(objective="distillation"), "objective is 'distillation' of the one, 'next_token' of the other"),
+    (dict(loss=NextToken(0.25)), "loss.z_weight is 0.25 of the one, 0.0001 of the other"),
+  ],
+)
+def test_losses_of_another_kind_are_not_compared(run, monkeypatch, changes, words):
+  other = dataclasses.replace(run, config=dataclasses.replace(run.config, **changes))
+  runs = {"base": run, "other": other}
+  monkeypatch.setattr(continual, "open_run", lambda name, dataset="": runs[name])
+  with pytest.raises(BadInput, match=words):
+    continual.compare("other", "base", {"domain=early": 0.0}, "train", 0.95)

@@ -1,0 +1,66 @@
+"""Every task that can be probed gives one vector of each record of its own parameters, which no forward pass is for."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data.codes import CodesConfig
+from data.windows import WindowConfig
+from experiments import config as configs
+from experiments.configs import codes, driving, motion, motion_distil, perception, tokeniser
+from experiments.task import _tasks, make_task
+from tests.experiments.test_perception_tasks import CLIPS
+
+ROWS = 2
+WINDOW = WindowConfig(dt=0.5, steps=4, agents=6, points=8, stops=1, phases=1, least_moves=4)
+CODES = CodesConfig(steps=2, places=4, codes=8, actions=2)
+SMALL = dict(grid_patch=8, camera_patch=16, width=16, layers=2, lidar_channels=4)
+
+
+def _clips(values: dict):
+  values["model"] |= SMALL
+  return values, CLIPS
+
+
+CASES = {
+  ("motion", "next_token"): lambda: (motion.get_config("tiny").to_dict(), WINDOW),
+  ("motion", "distillation"): lambda: (motion_distil.get_config("tiny").to_dict(), WINDOW),
+  ("codes", "next_token"): lambda: (codes.get_config("tiny").to_dict(), CODES),
+  ("bev_tokeniser", "reconstruction"): lambda: (tokeniser.get_config("tiny").to_dict(), CLIPS),
+} | {
+  ("perception", name): lambda name=name: _clips(perception.get_config(f"{name}:tiny").to_dict())
+  for name in ("masked", "contrastive", "self_distillation", "jepa")
+} | {
+  ("perception", objective): lambda name=name: _clips(driving.get_config(f"{name}:tiny").to_dict())
+  for objective, name in (("multi_task", "multi_task"), ("flow_matching", "flow"), ("diffusion", "diffusion"))
+}  # fmt: skip
+
+
+def test_no_task_is_left_out():
+  assert CASES.keys() == _tasks().keys()
+
+
+@pytest.mark.parametrize("pair", list(CASES), ids="-".join)
+def test_embeddings_are_a_vector_of_each_record(pair, tmp_path):
+  values, records = CASES[pair]()
+  if pair[1] == "distillation":
+    (tmp_path / "config.json").write_text(json.dumps(motion.get_config("tiny").to_dict()))
+    values["loss"]["teacher"] = str(tmp_path)
+  config = configs.from_dict(values)
+  assert (config.family, config.objective) == pair
+  task = make_task(config, records, 2)
+  if task.embed is None:
+    assert pair == ("codes", "next_token"), "the one model that is not asked for features"
+    return
+  stacked = {
+    name: np.zeros((ROWS, *shape), dtype)
+    for name, (shape, dtype) in records.spec.items()
+    if name in task.fields
+  }
+  batch = task.to_batch(stacked)
+  params = jax.eval_shape(task.init, jax.random.key(0), batch)["params"]
+  features = jax.eval_shape(task.embed, params, batch)
+  assert features.ndim == 2 and features.shape[0] == ROWS and jnp.issubdtype(features.dtype, jnp.floating)
