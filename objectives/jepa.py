@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from objectives import collapse
 from objectives.masked import standardised
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def smooth_l1(x: jax.Array) -> jax.Array:
@@ -46,7 +46,7 @@ def make_loss(
     y_BxTxSxD, valid_BxTxS = embed({"params": teacher}, batch)
     y_BxTxSxD = jax.lax.stop_gradient(standardised(y_BxTxSxD))
     z_BxTxSxD, hidden_BxTxS = predict({"params": params["student"]}, batch, lambda valid: hide(key, valid))
-    weight = hidden_BxTxS & batch["real_B"][:, None, None]
+    weight = hidden_BxTxS * record_weights(batch)[:, None, None]
     error = smooth_l1(z_BxTxSxD.astype(jnp.float32) - y_BxTxSxD).mean(-1)
     loss = weighted(error, weight)
     there = valid_BxTxS.astype(jnp.float32)[..., None]
