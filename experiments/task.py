@@ -60,13 +60,15 @@ def batch_name(name: str) -> str:
 def record_batch(fields: tuple[str, ...]) -> Callable:
   """A `to_batch` that renames the fields and adds `real_B`: whether a record is one, or fills up the batch.
 
-  Evaluation fills up its last batch with zeros and says so in "real"; in training all are real.
+  Evaluation fills up its last batch with zeros and says so in "real"; in training all are real. It also tells each
+  record's place in the split, "position", by which noise and masks are drawn (objectives/draws.py).
   """
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     batch = {batch_name(name): stacked[name] for name in fields}
     rows = len(next(iter(batch.values())))
-    return batch | {"real_B": stacked.get("real", np.ones(rows, bool))}
+    batch["real_B"] = stacked.get("real", np.ones(rows, bool))
+    return batch | ({"position_B": stacked["position"]} if "position" in stacked else {})
 
   return to_batch
 

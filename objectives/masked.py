@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
+from objectives import draws
 from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
@@ -59,7 +60,8 @@ def make_loss(
   Args:
     apply: apply({"params": params}, batch, hide) -> (predictions, hidden), both {sensor: ...}: [B, T, S, P] and
       bool [B, T, S]; it asks hide(valid_BxTxS) -> bool [B, T, S] which of its tokens to hide.
-    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound.
+    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound; called for every
+      record by itself.
     targets: {sensor: (batch -> [B, T, S, P], (prediction, target) -> error per token)}.
     domains: number of domains; "by_domain" is a vector of that length.
 
@@ -68,7 +70,9 @@ def make_loss(
   """
 
   def loss_fn(params, batch, key):
-    predictions, hidden = apply({"params": params}, batch, lambda valid: hide(key, valid))
+    predictions, hidden = apply(
+      {"params": params}, batch, lambda valid: draws.by_record(hide, key, batch, valid)
+    )
     metrics, errors, weights = {}, [], []
     for sensor in sorted(predictions):
       target, error = targets[sensor]
