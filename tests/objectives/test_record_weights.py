@@ -1,4 +1,4 @@
-"""A record of weight w counts w times in every loss that adds up over records: sums and counts are linear in weights."""
+"""A record of weight w counts w times in every loss that adds up over records: sums are linear in weights."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(B, T, S, V)), jnp.float32)
 THERE = jnp.asarray(RNG.random((B, T, S)) < 0.7)
 BATCH = {
-  "domain_B": jnp.array([0, 1, 0]), "real_B": jnp.ones(B, bool), "mask_BxTxA": THERE, "mask_BxT": THERE[..., 0],
+  "domain_B": jnp.array([0, 1, 0]), "real_B": jnp.ones(B, bool), "mask_BxTxA": THERE, "mask_BxT": THERE.any(-1),
   "moving_BxA": THERE[:, 0], "tokens_BxTxA": jnp.ones((B, T, S), int), "codes_BxTxS": jnp.ones((B, T, S), int),
   "ego_BxTxS": jnp.zeros((B, T, 1)),
 }  # fmt: skip
