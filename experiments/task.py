@@ -12,6 +12,8 @@ from experiments.config import Train
 
 Path = tuple[str, ...]  # names from the root of the parameters to a leaf
 
+_COMPARING = ("contrastive", "self_distillation")  # objectives in which a record's loss depends on the others
+
 
 def _all(path: Path) -> bool:
   del path
@@ -86,6 +88,9 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   if pair not in tasks:
     known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
     raise BadInput(f"{pair[0]} has no objective {pair[1]}", "config.objective", f"choose one of {known}")
+  if config.data.mixture.correct != "none" and config.objective in _COMPARING:
+    what = f"{config.objective} compares the records of a batch, which no weight makes natural"
+    raise BadInput(what, "config.data.mixture.correct", "set it to none")
   return adapted(tasks[pair](config, dataset_config, domains), config)
 
 

@@ -30,8 +30,9 @@ def make_loss(apply: Callable, target: Callable, corrupt: Callable, domains: int
     noise = draws.normal(noise_key, batch, data)
     x, answer, time_B = corrupt(draws.times(time_key, batch), jnp.where(known, data, 0), noise)
     error = jnp.where(known, apply({"params": params}, batch, x, time_B) - answer, 0) ** 2
-    loss = metrics.weighted(error, known)
-    slices = metrics.by_domain(error, known, batch["domain_B"], domains)
+    weight = known * over_batch(metrics.record_weights(batch), data)
+    loss = metrics.weighted(error, weight)
+    slices = metrics.by_domain(error, weight, batch["domain_B"], domains)
     return {"objective": loss, "loss": loss, "by_domain": slices}
 
   return loss_fn

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from objectives import collapse, draws
 from objectives.masked import standardised
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def smooth_l1(x: jax.Array) -> jax.Array:
@@ -49,7 +49,7 @@ def make_loss(
     z_BxTxSxD, hidden_BxTxS = predict(
       {"params": params["student"]}, batch, lambda valid: draws.by_record(hide, key, batch, valid)
     )
-    weight = hidden_BxTxS & batch["real_B"][:, None, None]
+    weight = hidden_BxTxS * record_weights(batch)[:, None, None]
     error = smooth_l1(z_BxTxSxD.astype(jnp.float32) - y_BxTxSxD).mean(-1)
     loss = weighted(error, weight)
     there = valid_BxTxS.astype(jnp.float32)[..., None]

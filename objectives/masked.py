@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from objectives import draws
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def standardised(x: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ def make_loss(
     for sensor in sorted(predictions):
       target, error = targets[sensor]
       errors.append(error(predictions[sensor], target(batch)))
-      weights.append(hidden[sensor] & batch["real_B"][:, None, None])
+      weights.append(hidden[sensor] * record_weights(batch)[:, None, None])
       metrics[f"loss_{sensor}"] = weighted(errors[-1], weights[-1])
     error_BxTxS, weight_BxTxS = jnp.concatenate(errors, axis=2), jnp.concatenate(weights, axis=2)
     loss = weighted(error_BxTxS, weight_BxTxS)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from objectives.metrics import record_weights
+
 
 def make_loss(
   apply: Callable,
@@ -42,7 +44,7 @@ def make_loss(
   def loss_fn(params, batch, key):
     batch = see(batch, key)
     answers = apply({"params": params}, batch)
-    real_B = batch["real_B"].astype(jnp.float32)
+    real_B = record_weights(batch)
     found = {name: term(answers, batch) for name, term in terms.items()}
     steps_B = real_B * batch["ego_BxTxS"].shape[1]
     losses_IxB = jnp.stack([w * found[name]["loss"][0] for name, w in weights.items()]) * real_B[None]
