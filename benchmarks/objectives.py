@@ -96,7 +96,7 @@ def rows(root: pathlib.Path) -> list[dict]:
       path = root / f"{name}_{seed}"
       if not (path / "first.json").exists():
         continue
-      row = read_json(path / "result.json")
+      row = read_json(path / "result.json", "delete the run")
       metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
       random = next(one["scores"] for one in metrics if one.get("event") == "probe" and one["step"] == 0)
       for target, score in sorted(row["probes"].items()):
@@ -109,7 +109,7 @@ def rows(root: pathlib.Path) -> list[dict]:
             "random": round(random[target], 4),
             "trained": round(score, 4),
             "margin": round(score - random[target], 4),
-            "loss_random": round(read_json(path / "first.json")["loss"], 4),
+            "loss_random": round(read_json(path / "first.json", "delete it")["loss"], 4),
             "loss_trained": round(row["loss"], 4),
             "steps": row["steps"],
             "params": row["params_total"],
@@ -119,18 +119,19 @@ def rows(root: pathlib.Path) -> list[dict]:
 
 
 def summary(table: list[dict]) -> list[dict]:
-  """One row per objective: mean, deviation over seeds and least of the main target's margin."""
+  """One row per objective: mean, deviation over finished seeds and least of the main target's margin."""
   found = []
   for name, study in STUDIES.items():
     mine = [row for row in table if row["objective"] == name and row["main"]]
-    if len(mine) < len(study.seeds):
+    if not mine:
       continue
     margins = [row["margin"] for row in mine]
     mean = {
       key: statistics.mean(row[key] for row in mine)
       for key in ("random", "trained", "margin", "loss_random", "loss_trained")
     }
-    spread = {"sd": statistics.stdev(margins), "least": min(margins)}
+    sd = statistics.stdev(margins) if len(margins) > 1 else None
+    spread = {"seeds": len(margins), "sd": sd, "least": min(margins)}
     found.append({"objective": name, "target": study.target} | mean | spread)
   return found
 
@@ -155,16 +156,17 @@ def draw(table: list[dict], path: pathlib.Path) -> None:
         axes.plot(
           scores, [y] * len(scores), mark, color=colour, markersize=7 if mark == "|" else 4, label=label
         )
-      text = f"{mean['margin']:+.2f} ± {mean['sd']:.2f}"
+      spread = "one seed" if mean["sd"] is None else f"± {mean['sd']:.2f} ({mean['seeds']})"
+      text = f"{mean['margin']:+.2f} {spread}"
       axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
     names = [f"{mean['objective']}: {mean['target']}".replace("_", " ") for mean in means]
     axes.set_yticks(range(len(means)), names)
     axes.invert_yaxis()
     axes.set_xlabel("score of a linear probe on scenes it was not fitted on (R²; domain: accuracy)")
-    axes.annotate("margin", (1.01, 1.02), xycoords="axes fraction", fontsize=7.5, color=theme.SOFT)
+    axes.annotate("margin (seeds)", (1.01, 1.06), xycoords="axes fraction", fontsize=7.5, color=theme.SOFT)
     axes.grid(axis="x", color=theme.RULE, linewidth=0.5)
     figure.legend(loc="outside upper left", ncols=2)
-    theme.finish(figure, "three seeds, a mark each; margin: mean and standard deviation over seeds")
+    theme.finish(figure, "a mark for each seed; margin: mean and standard deviation over seeds")
     theme.save_pictures(figure, path, png=True)
 
 

@@ -117,6 +117,7 @@ def _draw(rows: list[dict], path: pathlib.Path) -> None:
         places = [place + shift for place in range(len(values))]
         axes.plot(places, values, "o-", color=colour, linewidth=0.7, label=labels[model] if seed == 0 else "")
     axes.set_xticks(range(1 + len(MISSING)), ["all sensors", *(f"no {name}" for name in MISSING)])
+    axes.set_xlim(-0.3, len(MISSING) + 0.3)
     axes.set_ylabel("occupancy, nats per cell")
     axes.legend()
     figure.savefig(path, metadata={"Software": None})

@@ -7,6 +7,10 @@ records consumed knows what comes next, whatever the number of processes (data/r
 
 T = 1 is the natural frequency, T -> infinity gives every cell the same share (A. Conneau et al., arXiv:1911.02116).
 Shares are met exactly: an epoch has as many positions as there are records, divided by largest remainder.
+
+A record's weight is how often it would be read at natural frequency, over how often it is: sums weighed by it are
+those of the natural order, and its mean over what is read is 1. M. Sugiyama et al., "Covariate Shift Adaptation by
+Importance Weighted Cross Validation", JMLR 8, 2007.
 """
 
 import fractions
@@ -30,6 +34,10 @@ class Order(Protocol):
     """Record of each position [N], int64."""
     ...
 
+  def weights(self, positions: np.ndarray) -> np.ndarray:
+    """Natural over sampled frequency of the record of each position [N], float32."""
+    ...
+
 
 class Natural:
   """Every record of `chosen` [N] once in each epoch, in a new order."""
@@ -43,6 +51,9 @@ class Natural:
   def at(self, positions: np.ndarray) -> np.ndarray:
     return self._chosen[_by_epoch(self._order, positions, self.records)]
 
+  def weights(self, positions: np.ndarray) -> np.ndarray:
+    return np.ones(len(positions), np.float32)
+
 
 class Weighted:
   """Groups of records in given shares of every epoch; inside a group all records equally often, to one.
@@ -51,7 +62,7 @@ class Weighted:
     group_N: group of each record. share_G: of each group, any scale; 0 leaves its records out.
     chosen_N: their indices in the source.
 
-  Attributes: natural_G, sampled_G: records of each group in the split and in an epoch, for objectives/prior.py.
+  Attributes: natural_G, sampled_G: records of each group in the split and in an epoch.
 
   Raises BadInput when a group with a share is too rare for a single position of an epoch.
   """
@@ -69,9 +80,14 @@ class Weighted:
       )
       raise BadInput(what, "mixture", "lower the boosts")
     self._order = functools.lru_cache(2)(self._epoch)
+    self._weight = np.zeros(int(chosen_N.max()) + 1, np.float32)  # of every index in the source
+    self._weight[chosen_N] = (self.natural_G / np.maximum(self.sampled_G, 1))[group_N]
 
   def at(self, positions: np.ndarray) -> np.ndarray:
     return _by_epoch(self._order, positions, self.records)
+
+  def weights(self, positions: np.ndarray) -> np.ndarray:
+    return self._weight[self.at(positions)]
 
   def _epoch(self, epoch: int) -> np.ndarray:
     parts = [
@@ -103,13 +119,25 @@ class Replayed:
     self.records = fresh.records + old.records
 
   def at(self, positions: np.ndarray) -> np.ndarray:
-    top, bottom = self._share.numerator, self._share.denominator
-    before = positions * top // bottom  # old records before each position
-    is_old = (positions + 1) * top // bottom > before
+    is_old, before = self._cut(positions)
     found = np.empty(len(positions), np.int64)
     found[is_old] = self._old.at(before[is_old])
     found[~is_old] = self._fresh.at((positions - before)[~is_old])
     return found
+
+  def weights(self, positions: np.ndarray) -> np.ndarray:
+    is_old, before = self._cut(positions)
+    natural, share = self._old.records / self.records, float(self._share)
+    found = np.empty(len(positions), np.float32)
+    found[is_old] = natural / share * self._old.weights(before[is_old])
+    found[~is_old] = (1 - natural) / (1 - share) * self._fresh.weights((positions - before)[~is_old])
+    return found
+
+  def _cut(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each position [N] holds an old record, and how many old records come before it."""
+    top, bottom = self._share.numerator, self._share.denominator
+    before = positions * top // bottom
+    return (positions + 1) * top // bottom > before, before
 
 
 def mixed(

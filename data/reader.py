@@ -129,10 +129,13 @@ def batches(
   process: int,
   processes: int,
   threads: int,
+  weigh: bool = False,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless batches of this process's share, [batch_size / processes, ...], from global sample `start` on.
 
-  Args: order: of the source's records, see data/mixtures.py.
+  Args:
+    order: of the source's records, see data/mixtures.py.
+    weigh: add "weight", the order's weight of each record.
 
   `threads` read ahead; with 0 each batch is read when asked for. Raises BadInput when `processes` does not
   divide the batch, and from the iterator when too many records are unreadable.
@@ -146,7 +149,9 @@ def batches(
 
   def read(number: int) -> dict[str, np.ndarray]:
     """The records of several batches at once."""
-    return source.stacked(order.at(start + process + processes * (number * count + np.arange(count))))
+    positions = start + process + processes * (number * count + np.arange(count))
+    found = source.stacked(order.at(positions))
+    return found | {"weight": order.weights(positions)} if weigh else found
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD if threads else 0)
   reads = grain.MapDataset.range(_ENDLESS).map(read).to_iter_dataset(options)

@@ -3,15 +3,20 @@
 Both are judged on the same records. A gate is a part of them: an earlier domain, or a canary, a slice that is
 watched for being rare and costly. Its change is the difference of the two mean losses. Whole units (scenes) are
 drawn again, both losses of a record together, which leaves only the noise of the difference
-(evaluation/intervals.py). A gate is closed when even the lower confidence bound of the change lies above what it
-allows.
+(evaluation/intervals.py).
 
-With m gates each bound is taken at level 1 - (1 - confidence) / m, so that noise alone closes any of them no oftener
-than 1 - confidence (C. Bonferroni, 1936).
+  regression   closed when even the lower confidence bound of the change lies above what is allowed
+  canary       closed unless even the upper bound lies at or below it: too few units to tell keep it closed
+
+The second asks that non-inferiority is shown (G. Piaggio et al., "Reporting of Noninferiority and Equivalence
+Randomized Trials", JAMA 308, 2012), as a rare slice would otherwise pass for being rare.
+
+With m gates each bound is taken at level 1 - (1 - confidence) / m, so that noise alone closes any gate against
+regressions, or opens any canary to weights that are worse, no oftener than 1 - confidence (C. Bonferroni, 1936).
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -35,7 +40,8 @@ class Losses:
 class Verdict:
   """Of one gate, in the loss's unit: mean losses before and after, their change, its lower and upper bound.
 
-  units: independent ones it rests on. allowed: how much worse it may be. closed: whether it is worse than that.
+  units: independent ones it rests on. allowed: how much worse it may be. canary: its kind. closed: whether it is worse
+  than that or, of a canary, not shown not to be.
   """
 
   before: float
@@ -45,6 +51,7 @@ class Verdict:
   high: float
   units: int
   allowed: float
+  canary: bool
   closed: bool
 
   def sentence(self, name: str) -> str:
@@ -52,7 +59,7 @@ class Verdict:
     return (
       f"{name} {verb} by {abs(self.change):.4f} [{self.low:+.4f}, {self.high:+.4f}] over {self.units} units,"
       f" {self.allowed:.4f} is allowed"
-    )
+    ) + (" and must be shown" if self.canary else "")
 
 
 def judge(
@@ -61,22 +68,27 @@ def judge(
   gates: Mapping[str, tuple[np.ndarray, float]],
   confidence: float,
   seed: int,
+  canaries: Collection[str] = (),
 ) -> dict[str, Verdict]:
   """The verdict of every gate.
 
   Args:
     before, after: of the two sets of weights, on the same records in the same order.
     gates: name to (its records, bool [N]; by how much their mean loss may rise).
-    confidence: that noise closes no gate, such as 0.95.
+    confidence: that noise closes no gate and opens no canary, such as 0.95.
+    canaries: names of the gates that are canaries.
 
-  Raises BadInput when the records differ, and for a gate with too few units to know its noise.
+  Raises BadInput when the records differ, for a canary that is no gate, and for a gate with too few units to know its
+  noise.
   """
   for one, other in ((before.count_N, after.count_N), (before.unit_N, after.unit_N)):
     if one.shape != other.shape or not np.array_equal(one, other):
       raise BadInput("the two were judged on different records", "gates", "evaluate both on one split")
+  if missing := sorted(set(canaries) - gates.keys()):
+    raise BadInput(f"canary {missing[0]!r} is no gate", "gates", f"choose of {', '.join(gates)}")
   level = 1.0 - (1.0 - confidence) / max(1, len(gates))
   return {
-    name: _verdict(name, before, after, inside_N, allowed, level, seed)
+    name: _verdict(name, before, after, inside_N, allowed, level, seed, name in canaries)
     for name, (inside_N, allowed) in gates.items()
   }
 
@@ -87,7 +99,14 @@ def closed(verdicts: Mapping[str, Verdict]) -> list[str]:
 
 
 def _verdict(
-  name: str, before: Losses, after: Losses, inside_N: np.ndarray, allowed: float, level: float, seed: int
+  name: str,
+  before: Losses,
+  after: Losses,
+  inside_N: np.ndarray,
+  allowed: float,
+  level: float,
+  seed: int,
+  canary: bool,
 ) -> Verdict:
   inside_N = inside_N & (before.count_N > 0)
   units = len(np.unique(before.unit_N[inside_N]))
@@ -105,5 +124,6 @@ def _verdict(
     high=float(high),
     units=units,
     allowed=allowed,
-    closed=bool(low > allowed),
+    canary=canary,
+    closed=bool((high if canary else low) > allowed),
   )

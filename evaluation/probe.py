@@ -33,6 +33,7 @@ def main() -> int:
   import jax
 
   from evaluation.probe_ladder import ladder
+  from evaluation.probe_targets import inputs
   from evaluation.probing import read_side
   from experiments import run as runs
 
@@ -56,11 +57,13 @@ def main() -> int:
     read_side(run.dataset, split, _CLIPS.value, tuple(task.fields), embeds, _CHUNK)
     for split in splits.values()
   )
+  sensors = run.config.model.sensors.split(",") if run.config.family == "perception" else ()
   result = ladder(train, test, run.dataset.domains, _DRAWS.value, _SEED.value) | splits | {
     "run": run.row["run_id"],
     "dataset_fingerprint": run.dataset.fingerprint,
     "fit_clips": len(train.scene_N),
     "clips": len(test.scene_N),
+    "inputs": inputs(run.config.family, sensors),
     "unit": "scene" if run.dataset.config.kind == "clips" else "window",
     "seed": _SEED.value,
   }  # fmt: skip
@@ -71,21 +74,28 @@ def main() -> int:
 
 
 def table(result: dict[str, Any]) -> str:
-  """What the program prints: every rung by target, with 95 % intervals of the margin over random features."""
+  """What the program prints: every rung by target, with 95 % intervals of the margin over random features.
+
+  "input" marks a target that the model reads as it stands.
+  """
+  given = result.get("inputs", ())
   lines = [f"{'':<34}{'trained':>9}{'random':>9}{'trivial':>9}{'margin':>9}   95 %"]
 
-  def row(name: str, scores: dict[str, Any]) -> None:
+  def row(name: str, target: str, scores: dict[str, Any]) -> None:
+    note = "   input" if target in given else ""
     margin, floor = scores["margin"], scores["trivial"]
     low, high = margin["ci95"] or (float("nan"), float("nan"))
     numbers = (scores["trained"]["score"], scores["random"]["score"], floor, margin["score"])
-    lines.append(f"{name:<34}" + "".join(f"{n:>9.3f}" for n in numbers) + f"   {low:+.3f} to {high:+.3f}")
+    lines.append(
+      f"{name:<34}" + "".join(f"{n:>9.3f}" for n in numbers) + f"   {low:+.3f} to {high:+.3f}" + note
+    )
 
   for rung in ("linear", "neighbours"):
     for target, scores in result[rung].items():
-      row(f"{rung}: {target}", scores)
+      row(f"{rung}: {target}", target, scores)
   for target, domains in result["transfer"].items():
     for domain, scores in domains.items():
-      row(f"zero-shot to {domain}: {target}", scores["zero_shot"])
+      row(f"zero-shot to {domain}: {target}", target, scores["zero_shot"])
   for target, counts in result["few_shot"].items():
     for shots, scores in counts.items():
       lines.append(f"{f'{shots} shots: {target}':<34}" + _pair(scores))

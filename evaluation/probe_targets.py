@@ -1,6 +1,9 @@
 """What probes ask of a representation: quantities and classes of a clip's last frame, from its arrays.
 
 Ahead is the quarter of the plane with x > |y|. A target says of each clip whether it can be asked at all.
+
+What a model reads as it stands says little of what it has learned: `inputs` names such targets, and tables mark them
+"input". There only the margin over random features of the same model counts.
 """
 
 import dataclasses
@@ -9,6 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.clips import FIRST_BOX_CLASS
+
+_SHOWN = {  # sensor, or family without sensors, to the targets that follow from one step of what it reads
+  "ego": ("speed",),
+  "raster": ("agents_ahead", "nearest_ahead", "occupancy"),
+  "bev_tokeniser": ("agents_ahead", "nearest_ahead", "occupancy"),
+  "motion": ("agents",),
+}
 
 COARSE = 4  # squares along each side of the grid whose occupancy is asked
 
@@ -27,6 +37,11 @@ class Target:
   @property
   def is_class(self) -> bool:
     return bool(self.names)
+
+
+def inputs(family: str, sensors: Sequence[str]) -> tuple[str, ...]:
+  """Targets that a model of the family reads, through these sensors, as they stand."""
+  return tuple(target for source in (family, *sensors) for target in _SHOWN.get(source, ()))
 
 
 def clip_targets(clips: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]) -> dict[str, Target]:

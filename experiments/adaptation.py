@@ -7,6 +7,9 @@
   bias, norm, head       the leaves of that name                                        models/trainable.py
   recalibrate   norms and heads: features are weighed and read anew, not made anew
 
+`also` names leaves that learn whole beside any of these. A head that the base lacks begins at random, and would stay
+there: whoever adapts to another task sets also=head.
+
 A trained run deploys whole weights (`deployed`): deltas are merged, a teacher stays behind.
 """
 
@@ -50,10 +53,14 @@ def adapted(task: Task, config: Train) -> Task:
     what = f"method {chosen.method} with alpha {chosen.alpha} and match {chosen.match!r}"
     raise BadInput(what, _WHERE, "lora needs both, the others have 0 and ''")
   if chosen.method == "none":
+    if chosen.also:
+      raise BadInput(
+        f"method none with also {chosen.also!r}", _WHERE, "all weights learn already: set it to ''"
+      )
     return task
   if matched:
     return _low_rank(task, chosen)
-  named = trainable.rule(_RULES[chosen.method])
+  named = trainable.rule("|".join(_RULES[name] for name in (chosen.method, chosen.also) if name))
 
   def learns(path: Path) -> bool:
     return task.trainable(path) and named(path)
@@ -67,16 +74,27 @@ def adapted(task: Task, config: Train) -> Task:
 
 
 def _low_rank(task: Task, chosen: Adaptation) -> Task:
-  """Parameters {"base": the task's, "deltas"}; what the loss sees is merged inside it."""
+  """Parameters {"base": the task's, "deltas"}; what the loss sees is merged inside it.
+
+  What `also` names learns in the base, and has no deltas.
+  """
   if task.after is not None:
     what = "low-rank deltas beside an objective that moves weights without gradients"
     raise BadInput(what, _WHERE, "choose another method, or adapt with another objective")
   match = trainable.rule(chosen.match)
+  whole = trainable.rule(_RULES[chosen.also]) if chosen.also else lambda path: False
+
+  def learns(path: Path) -> bool:
+    home, own = path[0], path[1:]
+    return home == "deltas" or (task.trainable(own) and whole(own))
 
   def init(key, batch):
     base = task.init(key, batch)["params"]
     deltas = lora.init(
-      jax.random.fold_in(key, 1), base, chosen.rank, lambda path: task.trainable(path) and match(path)
+      jax.random.fold_in(key, 1),
+      base,
+      chosen.rank,
+      lambda path: task.trainable(path) and match(path) and not whole(path),
     )
     return {"params": {"base": base, "deltas": deltas}}
 
@@ -89,7 +107,7 @@ def _low_rank(task: Task, chosen: Adaptation) -> Task:
     loss_fn=on_merged(task.loss_fn),
     held_out=on_merged(task.held_out),
     embed=on_merged(task.embed) if task.embed else None,
-    trainable=lambda path: path[0] == "deltas",
+    trainable=learns,
   )
 
 

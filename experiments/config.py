@@ -23,6 +23,7 @@ class Mixture:
   boosts: str  # "rare=1*4;domain=apron*2": slices that come so much oftener
   replay: str  # a slice of old records among the others; "": none
   replay_share: Share  # of every batch
+  correct: typing.Literal["none", "importance"]  # importance: losses weigh records back to natural frequency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Adaptation:
   rank: Natural  # of deltas; hidden units of adapters; length of a prefix
   alpha: Least0  # deltas count alpha / rank
   match: str  # regular expression: paths of the weights that get deltas
+  also: typing.Literal["", "bias", "norm", "head"]  # learns whole besides: heads that a base lacks, say
 
 
 @dataclasses.dataclass(frozen=True)

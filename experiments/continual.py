@@ -5,7 +5,7 @@ is judged here, on one split of the new run's dataset.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -20,9 +20,15 @@ _SEED = 0
 
 
 def compare(
-  run: str, before: str, allowed: Mapping[str, float], split: str, confidence: float
+  run: str,
+  before: str,
+  allowed: Mapping[str, float],
+  split: str,
+  confidence: float,
+  canaries: Collection[str] = (),
 ) -> dict[str, gates.Verdict]:
-  """The verdict of every slice; args: slice (data/slices.py) to how much worse it may be.
+  """The verdict of every slice; allowed: slice (data/slices.py) to how much worse it may be; canaries: those of them
+  that must be shown not to be worse (evaluation/gates.py).
 
   Raises BadInput for a slice that is not there, and runs whose losses are not of one kind.
   """
@@ -36,7 +42,7 @@ def compare(
   parts: dict[str, tuple[np.ndarray, float]] = {
     text: (members(text, known, names), much) for text, much in allowed.items()
   }
-  return gates.judge(losses(old, split), losses(new, split), parts, confidence, _SEED)
+  return gates.judge(losses(old, split), losses(new, split), parts, confidence, _SEED, canaries)
 
 
 def _loss(config: Train) -> dict[str, object]:

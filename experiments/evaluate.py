@@ -21,8 +21,10 @@ _RECORDS = 64
 def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> dict[str, Any]:
   """{"loss": mean, "by_slice": {each other metric, each domain, "<metric>/<domain>"}} over all records of `split`.
 
-  A slice that counts nothing is left out. The last batch is filled up with records of zeros, which "real" tells
-  apart (experiments/task.py) and which count nothing. Batch i draws what it must draw with key i.
+  "iou" and "<metric>_iou" are means over the classes that occur. A slice that counts nothing is left out. The last
+  batch is filled up with records of zeros, which "real" tells apart (experiments/task.py) and which count nothing.
+  Noise and masks are drawn by the place of a record in the split (objectives/draws.py): neither the mesh nor the
+  filling changes them.
   Raises BadInput when the split is empty or the loss is not finite.
   """
   source = reader.RecordSource(dataset, split, task.fields)
@@ -30,12 +32,12 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
   size = math.ceil(min(_RECORDS, len(source)) / rows) * rows
   part, parts = meshes.batch_share(mesh)
-  sums = []
-  for number, start in enumerate(range(0, len(source), size)):
+  sums, key = [], meshes.make_key(0, mesh)
+  for start in range(0, len(source), size):
     mine = np.arange(start + part, min(start + size, len(source)), parts)
-    stacked = source.stacked(mine) | {"real": np.ones(len(mine), bool)}
+    stacked = source.stacked(mine) | {"real": np.ones(len(mine), bool), "position": mine.astype(np.int32)}
     full = {name: _filled(value, size // parts) for name, value in stacked.items()}
-    batch, key = meshes.put_batch(task.to_batch(full), mesh), meshes.make_key(number, mesh)
+    batch = meshes.put_batch(task.to_batch(full), mesh)
     sums.append(jax.tree.map(np.asarray, run(params, batch, key)))
   with np.errstate(invalid="ignore"):  # an empty slice is NaN, and left out below
     means = metrics.reduce(sums)
@@ -50,6 +52,9 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
       metric = name.removesuffix("by_domain").removesuffix("_")
       prefix = f"{metric}/" if metric else ""
       slices |= {prefix + domain: float(v) for domain, v in zip(dataset.domains, value, strict=True)}
+    elif name.endswith("iou"):
+      occurring = value[np.isfinite(value)]
+      slices[name] = float(occurring.mean()) if len(occurring) else math.nan
     elif np.ndim(value) == 0 and name not in ("objective", "loss"):
       slices[name] = float(value)
   by_slice = {name: value for name, value in slices.items() if math.isfinite(value)}

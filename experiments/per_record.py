@@ -11,30 +11,41 @@ from evaluation.gates import Losses
 from experiments.run import Run
 
 _TOGETHER = 32  # records
+_DRAWS = 4  # of noise and masks, over which a record's loss is averaged
 _NEIGHBOURS = (
   8  # windows do not say their scene, but are written scene by scene: so many in a row are one unit
 )
 
 
 def losses(run: Run, split: str) -> Losses:
-  """Held-out loss of each record of a split, as if it were alone in its batch: for losses that compare no records."""
+  """Held-out loss of each record of a split, as if it were alone in its batch: for losses that compare no records.
+
+  Each record has noise and masks of its own, by its place in the split: two runs are judged on the same ones.
+  """
   task, dataset = run.task, run.dataset
   source = reader.RecordSource(dataset, split, task.fields)
 
   @jax.jit
   def each(params, batch):
-    def alone(record):
-      return task.held_out(params, jax.tree.map(lambda x: x[None], record), jax.random.key(0))["loss"]
+    def alone(record, key):
+      # Nothing else is returned: the compiler leaves out what other metrics need, such as samples.
+      return task.held_out(params, jax.tree.map(lambda x: x[None], record), key)["loss"]
 
-    return jax.vmap(alone)(batch)
+    def mean(record):
+      keys = jax.random.split(jax.random.key(0), _DRAWS)
+      # What no key changes is not mapped over them, and costs no more than once.
+      return jax.tree.map(lambda x: x.mean(0), jax.vmap(alone, in_axes=(None, 0))(record, keys))
+
+    return jax.vmap(mean)(batch)
 
   found = []
   for begin in range(0, len(source), _TOGETHER):
     places = np.arange(begin, begin + _TOGETHER)
+    place = {"position": places.astype(np.int32)}
     stacked = source.stacked(
       np.minimum(places, len(source) - 1)
     )  # the last batch ends in copies, dropped below
-    batch = {name: jnp.asarray(value) for name, value in task.to_batch(stacked).items()}
+    batch = {name: jnp.asarray(value) for name, value in task.to_batch(stacked | place).items()}
     kept = int((places < len(source)).sum())
     found.append(np.stack([np.asarray(part)[:kept] for part in each(run.params, batch)]))
   sums_N, counts_N = np.concatenate(found, axis=1).astype(np.float64)

@@ -72,6 +72,7 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
 def _order(config: Train, dataset: Dataset, records: int) -> mixtures.Order:
   """Every record once an epoch, without reading one, or what the configuration mixes."""
   mixture = dataclasses.asdict(config.data.mixture)
+  del mixture["correct"]
   if not any(mixture[name] for name in ("only", "axes", "boosts", "replay")):
     return mixtures.Natural(np.arange(records), config.seed)
   axes = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
@@ -83,7 +84,13 @@ def _order(config: Train, dataset: Dataset, records: int) -> mixtures.Order:
 def stream(setup: Setup, start: int) -> Iterator[dict[str, jax.Array]]:
   """Endless batches on the mesh, from global record `start` of the run's order on."""
   data, (part, parts) = setup.config.data, meshes.batch_share(setup.mesh)
+  correct = data.mixture.correct == "importance"
   batches = reader.batches(
-    setup.source, data.batch_windows, setup.order, start, part, parts, data.read_threads
+    setup.source, data.batch_windows, setup.order, start, part, parts, data.read_threads, correct
   )
-  return (meshes.put_batch(setup.task.to_batch(batch), setup.mesh) for batch in batches)
+
+  def to_batch(stacked):
+    weight = {"weight_B": stacked["weight"]} if correct else {}
+    return setup.task.to_batch(stacked) | weight
+
+  return (meshes.put_batch(to_batch(batch), setup.mesh) for batch in batches)

@@ -12,6 +12,8 @@ from experiments.config import Train
 
 Path = tuple[str, ...]  # names from the root of the parameters to a leaf
 
+_COMPARING = ("contrastive", "self_distillation")  # objectives in which a record's loss depends on the others
+
 
 def _all(path: Path) -> bool:
   del path
@@ -58,13 +60,15 @@ def batch_name(name: str) -> str:
 def record_batch(fields: tuple[str, ...]) -> Callable:
   """A `to_batch` that renames the fields and adds `real_B`: whether a record is one, or fills up the batch.
 
-  Evaluation fills up its last batch with zeros and says so in "real"; in training all are real.
+  Evaluation fills up its last batch with zeros and says so in "real"; in training all are real. It also tells each
+  record's place in the split, "position", by which noise and masks are drawn (objectives/draws.py).
   """
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     batch = {batch_name(name): stacked[name] for name in fields}
     rows = len(next(iter(batch.values())))
-    return batch | {"real_B": stacked.get("real", np.ones(rows, bool))}
+    batch["real_B"] = stacked.get("real", np.ones(rows, bool))
+    return batch | ({"position_B": stacked["position"]} if "position" in stacked else {})
 
   return to_batch
 
@@ -84,6 +88,9 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   if pair not in tasks:
     known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
     raise BadInput(f"{pair[0]} has no objective {pair[1]}", "config.objective", f"choose one of {known}")
+  if config.data.mixture.correct != "none" and config.objective in _COMPARING:
+    what = f"{config.objective} compares the records of a batch, which no weight makes natural"
+    raise BadInput(what, "config.data.mixture.correct", "set it to none")
   return adapted(tasks[pair](config, dataset_config, domains), config)
 
 

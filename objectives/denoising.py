@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from objectives import metrics
+from objectives import draws, metrics
 
 
 def make_loss(apply: Callable, target: Callable, corrupt: Callable, domains: int):
@@ -27,22 +27,15 @@ def make_loss(apply: Callable, target: Callable, corrupt: Callable, domains: int
     data, mask = target(batch)
     known = jnp.broadcast_to(mask[..., None], data.shape) & over_batch(batch["real_B"], data)
     time_key, noise_key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, data.shape)
-    x, answer, time_B = corrupt(spread_times(time_key, len(data)), jnp.where(known, data, 0), noise)
+    noise = draws.normal(noise_key, batch, data)
+    x, answer, time_B = corrupt(draws.times(time_key, batch), jnp.where(known, data, 0), noise)
     error = jnp.where(known, apply({"params": params}, batch, x, time_B) - answer, 0) ** 2
-    loss = metrics.weighted(error, known)
-    slices = metrics.by_domain(error, known, batch["domain_B"], domains)
+    weight = known * over_batch(metrics.record_weights(batch), data)
+    loss = metrics.weighted(error, weight)
+    slices = metrics.by_domain(error, weight, batch["domain_B"], domains)
     return {"objective": loss, "loss": loss, "by_domain": slices}
 
   return loss_fn
-
-
-def spread_times(key: jax.Array, batch: int) -> jax.Array:
-  """Times in [0, 1), each uniform, together evenly spread: less noise in the loss, and no bias.
-
-  D. Kingma et al., "Variational Diffusion Models", NeurIPS 2021, arXiv:2107.00630, appendix I.1.
-  """
-  return (jax.random.uniform(key) + jnp.arange(batch) / batch) % 1.0
 
 
 def over_batch(value_B: jax.Array, like: jax.Array) -> jax.Array:

@@ -66,7 +66,7 @@ def decode(heat_BxTxHxWxC, box_BxTxHxWx8, count: int, cell_m: float, rear_m: flo
 def loss(
   heat_BxTxHxWxC, box_BxTxHxWx8, boxes_BxTxKx7, present_BxTxK, class_BxTxK, cell_m: float, rear_m: float
 ):
-  """{name: (sum_B, count_B)}. "loss": focal + L1, per box; "recall", "precision": within MATCH_M, by class.
+  """{name: (sum_B, count_B)}. "loss": focal + L1, per box; "recall", "precision": of `match`.
 
   heat_BxTxHxWxC: logits. Slots without an agent, and agents outside the grid, are neither asked for nor punished
   by the box loss.
@@ -88,11 +88,29 @@ def loss(
   score, kind, found = decode(*said_by, boxes_BxTxKx7.shape[2], cell_m, rear_m)
   apart = jnp.linalg.norm(found[..., :, None, :2] - boxes_BxTxKx7[..., None, :, :2], axis=-1)
   believed = score > THRESHOLD
-  same = (apart < MATCH_M) & (kind[..., :, None] == class_BxTxK[..., None, :])
-  same &= believed[..., None] & inside[..., None, :]
+  same = believed[..., None] & inside[..., None, :] & (kind[..., :, None] == class_BxTxK[..., None, :])
+  hits = match(jnp.where(same, apart, jnp.inf)).sum((1, 2)).astype(jnp.float32)
   return {
     "loss": (focal.sum((1, 2, 3, 4)) + miss.sum((1, 2, 3)), boxes),
     "focal": (focal.sum((1, 2, 3, 4)), boxes),
-    "recall": (same.any(-2).sum((1, 2)).astype(jnp.float32), boxes),
-    "precision": (same.any(-1).sum((1, 2)).astype(jnp.float32), believed.sum((1, 2)).astype(jnp.float32)),
+    "recall": (hits, boxes),
+    "precision": (hits, believed.sum((1, 2)).astype(jnp.float32)),
   }
+
+
+def match(apart_BxTxNxK):
+  """Bool [B, T, N]: whether a peak finds a box nearer than MATCH_M that no better peak has taken.
+
+  apart_BxTxNxK: metres, of peaks from the best on; inf where the two cannot be the same agent. Each peak takes the
+  nearest box that is left: what is seen twice is right once. M. Everingham et al., "The PASCAL VOC Challenge",
+  IJCV 2010, section 4.2.
+  """
+  b, t, _, k = apart_BxTxNxK.shape
+
+  def take(free_BxTxK, apart_BxTxK):
+    apart_BxTxK = jnp.where(free_BxTxK, apart_BxTxK, jnp.inf)
+    taken = jax.nn.one_hot(apart_BxTxK.argmin(-1), k, dtype=bool) & (apart_BxTxK < MATCH_M)
+    return free_BxTxK & ~taken, taken.any(-1)
+
+  _, hit_NxBxT = jax.lax.scan(take, jnp.ones((b, t, k), bool), jnp.moveaxis(apart_BxTxNxK, 2, 0))
+  return jnp.moveaxis(hit_NxBxT, 0, 2)

@@ -69,7 +69,7 @@ def make_loss(apply: Callable, target: Callable, schedule: jax.Array, prediction
 def sample(
   answer: Callable,
   noise: jax.Array,
-  key: jax.Array,
+  key_B: jax.Array,
   schedule: jax.Array,
   prediction: str,
   steps: int,
@@ -78,18 +78,19 @@ def sample(
 ) -> jax.Array:
   """From noise [B, ...] back to data in `steps` of the schedule's N: answer(x, time_B) -> eps or v.
 
-  Args: bound: the largest |x_0'|. Where nearly all is noise, a small error in eps is a large one in x_0'.
+  Args: key_B: of each sample.
+    bound: the largest |x_0'|. Where nearly all is noise, a small error in eps is a large one in x_0'.
   """
   total = len(schedule) - 1
   visited = jnp.round(jnp.linspace(total, 0, steps + 1)).astype(jnp.int32)
 
   def back(x, step):
-    n, m, step_key = step
+    n, m = step
     now, then = schedule[n], schedule[m]
     data = jnp.clip(separate(prediction, answer(x, jnp.full(len(x), n / total)), x, now), -bound, bound)
     eps = (x - jnp.sqrt(now) * data) / jnp.sqrt(1 - now)
     spread = eta * jnp.sqrt((1 - then) / (1 - now) * (1 - now / then))
-    fresh = spread * jax.random.normal(step_key, x.shape)
+    fresh = spread * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, n), x.shape[1:]))(key_B)
     return jnp.sqrt(then) * data + jnp.sqrt(jnp.maximum(1 - then - spread**2, 0)) * eps + fresh, None
 
-  return jax.lax.scan(back, noise, (visited[:-1], visited[1:], jax.random.split(key, steps)))[0]
+  return jax.lax.scan(back, noise, (visited[:-1], visited[1:]))[0]

@@ -17,7 +17,7 @@ SumCount = tuple[jax.Array, jax.Array]
 
 
 def predictions(student: jax.Array, teacher: jax.Array, mask: jax.Array, temperature: float) -> SumCount:
-  """(sum of nats times T^2, count) of logits [..., V] where `mask` [...] is true."""
+  """(sum of nats times T^2, count) of logits [..., V] where `mask` [...] is true, or as it weighs."""
   said = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
   wanted = jax.nn.log_softmax(jax.lax.stop_gradient(teacher).astype(jnp.float32) / temperature)
   # A class that the teacher rules out (-inf) contributes nothing, as p log p goes to 0.

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from objectives import collapse
+from objectives import collapse, draws
 from objectives.masked import standardised
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def smooth_l1(x: jax.Array) -> jax.Array:
@@ -34,7 +34,8 @@ def make_loss(
     predict: predict({"params": params["student"]}, batch, hide) -> (z_BxTxSxD, hidden_BxTxS); it asks
       hide(valid_BxTxS) which of its tokens to hide.
     embed: embed({"params": params["teacher"]}, batch) -> (y_BxTxSxD, valid_BxTxS) of all tokens.
-    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound.
+    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound; called for every
+      record by itself.
     domains: number of domains; "by_domain" is a vector of that length.
 
   params: {"student", "teacher"}. batch: "domain_B" int and "real_B" bool besides the models'. The monitors look at
@@ -45,8 +46,10 @@ def make_loss(
     teacher = jax.lax.stop_gradient(params["teacher"])
     y_BxTxSxD, valid_BxTxS = embed({"params": teacher}, batch)
     y_BxTxSxD = jax.lax.stop_gradient(standardised(y_BxTxSxD))
-    z_BxTxSxD, hidden_BxTxS = predict({"params": params["student"]}, batch, lambda valid: hide(key, valid))
-    weight = hidden_BxTxS & batch["real_B"][:, None, None]
+    z_BxTxSxD, hidden_BxTxS = predict(
+      {"params": params["student"]}, batch, lambda valid: draws.by_record(hide, key, batch, valid)
+    )
+    weight = hidden_BxTxS * record_weights(batch)[:, None, None]
     error = smooth_l1(z_BxTxSxD.astype(jnp.float32) - y_BxTxSxD).mean(-1)
     loss = weighted(error, weight)
     there = valid_BxTxS.astype(jnp.float32)[..., None]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives import draws
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def standardised(x: jax.Array) -> jax.Array:
@@ -59,7 +60,8 @@ def make_loss(
   Args:
     apply: apply({"params": params}, batch, hide) -> (predictions, hidden), both {sensor: ...}: [B, T, S, P] and
       bool [B, T, S]; it asks hide(valid_BxTxS) -> bool [B, T, S] which of its tokens to hide.
-    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound.
+    hide: (key, valid_BxTxS) -> bool [B, T, S], as `masks.hide` with its other arguments bound; called for every
+      record by itself.
     targets: {sensor: (batch -> [B, T, S, P], (prediction, target) -> error per token)}.
     domains: number of domains; "by_domain" is a vector of that length.
 
@@ -68,12 +70,14 @@ def make_loss(
   """
 
   def loss_fn(params, batch, key):
-    predictions, hidden = apply({"params": params}, batch, lambda valid: hide(key, valid))
+    predictions, hidden = apply(
+      {"params": params}, batch, lambda valid: draws.by_record(hide, key, batch, valid)
+    )
     metrics, errors, weights = {}, [], []
     for sensor in sorted(predictions):
       target, error = targets[sensor]
       errors.append(error(predictions[sensor], target(batch)))
-      weights.append(hidden[sensor] & batch["real_B"][:, None, None])
+      weights.append(hidden[sensor] * record_weights(batch)[:, None, None])
       metrics[f"loss_{sensor}"] = weighted(errors[-1], weights[-1])
     error_BxTxS, weight_BxTxS = jnp.concatenate(errors, axis=2), jnp.concatenate(weights, axis=2)
     loss = weighted(error_BxTxS, weight_BxTxS)

@@ -2,11 +2,13 @@
 
 A metric is a pair (sum, count) and means sum / count once all pairs have been added. Three names mean something:
 "objective" is minimised, "loss" is what a run is judged by on held-out data, and "by_domain" or "<name>_by_domain"
-is a vector over domains. Any other scalar is logged as it is (a rank, a perplexity: (value, 1)). Statistics that
-`Task.after` needs, such as (sums_KxD, counts_K) of a codebook, travel in the same way and have no mean here.
+is a vector over domains; "iou" or "<name>_iou" is one over classes. Any other scalar is logged as it is (a rank, a
+perplexity: (value, 1)). Statistics that `Task.after` needs, such as (sums_KxD, counts_K) of a codebook, travel in the
+same way and have no mean here.
 
 A batch of clips holds `real_B`: false where a record only fills up the last held-out batch. Whatever is counted is
-weighed by it, and nothing of such a record may serve as another's negative, neighbour or statistic.
+weighed by it, and nothing of such a record may serve as another's negative, neighbour or statistic. A batch of an
+order that is not natural may hold `weight_B` (data/mixtures.py), float: sums and counts are weighed by that, too.
 """
 
 import jax
@@ -14,6 +16,12 @@ import jax.numpy as jnp
 
 Metric = tuple[jax.Array, jax.Array]
 Metrics = dict[str, Metric]
+
+
+def record_weights(batch: dict) -> jax.Array:
+  """[B] float32: what each record counts. "weight_B", where there is one, restores natural frequencies."""
+  real_B = batch["real_B"].astype(jnp.float32) if "real_B" in batch else jnp.ones(batch["domain_B"].shape)
+  return real_B * batch["weight_B"] if "weight_B" in batch else real_B
 
 
 def weighted(values: jax.Array, weights: jax.Array) -> Metric:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def token_loss(
@@ -50,7 +50,7 @@ def make_loss(apply: Callable, z_weight: float, domains: int) -> Callable[[dict,
 
   def loss_fn(params, batch, key):
     del key  # no dropout, no sampling
-    weight = batch["mask_BxTxA"].astype(jnp.float32)
+    weight = batch["mask_BxTxA"].astype(jnp.float32) * record_weights(batch)[:, None, None]
     weights = {"loss": weight, "moving": weight * batch["moving_BxA"].astype(jnp.float32)[:, None, :]}
     logits = apply({"params": params}, batch)
     return token_loss(logits, batch["tokens_BxTxA"], weights, batch["domain_B"], z_weight, domains)
@@ -69,7 +69,8 @@ def make_codes_loss(
   def loss_fn(params, batch, key):
     del key
     tokens = batch["codes_BxTxS"]
-    weight = jnp.broadcast_to(batch["mask_BxT"].astype(jnp.float32)[..., None], tokens.shape)
+    there_BxT = batch["mask_BxT"].astype(jnp.float32) * record_weights(batch)[:, None]
+    weight = jnp.broadcast_to(there_BxT[..., None], tokens.shape)
     later = (jnp.arange(tokens.shape[1]) > 0).astype(jnp.float32)[None, :, None]
     weights = {"loss": weight, "later": weight * later}
     logits = apply({"params": params}, batch)

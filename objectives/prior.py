@@ -1,4 +1,4 @@
-"""Classes or records drawn oftener than they occur: what restores the natural probabilities.
+"""Classes drawn oftener than they occur: what restores the natural probabilities.
 
 When only the frequency of the classes was changed, p(x | y) is as it was, and by Bayes' rule the classifier that is
 right for the sampled frequencies q and the one that is right for the natural p differ by a constant per class:
@@ -7,8 +7,7 @@ right for the sampled frequencies q and the one that is right for the natural p 
 
 A. Menon et al., "Long-tail learning via logit adjustment", arXiv:2007.07314. `adjusted` does it to logits, after
 training; `tilted` inside the loss, so that the bare logits are natural. When records of whole groups (rare tags,
-weathers) were drawn oftener, each counts as much as it would have without: `importance`, the weight p(g) / q(g).
-M. Sugiyama et al., "Covariate Shift Adaptation by Importance Weighted Cross Validation", JMLR 8, 2007.
+weathers) were drawn oftener, weights of records do it for every loss: data/mixtures.py.
 """
 
 import jax
@@ -28,12 +27,3 @@ def adjusted(logits: jax.Array, natural_V: jax.Array, sampled_V: jax.Array) -> j
 def tilted(logits: jax.Array, natural_V: jax.Array, sampled_V: jax.Array) -> jax.Array:
   """What a loss on sampled records must see, so that the bare `logits` [..., V] come out natural: the inverse."""
   return adjusted(logits, sampled_V, natural_V)
-
-
-def importance(natural_G: jax.Array, sampled_G: jax.Array, group_B: jax.Array) -> jax.Array:
-  """Weight of each record [B]: p(g) / q(g) of its group; their mean over sampled records is 1.
-
-  A group that is never sampled but occurs naturally cannot be restored by any weight: the caller keeps it out.
-  """
-  ratio_G = (natural_G / natural_G.sum()) / (sampled_G / sampled_G.sum())
-  return ratio_G[group_B]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from objectives.collapse import code_perplexity
-from objectives.metrics import Metrics, by_domain, weighted
+from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
 def make_loss(
@@ -37,7 +37,7 @@ def make_loss(
     out = apply({"params": params}, batch)
     logits, encoded = out["logits_BxTxHxWxV"], out["encoded_BxTxSxE"]
     cells = batch["cells_BxTxHxW"].astype(jnp.int32)
-    real_B = batch["real_B"].astype(jnp.float32)
+    real_B = record_weights(batch)
     weights = jnp.broadcast_to(real_B[:, None, None, None], cells.shape)
     nats = -jnp.take_along_axis(jax.nn.log_softmax(logits), cells[..., None], axis=-1)[..., 0]
     loss, count = weighted(nats, weights)

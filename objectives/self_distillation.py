@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from objectives import collapse
+from objectives import collapse, draws
 from objectives.contrastive import unit
 from objectives.metrics import Metrics, by_domain, weighted
 
@@ -63,7 +63,8 @@ def make_loss(
     study: study({"params": params["student"]}, batch, hide) -> (scores_BxK, features_BxD); it asks
       hide(valid_BxTxS) which of its tokens the view lacks.
     teach: teach({"params": params["teacher"]}, batch) -> the same of all tokens.
-    hide: (key, valid_BxTxS) -> bool [B, T, S]: masked tokens, lost sensors.
+    hide: (key, valid_BxTxS) -> bool [B, T, S]: masked tokens, lost sensors; called for every
+      record by itself.
     views: number of views the student sees. sinkhorn_rounds: 0 for centring.
     domains: number of domains; "by_domain" is a vector of that length.
 
@@ -84,7 +85,9 @@ def make_loss(
     nats = []
     for view in range(views):
       own = jax.random.fold_in(key, view)
-      seen, _ = study({"params": params["student"]}, batch, lambda valid, own=own: hide(own, valid))
+      seen, _ = study(
+        {"params": params["student"]}, batch, lambda valid, own=own: draws.by_record(hide, own, batch, valid)
+      )
       nats.append(cross_entropy(p_BxK, seen, student_temperature))
     nats_BxN = jnp.stack(nats, axis=1)
     weight_BxN = jnp.broadcast_to(real[:, None], nats_BxN.shape)

@@ -10,12 +10,14 @@ Network", arXiv:1810.11780.
 import jax
 import jax.numpy as jnp
 
+from objectives import draws
+
 
 def shuffle(batch: dict, key: jax.Array) -> dict:
   """The batch with the slots of every step in an order of its own: all arrays named `..._BxTxK...`, alike."""
   slots = {name: value for name, value in batch.items() if name.rpartition("_")[2].startswith("BxTxK")}
-  b, t, k = next(iter(slots.values())).shape[:3]
-  order = jax.random.uniform(key, (b, t, k)).argsort(-1)
+  frames = next(iter(slots.values())).shape[1:3]
+  order = jax.vmap(lambda own: jax.random.uniform(own, frames))(draws.keys(key, batch)).argsort(-1)
 
   def deal(value):
     index = order.reshape(order.shape + (1,) * (value.ndim - 3))

@@ -12,6 +12,9 @@ Variants, and each with ":tiny" (about a minute; "tiny" is "multi_task:tiny"):
   "policy": trajectory and controls from all sensors.
   "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
 What they reach: results/objectives.
+
+Tiny runs (results/objectives):
+  "policy" beats its random-init probe by 0.28 +- 0.11 (3 seeds) on displacement.
 """
 
 from ml_collections import ConfigDict

@@ -9,6 +9,9 @@ Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.165
 
 Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens of millions, "w512", and billions,
 "w4096"), "tiny" (20 seconds). What it reaches: results/README.md.
+
+Tiny runs (results/objectives):
+  "next_token" does not beat its random-init probe: +0.05 +- 0.11 (3 seeds) on moving share.
 """
 
 import math

@@ -7,6 +7,10 @@ Papers: VQ-VAE (arXiv:1711.00937), finite scalar quantisation (arXiv:2309.15505)
 
 Variants: "vq" (512 learned codes), "fsq" (8 x 8 x 8 levels), "tiny" (a small "vq", under a minute). A frame of 64 x 64
 cells is 64 codes. What it reaches: results/objectives.
+
+Tiny runs (results/objectives):
+  "vq" beats its random-init probe by 0.07 +- 0.04 (3 seeds) on domain.
+  "fsq" beats its random-init probe by 0.09 +- 0.05 (3 seeds) on domain.
 """
 
 from ml_collections import ConfigDict

@@ -14,6 +14,7 @@ from experiments.task import Task
 from experiments.tasks import motion
 from models.motion import embed
 from objectives import distillation
+from objectives.metrics import record_weights
 from objectives.next_token import make_loss
 
 TAUGHT_BY = "fixed_teacher"
@@ -29,7 +30,7 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
   if taught.family != config.family:
     what = f"the teacher is of family {taught.family}"
     raise BadInput(what, "config.loss.teacher", f"choose a run of family {config.family}")
-  whole = dataclasses.replace(taught, adaptation=Adaptation("none", 0, 0.0, ""), loss=config.loss)
+  whole = dataclasses.replace(taught, adaptation=Adaptation("none", 0, 0.0, "", ""), loss=config.loss)
   teacher = motion.next_token(whole, dataset_config, domains)
 
   def init(key, batch):
@@ -40,7 +41,8 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
     logits = student.model.apply({"params": params["student"]}, batch)
     answers = teacher.model.apply({"params": params[TAUGHT_BY]}, batch)
     metrics = make_loss(lambda *_: logits, chosen.z_weight, domains)({}, batch, key)
-    soft, count = distillation.predictions(logits, answers, batch["mask_BxTxA"], chosen.temperature)
+    weight = batch["mask_BxTxA"] * record_weights(batch)[:, None, None]
+    soft, count = distillation.predictions(logits, answers, weight, chosen.temperature)
     hard, _ = metrics["objective"]
     objective = (1 - chosen.weight) * hard + chosen.weight * soft
     return metrics | {"objective": (objective, count), "distillation": (soft, count)}

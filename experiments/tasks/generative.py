@@ -20,7 +20,7 @@ from models.denoiser_config import ConditionalConfig, DenoiserConfig
 from models.perception import summary
 from models.reading_config import ReadConfig
 from models.sensors import patches, unpatch
-from objectives import diffusion, flow_matching, imitation, metrics, segmentation
+from objectives import diffusion, draws, flow_matching, imitation, metrics, segmentation
 
 STRAY_M = (
   1.0  # how far a trajectory strays from a straight one, per future step: targets have about unit scale
@@ -35,8 +35,8 @@ def flow(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   def make_loss(apply, target):
     return flow_matching.make_loss(apply, target, loss.sigma_min, domains)
 
-  def sample(answer, noise, key):
-    del key  # a flow is deterministic
+  def sample(answer, noise, key_B):
+    del key_B  # a flow is deterministic
     return flow_matching.sample(answer, noise, loss.sample_steps, "heun")
 
   return _task(config, dataset_config, make_loss, sample)
@@ -48,8 +48,10 @@ def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   def make_loss(apply, target):
     return diffusion.make_loss(apply, target, schedule, loss.prediction, domains)
 
-  def sample(answer, noise, key):
-    return diffusion.sample(answer, noise, key, schedule, loss.prediction, loss.sample_steps, loss.eta, BOUND)
+  def sample(answer, noise, key_B):
+    return diffusion.sample(
+      answer, noise, key_B, schedule, loss.prediction, loss.sample_steps, loss.eta, BOUND
+    )
 
   return _task(config, dataset_config, make_loss, sample)
 
@@ -84,8 +86,8 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
       return model.apply({"params": params}, x, valid, z, time_B, method="denoise")
 
     def draw(keys):
-      noise = jax.random.normal(keys[0], kind.target(batch)[0].shape)
-      return sample(answer, noise, keys[1])
+      noise = draws.normal(keys[0], batch, kind.target(batch)[0])
+      return sample(answer, noise, draws.keys(keys[1], batch))
 
     keys = jax.random.split(noise_key, config.loss.samples), jax.random.split(sample_key, config.loss.samples)
     samples = jax.lax.map(draw, keys)

@@ -21,7 +21,7 @@ from models.perception_config import SENSORS, PerceptionConfig
 from models.sensors import patch_rays
 from models.sensors_config import CameraConfig, EgoConfig, GridConfig, LidarConfig, RasterConfig
 from models.trunk_config import TrunkConfig
-from objectives import masks
+from objectives import draws, masks
 
 EGO_SCALES = (15.0, 0.5, 3.0, 3.0)  # of data.clips.EGO_STATES: m/s, rad/s, m/s^2, m/s^2
 RASTER_ZEROS = tuple(VELOCITY_ZERO if name.startswith("velocity") else 0 for name in RASTER_CHANNELS)
@@ -170,7 +170,12 @@ def sensor_dropout(config: PerceptionConfig, rate: float) -> Callable:
 
   def lose(batch: dict, key: jax.Array) -> dict:
     there_BxM = sensed(config, batch)
-    lost_Bx1xM = masks.drop_sensors(key, there_BxM[:, None], (1,) * len(config.sensors), rate)
+    lost_Bx1xM = draws.by_record(
+      lambda own, there_Bx1xM: masks.drop_sensors(own, there_Bx1xM, (1,) * len(config.sensors), rate),
+      key,
+      batch,
+      there_BxM[:, None],
+    )
     return batch | {"sensed_BxM": there_BxM & ~lost_Bx1xM[:, 0]}
 
   return lose

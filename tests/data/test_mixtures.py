@@ -132,3 +132,29 @@ def test_mixtures_that_are_wrong_are_named():
     mixtures.Weighted(group, share, 0, ALL)
   with pytest.raises(BadInput, match="replay share is 1"):
     mixtures.Replayed(mixtures.Natural(ALL, 0), mixtures.Natural(ALL, 0), 1.0)
+
+
+def test_weights_restore_the_natural_mean_of_an_oversampled_order():
+  """Over 16 epochs every record of a group is read equally often: 60, 27 and 13 of 80, 16 and 4 in each."""
+  group, share = mixtures.groups(LABELS, NAMES, "domain", 2.0, "")
+  order = mixtures.Weighted(group, share, 3, ALL)
+  value_N = np.random.default_rng(0).normal(size=100) + 5.0 * LABELS["domain"]
+  places = np.arange(1600)
+  read, weight = order.at(places), order.weights(places)
+  np.testing.assert_allclose(weight.mean(), 1.0, rtol=1e-6)
+  np.testing.assert_allclose((weight * value_N[read]).mean(), value_N.mean(), rtol=1e-6)
+  assert value_N[read].mean() > value_N.mean() + 1.0, "unweighed, the rare domains count for more"
+
+
+def test_weights_restore_it_among_replayed_records_and_of_a_part_of_a_source():
+  chosen = np.flatnonzero(LABELS["domain"] > 0)
+  group, share = mixtures.groups(
+    {axis: label[chosen] for axis, label in LABELS.items()}, NAMES, "domain", 1.0, "domain=apron*4"
+  )
+  old = mixtures.Natural(np.arange(80), 1)
+  order = mixtures.Replayed(mixtures.Weighted(group, share, 3, chosen), old, 0.5)
+  assert order.weights(np.arange(7)).dtype == np.float32
+  places = np.arange(3200)  # 20 passes of 80 old ones; 80 epochs of 10 and 10 of the 16 and 4 fresh ones
+  read, weight = order.at(places), order.weights(places)
+  value_N = np.random.default_rng(0).normal(size=100)
+  np.testing.assert_allclose((weight * value_N[read]).mean(), value_N.mean(), atol=1e-6)

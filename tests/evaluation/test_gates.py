@@ -58,6 +58,25 @@ def test_a_small_canary_is_seen_inside_a_domain_that_is_not_worse():
   assert verdicts["canary"].closed and not verdicts["country"].closed
 
 
+def test_a_canary_of_few_noisy_units_is_closed_until_it_is_shown_not_to_be_worse():
+  """Ten scenes that differ by 1 nat of noise and got worse by a quarter: no proof of that, and none against it."""
+  few = np.arange(RECORDS) < 10 * (RECORDS // SCENES)
+  before = losses(1, noise=1.0)
+  after = losses(2, noise=1.0)
+  after = gates.Losses(after.sum_N + 0.25 * after.count_N, after.count_N, after.unit_N)
+
+  def verdict(new, allowed, canaries):
+    return gates.judge(before, new, {"few": (few, allowed)}, 0.95, 0, canaries)["few"]
+
+  plain, canary = verdict(after, 0.1, ()), verdict(after, 0.1, ("few",))
+  assert plain.low < 0.1 < plain.high and not plain.closed
+  assert canary.closed and canary.sentence("few").endswith("0.1000 is allowed and must be shown")
+  assert not verdict(after, plain.high + 0.01, ("few",)).closed, "enough is allowed"
+  assert not verdict(before, 0.0, ("few",)).closed, "nothing has changed"
+  with pytest.raises(BadInput, match="canary 'many' is no gate"):
+    verdict(after, 0.1, ("many",))
+
+
 def test_dependent_records_count_as_one_unit():
   """Ten copies of every record are no more evidence than one."""
   once, again = losses(1), losses(2, city=0.01)

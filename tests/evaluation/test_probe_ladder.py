@@ -11,7 +11,7 @@ from data.clips import FIRST_BOX_CLASS, LIGHTS, RARE, WEATHERS
 from data.errors import BadInput
 from evaluation import probe
 from evaluation.probe_ladder import Side, ladder
-from evaluation.probe_targets import Target, clip_targets, window_targets
+from evaluation.probe_targets import Target, clip_targets, inputs, window_targets
 from tests.data.random_clips import random_clips, tiny_config
 
 DOMAINS = ("a", "b", "c")
@@ -162,3 +162,11 @@ def test_the_result_is_json_and_its_table_names_every_rung():
   starts = ("linear: q", "neighbours: kind", "zero-shot to c: q", "5 shots: domain", "place recall@1")
   for start in starts:
     assert sum(line.startswith(start) for line in lines) == 1, start
+
+
+def test_targets_that_the_model_reads_are_marked():
+  assert inputs("perception", ("ego", "lidar")) == ("speed",)
+  assert "occupancy" in inputs("perception", ("raster",)) and "speed" not in inputs("perception", ("raster",))
+  lines = probe.table(RESULT | {"inputs": ("q",)}).splitlines()
+  marked = {line.split(": ")[-1].split()[0] for line in lines if line.endswith("input")}
+  assert marked == {"q"} and not any(line.endswith("input") for line in probe.table(RESULT).splitlines())

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 
 from data.errors import BadInput
 from data.windows import WindowConfig
@@ -16,7 +17,7 @@ from experiments.configs.motion import get_config
 from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task
-from models import sites
+from models import sites, trainable
 from models.trainable import select
 from tests.worlds import random_batch
 
@@ -107,6 +108,30 @@ def test_only_what_learns_moves_and_has_moments(method):
   ]
   assert moved == [name for name in moved if method == "bias" and "bias" in name]
   assert bool(moved) == (method == "bias")
+
+
+@pytest.mark.parametrize("chosen", [LORA, dict(method="prefix", rank=2)], ids=["lora", "prefix"])
+def test_a_new_head_learns_beside_an_adapted_base(chosen):
+  _, task = task_of(**chosen, also="head")
+  start_of = {}
+
+  def begin(fresh):
+    start_of["params"] = jax.tree.map(np.asarray, fresh)
+    return fresh
+
+  state = trained(task, begin, site(0), 2)
+  own = ("base",) if chosen is LORA else ()
+  after, before = (flatten_dict(tree) for tree in (state["params"], start_of["params"]))
+  moved = {"/".join(path) for path, leaf in after.items() if not np.array_equal(leaf, before[path])}
+  head = trainable.rule(trainable.HEAD)
+  heads = {"/".join(path) for path in after if path[: len(own)] == own and head(path[len(own) :])}
+  assert heads and heads <= moved
+  assert all(name.startswith("deltas/") or "prefix" in name for name in moved - heads), moved - heads
+
+
+def test_all_weights_and_also_is_refused():
+  with pytest.raises(BadInput, match="method none with also 'head'"):
+    task_of(also="head")
 
 
 def test_deltas_lie_on_a_mesh_like_their_weights_and_give_the_same_loss():

@@ -20,6 +20,7 @@ from experiments.losses import NextToken
 from experiments.mesh import make_mesh
 from experiments.run import Run
 from experiments.task import make_task
+from objectives import draws, metrics
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
@@ -59,6 +60,25 @@ def test_records_add_up_to_the_held_out_loss(run):
   assert losses.sum_N[late].sum() / losses.count_N[late].sum() == pytest.approx(
     whole["by_slice"]["late"], rel=1e-5
   )
+
+
+def test_every_record_has_noise_of_its_own_and_not_of_one_draw(run):
+  """Of N(0, 1): 150 records, each the mean of some draws, so that their variance is less than a half."""
+
+  def to_batch(stacked):
+    rows = len(stacked["domain"])
+    return {"real_B": np.ones(rows, bool), "position_B": stacked["position"]}
+
+  def noise(params, batch, key):
+    del params
+    drawn = draws.normal(key, batch, batch["real_B"].astype(np.float32))
+    return {"loss": metrics.weighted(drawn, batch["real_B"])}
+
+  task = dataclasses.replace(run.task, held_out=noise, to_batch=to_batch)
+  losses = per_record.losses(dataclasses.replace(run, task=task), "train")
+  assert len(np.unique(losses.sum_N)) == WINDOWS and (losses.count_N == 1).all()
+  assert 0.1 < losses.sum_N.var() < 0.5
+  assert abs(losses.sum_N.mean()) < 5 * (0.25 / WINDOWS) ** 0.5
 
 
 def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.codes import CodesConfig
+from data.errors import BadInput
 from data.windows import WindowConfig
 from experiments import config as configs
 from experiments.configs import codes, driving, motion, motion_distil, perception, tokeniser
@@ -64,3 +65,11 @@ def test_embeddings_are_a_vector_of_each_record(pair, tmp_path):
   params = jax.eval_shape(task.init, jax.random.key(0), batch)["params"]
   features = jax.eval_shape(task.embed, params, batch)
   assert features.ndim == 2 and features.shape[0] == ROWS and jnp.issubdtype(features.dtype, jnp.floating)
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "self_distillation"])
+def test_who_compares_records_refuses_their_weights(objective):
+  values, records = CASES["perception", objective]()
+  values["data"]["mixture"]["correct"] = "importance"
+  with pytest.raises(BadInput, match=f"{objective} compares the records of a batch"):
+    make_task(configs.from_dict(values), records, 2)

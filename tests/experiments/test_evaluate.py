@@ -13,7 +13,7 @@ from experiments import mesh as meshes
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
-from objectives import next_token
+from objectives import draws, metrics, next_token
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
@@ -90,6 +90,24 @@ def test_every_held_out_move_counts_once(held_out, monkeypatch, devices, togethe
   assert len({round(value, 3) for value in expected.values()}) == 6, "slices agree: nothing is compared"
 
 
+def test_what_is_drawn_for_a_record_hangs_on_no_mesh_and_no_batch(held_out, monkeypatch):
+  """Noise of the 13 windows, in batches of 13, 4 and 8, filled up or not, on one device and on eight."""
+
+  def to_batch(stacked):
+    return {"real_B": stacked["real"], "position_B": stacked["position"]}
+
+  def noise(params, batch, key):
+    del params
+    drawn = draws.normal(key, batch, batch["real_B"].astype(np.float32)) + draws.times(key, batch)
+    return {"loss": metrics.weighted(drawn, batch["real_B"])}
+
+  task, found = dataclasses.replace(TASK, held_out=noise, to_batch=to_batch), []
+  for devices, together in ((1, 64), (1, 4), (8, 8)):
+    monkeypatch.setattr(evaluation, "_RECORDS", together)
+    found.append(evaluation.evaluate(task, held_out[0], _mesh(devices), {}, "validation")["loss"])
+  assert found[1:] == pytest.approx(found[:1] * 2, rel=1e-6)
+
+
 def test_where_nobody_moves_there_is_no_slice_of_moving_agents(held_out):
   """A NaN in its place could not be written, and would lose the run at its end."""
 
@@ -100,6 +118,19 @@ def test_where_nobody_moves_there_is_no_slice_of_moving_agents(held_out):
   still = dataclasses.replace(TASK, to_batch=to_batch)
   found = evaluation.evaluate(still, held_out[0], _mesh(1), {"table": TABLE}, "validation")
   assert found["by_slice"].keys() == {"apron", "rural", "highway"} and found["loss"] > 0
+
+
+def test_intersections_over_unions_are_reported_as_their_mean_over_classes(held_out):
+  """Class 2 never occurs, and in "later_iou" no class does."""
+
+  def loss_fn(params, batch, key):
+    both, either = jax.numpy.asarray([1.0, 3.0, 0.0]), jax.numpy.asarray([4.0, 4.0, 0.0])
+    return TASK.held_out(params, batch, key) | {"iou": (both, either), "later_iou": (0 * both, 0 * either)}
+
+  task = dataclasses.replace(TASK, held_out=loss_fn)
+  found = evaluation.evaluate(task, held_out[0], _mesh(1), {"table": TABLE}, "validation")
+  assert found["by_slice"]["iou"] == pytest.approx((1 / 4 + 3 / 4) / 2)
+  assert "later_iou" not in found["by_slice"]
 
 
 def test_a_loss_that_is_not_finite_is_refused(held_out):

@@ -96,3 +96,18 @@ def test_a_box_of_another_class_or_far_away_is_not_found():
   heat, box = _perfect(*scene)
   assert _loss(heat[..., ::-1], box, scene)["recall"] == (0, 2)
   assert _loss(jnp.roll(heat, 4, 2), box, scene)["recall"][0] == 0
+
+
+def test_a_box_that_is_seen_twice_is_found_once():
+  """One box, two peaks two cells apart, both near it: half of what is said is right."""
+  boxes = jnp.array([[0.5, 0.5, 0.0, 1.0, 1.0, 1.0, 0.0], [9.5, 0.5, 0.0, 1.0, 1.0, 1.0, 0.0]])[None, None]
+  scene = boxes, jnp.array([[[True, False]]]), jnp.zeros((1, 1, 2), jnp.int32)
+  heat = jnp.full((1, 1, *SHAPE), -20.0).at[0, 0, jnp.array([4, 5]), jnp.array([8, 10]), 0].set(20.0)
+  found = _loss(heat, jnp.zeros((1, 1, *SHAPE[:2], 8)), scene)
+  assert found["precision"] == (1, 2)
+  assert found["recall"] == (1, 1)
+
+
+def test_the_surer_peak_takes_its_box_and_leaves_the_other():
+  apart = jnp.array([[0.5, 1.0], [0.2, 1.5], [0.1, 0.3]])[None, None]  # of three peaks, best first
+  np.testing.assert_array_equal(detection.match(apart)[0, 0], [True, True, False])

@@ -36,7 +36,7 @@ def _embed(variables, batch):
 
 
 def _loss(predict=_predict):
-  hide = lambda key, valid: valid & jax.random.bernoulli(key, 0.5, SHAPE)  # noqa: E731
+  hide = lambda key, valid: valid & jax.random.bernoulli(key, 0.5, valid.shape)  # noqa: E731
   return jax.jit(jepa.make_loss(predict, _embed, hide, 2))
 
 
@@ -49,7 +49,8 @@ def test_smooth_l1_and_its_slope():
 def test_loss_is_the_error_at_hidden_tokens():
   batch, params = _batch(), _params()
   metrics = _loss()(params, batch, jax.random.key(0))
-  hidden = batch["valid_BxTxS"] & np.asarray(jax.random.bernoulli(jax.random.key(0), 0.5, SHAPE))
+  keys = [jax.random.fold_in(jax.random.key(0), i) for i in range(SHAPE[0])]
+  hidden = batch["valid_BxTxS"] & np.stack([jax.random.bernoulli(own, 0.5, SHAPE[1:]) for own in keys])
   target = np.asarray(standardised(batch["x"] @ np.asarray(params["teacher"]["w"])))
   gap = np.abs(batch["x"] @ np.asarray(params["student"]["w"]) - target)
   error = np.where(gap < 1, gap**2 / 2, gap - 0.5).mean(-1) * hidden

@@ -46,12 +46,3 @@ def test_tilted_training_on_the_oversampled_set_is_calibrated_on_the_natural_one
 
   logits, _ = jax.jit(lambda start: jax.lax.scan(descend, start, length=2000))(jnp.zeros((5, 3)))
   np.testing.assert_allclose(jax.nn.softmax(logits), posterior(NATURAL), atol=1e-3)
-
-
-def test_importance_restores_every_natural_mean():
-  """Groups drawn with q and weighted by p / q have the natural mean of any function, and a mean weight of 1."""
-  value_G = np.array([3.0, -1.0, 7.0])
-  group_B = np.repeat(np.arange(3), np.array([4, 3, 3]))  # exactly SAMPLED
-  weight_B = prior.importance(jnp.asarray(NATURAL), jnp.asarray(SAMPLED), jnp.asarray(group_B))
-  np.testing.assert_allclose(weight_B.mean(), 1.0, rtol=1e-6)
-  np.testing.assert_allclose((weight_B * value_G[group_B]).mean(), NATURAL @ value_G, rtol=1e-6)

@@ -34,6 +34,7 @@ def test_shuffling_deals_every_step_anew_and_all_arrays_alike():
   batch = {
     "agent_BxTxK": agent,
     "boxes_BxTxKx7": agent[..., None] * jnp.ones(7)[None, None, None],
+    "real_B": jnp.ones(8, bool),
     "domain_B": 1,
   }
   dealt = tracking.shuffle(batch, jax.random.key(0))
