@@ -21,9 +21,10 @@ _RECORDS = 64
 def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> dict[str, Any]:
   """{"loss": mean, "by_slice": {each other metric, each domain, "<metric>/<domain>"}} over all records of `split`.
 
-  A slice that counts nothing is left out. The last batch is filled up with records of zeros, which "real" tells
-  apart (experiments/task.py) and which count nothing. Noise and masks are drawn by the
-  place of a record in the split (objectives/draws.py): neither the mesh nor the filling changes them.
+  "iou" and "<metric>_iou" are means over the classes that occur. A slice that counts nothing is left out. The last
+  batch is filled up with records of zeros, which "real" tells apart (experiments/task.py) and which count nothing.
+  Noise and masks are drawn by the place of a record in the split (objectives/draws.py): neither the mesh nor the
+  filling changes them.
   Raises BadInput when the split is empty or the loss is not finite.
   """
   source = reader.RecordSource(dataset, split, task.fields)
@@ -51,6 +52,9 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
       metric = name.removesuffix("by_domain").removesuffix("_")
       prefix = f"{metric}/" if metric else ""
       slices |= {prefix + domain: float(v) for domain, v in zip(dataset.domains, value, strict=True)}
+    elif name.endswith("iou"):
+      occurring = value[np.isfinite(value)]
+      slices[name] = float(occurring.mean()) if len(occurring) else math.nan
     elif np.ndim(value) == 0 and name not in ("objective", "loss"):
       slices[name] = float(value)
   by_slice = {name: value for name, value in slices.items() if math.isfinite(value)}

@@ -60,9 +60,9 @@ class Denoiser(nn.Module):
     c, width = self.config, self.config.read.width
     angle = time_N[:, None] * (jnp.pi * 2.0 ** jnp.arange(TIME_BANDS))[None]
     waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
-    time = jax.nn.silu(linear(self, "time", waves, width, (2 * TIME_BANDS) ** -0.5, 0.0))
+    time = jax.nn.silu(linear(self, "time_stem", waves, width, (2 * TIME_BANDS) ** -0.5, 0.0))
     place = weight(self, "place", (c.tokens, width), (None, "table"), 1)
-    y = linear(self, "into", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
+    y = linear(self, "into_stem", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
     y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC)
     return linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
 

@@ -64,7 +64,7 @@ class Heads(nn.Module):
       answers |= getattr(self, f"_{name}")(value, batch)
     if c.learned:
       zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("norm",))
-      answers["log_variance_I"] = self.param("log_variance", zeros, (c.learned,), jnp.float32)
+      answers["log_variance_I"] = self.param("log_variance_bias", zeros, (c.learned,), jnp.float32)
     return answers
 
   def _agents(self, batch, cells_BxTxGxD):
@@ -76,7 +76,7 @@ class Heads(nn.Module):
     kind = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
     parts = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
     numbers = jnp.concatenate(parts, -1)
-    query = linear(self, "agent_box", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
+    query = linear(self, "box_stem", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
     corner = jnp.asarray([c.grid.rear_m, half])[None, None, None]
     patch = jnp.floor((boxes[..., :2] + corner) / (c.grid.cell_m * c.grid.patch)).astype(jnp.int32)
@@ -125,7 +125,7 @@ class Heads(nn.Module):
     width, boxes = self.config.read.width, batch["boxes_BxTxKx7"]
     q, k, gone, move = jnp.split(said, [width, 2 * width, 2 * width + 1], -1)
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("norm",))
-    spread = NEAR_M * jnp.exp(self.param("tracking_spread", zeros, (1,), jnp.float32))
+    spread = NEAR_M * jnp.exp(self.param("tracking_spread_scale", zeros, (1,), jnp.float32))
     centre = jnp.where(batch["present_BxTxK"][..., None], boxes[..., :2], 0)
     expected = centre + STRIDE_M * move
     miss = ((expected[:, :-1, :, None] - centre[:, 1:, None]) ** 2).sum(-1)

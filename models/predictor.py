@@ -27,7 +27,7 @@ class Predictor(nn.Module):
     c, d = self.config, z_BxTxKxD.shape[-1]
     down = weight(self, "down", (d, c.width), ("embed", "act_embed"), d)
     z = jnp.einsum("btkd,de->btke", z_BxTxKxD, down)
-    blank = weight(self, "blank", (c.width,), ("norm",), c.width)
+    blank = weight(self, "blank_token", (c.width,), ("norm",), c.width)
     slot_BxTxS = jnp.minimum(slot_BxTxS, z.shape[2] - 1)
     x = jnp.take_along_axis(z, slot_BxTxS[..., None], axis=2)
     x = jnp.where(visible_BxTxS[..., None], x, blank[None, None, None])

@@ -76,7 +76,7 @@ class Camera(nn.Module):
     octaves = jnp.pi * 2.0 ** jnp.arange(RAY_BANDS, dtype=jnp.float32)
     angle = (rays_BxCxSx6 * scale[None, None, None])[..., None] * octaves[None, None, None, None]
     waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(b, 1, -1, 2 * RAY * RAY_BANDS)
-    up = weight(self, "ray_up", (waves.shape[-1], self.width), ("features", "mlp"), waves.shape[-1])
+    up = weight(self, "ray_stem", (waves.shape[-1], self.width), ("features", "mlp"), waves.shape[-1])
     down = weight(self, "ray_down", (self.width, self.width), ("mlp", "embed"), self.width)
     return x + jax.nn.gelu(waves @ up) @ down
 
@@ -137,7 +137,7 @@ class Ego(nn.Module):
   def __call__(self, ego_BxTxS):
     scales = jnp.asarray(self.config.scales, jnp.float32)
     x = ego_BxTxS[:, self.tube - 1 :: self.tube].astype(jnp.float32) / scales[None, None]
-    hidden = jax.nn.gelu(_linear(self, "up", x, 4 * self.width, self.dtype, ("features", "mlp")))
+    hidden = jax.nn.gelu(_linear(self, "ego_stem", x, 4 * self.width, self.dtype, ("features", "mlp")))
     down = weight(self, "down", (4 * self.width, self.width), ("mlp", "embed"), 4 * self.width)
     return (hidden @ down)[:, :, None]
 

@@ -16,8 +16,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from data.errors import BadInput
 
 BIAS = r"(^|/|_)bias(_\d+)?$"
-NORM = r"norm/scale$"
-HEAD = r"^heads?(_|/|$)|^bias(_\d+)?$"  # the last table or the heads, and the bias beside the table
+NORM = r"norm(_\d+)?/scale$"
+HEAD = (
+  r"(^|/)heads?(_|/|$)|^(student/)?bias(_\d+)?$"  # the last table or the heads, and the bias beside the table
+)
 
 Params = dict[str, Any]
 Path = tuple[str, ...]  # names from the root of the parameters to a leaf

@@ -22,6 +22,11 @@ def scale(raw: jax.Array) -> jax.Array:
   return LEAST_SCALE + jax.nn.softplus(raw)
 
 
+def least_nats(kind: str) -> float:
+  """The least `mixture_nats` of a known point: both coordinates without error, at LEAST_SCALE."""
+  return -2 * float(log_density(jnp.float32(0), jnp.float32(LEAST_SCALE), kind))
+
+
 def log_density(error: jax.Array, scale: jax.Array, kind: str) -> jax.Array:
   """Elementwise log p(error) for "gaussian" (scale = sigma) or "laplace" (scale = b)."""
   if kind == "gaussian":

@@ -27,12 +27,6 @@ def loss(logits, labels, mask):
   }
 
 
-def mean_iou(sum_V: jax.Array, count_V: jax.Array) -> jax.Array:
-  """The mean over the classes that occur, of the added-up counts of "iou"."""
-  occurs = count_V > 0
-  return jnp.where(occurs, sum_V / jnp.maximum(count_V, 1), 0).sum() / jnp.maximum(occurs.sum(), 1)
-
-
 def later(cells_BxTxHxW: jax.Array, ahead: int):
   """(labels [B, T, J, H, W], mask of the same shape): the cells at t + 1 .. t + J, each in its own ego frame.
 

@@ -53,6 +53,8 @@ LABELS = (
   "actions_mask_TxF",
 )
 
+DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
+
 
 SHOWN = (
   "segmentation",
@@ -94,6 +96,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   model = PolicyModel(model_config)
   every = terms(clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
+  floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
   lose = perception.sensor_dropout(encoder, config.loss.drop)
 
   def loss_of(see: Callable) -> Callable:
@@ -102,6 +105,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
       see,
       {name: every[name] for name in weights},
       {name: w / size[name] for name, w in weights.items()},
+      floors,
       domains,
     )
 

@@ -28,6 +28,10 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
     raise BadInput(str(error), "config.model", "choose another shape") from None
   loss, codes = config.loss, model.config.vocabulary
   learned = not model.config.levels
+  if learned and config.optimizer.accumulate > 1:
+    # Micro-batches add up: a sum of vectors is no vector of the batch, and a code that died needs one.
+    what = f"a codebook that is learned takes its batch whole, not in {config.optimizer.accumulate} parts"
+    raise BadInput(what, "config.optimizer.accumulate", "set it to 1, or choose model.levels")
   loss_fn = make_loss(
     model.apply,
     functools.partial(vq.statistics, codes=codes),
@@ -40,8 +44,8 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
     del step
     sums_KxE, counts_K = metrics["codes"]
     book = vq.follow(params[_CODEBOOK], sums_KxE, counts_K, loss.decay)
-    vectors_KxE, drawn_K = metrics["candidates"]  # one of each micro-batch: their mean
-    return params | {_CODEBOOK: vq.revive(book, vectors_KxE / drawn_K[:, None], loss.least)}
+    vectors_KxE, _ = metrics["candidates"]
+    return params | {_CODEBOOK: vq.revive(book, vectors_KxE, loss.least)}
 
   def trainable(path: Path) -> bool:
     return path[0] != _CODEBOOK

@@ -95,6 +95,17 @@ def test_a_learned_codebook_follows_its_statistics_and_nothing_else_does(small_c
   assert task.embed(params, batch).shape == (2, 8)
 
 
+def test_a_learned_codebook_takes_no_micro_batches(small_clip):
+  """Their draws would add up, and put codes that died onto means; finite scalars have no codes that die."""
+  values = tokeniser_config.get_config("fsq").to_dict()
+  values["model"] |= {"width": 16, "layers": 1, "head_dim": 16, "patch": 4}
+  values["optimizer"] |= {"accumulate": 2}
+  make_task(configs.from_dict(values), small_clip, 1)
+  values["model"] |= {"levels": (), "codes": 8, "code_dim": 2}
+  with pytest.raises(BadInput, match=r"takes its batch whole.*accumulate"):
+    make_task(configs.from_dict(values), small_clip, 1)
+
+
 def test_finite_scalars_have_no_codebook_to_move(small_clip):
   task, params, _ = _tokeniser("fsq", small_clip)
   assert task.after is None and "quantiser" not in params

@@ -120,6 +120,19 @@ def test_where_nobody_moves_there_is_no_slice_of_moving_agents(held_out):
   assert found["by_slice"].keys() == {"apron", "rural", "highway"} and found["loss"] > 0
 
 
+def test_intersections_over_unions_are_reported_as_their_mean_over_classes(held_out):
+  """Class 2 never occurs, and in "later_iou" no class does."""
+
+  def loss_fn(params, batch, key):
+    both, either = jax.numpy.asarray([1.0, 3.0, 0.0]), jax.numpy.asarray([4.0, 4.0, 0.0])
+    return TASK.held_out(params, batch, key) | {"iou": (both, either), "later_iou": (0 * both, 0 * either)}
+
+  task = dataclasses.replace(TASK, held_out=loss_fn)
+  found = evaluation.evaluate(task, held_out[0], _mesh(1), {"table": TABLE}, "validation")
+  assert found["by_slice"]["iou"] == pytest.approx((1 / 4 + 3 / 4) / 2)
+  assert "later_iou" not in found["by_slice"]
+
+
 def test_a_loss_that_is_not_finite_is_refused(held_out):
   with pytest.raises(BadInput, match=r"the loss is nan.*check the split"):
     evaluation.evaluate(TASK, held_out[0], _mesh(1), {"table": TABLE * np.nan}, "validation")

@@ -30,6 +30,29 @@ def test_rules_name_the_leaves_they_mean(pattern, names):
   assert {"/".join(path) for path in flatten_dict(part)} == names
 
 
+@pytest.mark.parametrize(
+  ("pattern", "found", "left"),
+  [
+    (trainable.NORM, ("denoiser/block_0/norm_2/scale", "a/query_norm/scale"), ("log_scale", "normal/scale")),
+    (
+      trainable.HEAD,
+      (
+        "student/head",
+        "student/bias",
+        "denoiser/head",
+        "denoiser/head_bias",
+        "heads/plan",
+        "head_camera/kernel",
+      ),
+      ("pairs/mlp/bias", "ahead/kernel", "headwind"),
+    ),
+  ],
+)
+def test_rules_find_the_weights_of_models_within_models(pattern, found, left):
+  rule = trainable.rule(pattern)
+  assert [path for path in found + left if rule(tuple(path.split("/")))] == list(found)
+
+
 def test_what_is_selected_and_changed_goes_back_and_nothing_else_changes():
   part = jax.tree.map(lambda leaf: leaf + 1, trainable.select(PARAMS, trainable.rule(trainable.BIAS)))
   back = trainable.insert(PARAMS, part)

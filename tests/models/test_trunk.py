@@ -39,7 +39,7 @@ def _params(config):
   rng = np.random.default_rng(1)
 
   def draw(path, leaf):
-    slow = path[-1].key == "log_rate"  # or the first token would be forgotten to the last bit
+    slow = path[-1].key == "rate_scale"  # or the first token would be forgotten to the last bit
     mean = -4.0 if slow else 1.0 if len(leaf.shape) == 1 else 0.0
     return rng.normal(mean, 0.3, leaf.shape).astype(np.float32)
 

@@ -26,17 +26,18 @@ def _softmax(x, axis):
 
 def test_equal_and_orthogonal_views_have_the_closed_form():
   eye = np.eye(4, dtype=np.float32)
-  nats, correct = info_nce(2 * eye, 5 * eye, ALL, APART, 3.0)
+  nats, correct, _ = info_nce(2 * eye, 5 * eye, ALL, APART, 3.0)
   np.testing.assert_allclose(nats, np.log(np.exp(3) + 3) - 3, rtol=1e-5)
   assert np.asarray(correct).all()
-  nats, correct = info_nce(eye, np.roll(eye, 1, 0), ALL, APART, 3.0)
+  nats, correct, _ = info_nce(eye, np.roll(eye, 1, 0), ALL, APART, 3.0)
   np.testing.assert_allclose(nats, np.log(np.exp(3) + 3), rtol=1e-5)
   assert not np.asarray(correct).any()
 
 
 def test_views_that_say_nothing_cost_the_log_of_the_batch():
-  nats, _ = info_nce(np.ones((4, 3)), np.ones((4, 3)), ALL, APART, 7.0)
+  nats, correct, _ = info_nce(np.ones((4, 3)), np.ones((4, 3)), ALL, APART, 7.0)
   np.testing.assert_allclose(nats, np.log(4), rtol=1e-5)
+  assert not np.asarray(correct).any(), "all views are equal: nobody finds the partner"
 
 
 def test_loss_and_gradient_equal_those_of_the_similarities():
@@ -44,7 +45,7 @@ def test_loss_and_gradient_equal_those_of_the_similarities():
   s = 2.5
   logits = s * a @ b.T
   rows, columns = _softmax(logits, 1), _softmax(logits, 0)
-  nats, _ = info_nce(a, b, ALL, APART, s)
+  nats, _, _ = info_nce(a, b, ALL, APART, s)
   expected = -(np.log(np.diag(rows)) + np.log(np.diag(columns))) / 2
   np.testing.assert_allclose(nats, expected, rtol=1e-5)
   gradient = jax.grad(lambda a: info_nce(a, b, ALL, APART, s)[0].sum())(jnp.asarray(a))
@@ -56,20 +57,40 @@ def test_loss_and_gradient_equal_those_of_the_similarities():
 def test_moments_of_one_scene_are_no_negatives():
   a, b = _views()
   scene = np.asarray([0, 1, 1, 2])
-  nats, _ = info_nce(a, b, ALL, scene, 1.0)
+  nats, _, _ = info_nce(a, b, ALL, scene, 1.0)
   without = [0, 1, 3]
-  alone, _ = info_nce(a[without], b[without], ALL[:3], scene[without], 1.0)
+  alone, _, _ = info_nce(a[without], b[without], ALL[:3], scene[without], 1.0)
   assert float(nats[1]) == pytest.approx(float(alone[1]), rel=1e-5)  # row 2 does not exist for row 1
-  apart, _ = info_nce(a, b, ALL, APART, 1.0)
+  apart, _, _ = info_nce(a, b, ALL, APART, 1.0)
   assert float(nats[1]) < float(apart[1])
   np.testing.assert_allclose(nats[0], apart[0], rtol=1e-6)
+
+
+def test_a_row_without_negatives_counts_nowhere():
+  """Rows 1 and 2 are of one scene; row 0 lacks a view, so that they have nothing to be told apart from."""
+  a, _ = _views(3)
+  nats, correct, asked = info_nce(a, a, np.asarray([False, True, True]), np.asarray([0, 1, 1]), 2.0)
+  assert not np.asarray(asked).any() and not np.asarray(correct).any() and not np.asarray(nats).any()
+  _, correct, asked = info_nce(a, a, ALL[:3], np.asarray([0, 1, 1]), 2.0)
+  assert np.asarray(asked).all() and np.asarray(correct).all()
+
+
+def test_a_scale_beyond_its_bound_comes_back():
+  """The gradient of a loss that falls with the scale stops at the bound; of one that rises, it goes through."""
+  for x, slope, expected in ((5.0, 3.0, 3.0), (5.0, -3.0, 0.0), (1.0, 3.0, 3.0), (1.0, -3.0, -3.0)):
+    value, gradient = jax.value_and_grad(lambda x, k: k * contrastive.at_most(x, 4.0))(x, slope)
+    assert (float(value), float(gradient)) == (slope * min(x, 4.0), expected)
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(2, 16, 6)).astype(np.float32)  # unrelated views: the scale is far too large
+  params, batch = {"w": jnp.eye(6), "log_scale": jnp.asarray(9.0)}, _batch() | {"a_BxD": a, "b_BxD": b}
+  assert jax.grad(lambda p: _loss_fn()(p, batch, None)["objective"][0])(params)["log_scale"] > 0
 
 
 def test_a_view_that_is_absent_neither_counts_nor_is_a_negative():
   a, b = _views()
   both = np.asarray([True, True, False, True])
-  nats, correct = info_nce(a, b, both, APART, 2.0)
-  alone, _ = info_nce(a[both], b[both], ALL[:3], APART[:3], 2.0)
+  nats, correct, _ = info_nce(a, b, both, APART, 2.0)
+  alone, _, _ = info_nce(a[both], b[both], ALL[:3], APART[:3], 2.0)
   np.testing.assert_allclose(np.asarray(nats)[both], alone, rtol=1e-5)
   assert float(nats[2]) == 0 and not correct[2]
 
@@ -115,7 +136,7 @@ def test_pairs_and_domains_add_up():
   assert float(metrics["loss"][1]) == pairs
   np.testing.assert_allclose(metrics["by_domain"][0].sum(), metrics["loss"][0], rtol=1e-5)
   np.testing.assert_allclose(metrics["by_domain"][1].sum(), pairs)
-  assert float(metrics["scale"][0]) == contrastive.LARGEST_SCALE
+  assert float(metrics["scale"][0]) == pytest.approx(contrastive.LARGEST_SCALE, rel=1e-5)
 
 
 def test_a_record_that_fills_up_the_batch_is_not_there():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from objectives import multi_task
+from objectives import imitation, multi_task
 
 STEPS = 4
 
@@ -19,7 +19,7 @@ def _batch(size):
   }
 
 
-def _loss_fn(weights=None, answers=None):
+def _loss_fn(weights=None, answers=None, floors=None):
   terms = {
     "one": lambda answers, batch: {"loss": (batch["a_B"], jnp.ones_like(batch["a_B"]))},
     "two": lambda answers, batch: {
@@ -28,7 +28,8 @@ def _loss_fn(weights=None, answers=None):
     },
   }
   apply = lambda variables, batch: answers or {}  # noqa: E731
-  return multi_task.make_loss(apply, lambda batch, key: batch, terms, weights or {"one": 2.0, "two": 0.5}, 2)
+  weights = weights or {"one": 2.0, "two": 0.5}
+  return multi_task.make_loss(apply, lambda batch, key: batch, terms, weights, floors or {}, 2)
 
 
 def test_fixed_weights_add_up_per_step():
@@ -61,6 +62,42 @@ def test_learned_weights_are_best_at_the_losses_themselves():
   np.testing.assert_allclose(slope, 0, atol=1e-6)
   assert float(value) == pytest.approx(count * 0.5 * float((1 + best).sum()), rel=1e-6)
   assert all(float(multi_task.learned(best + d, losses * count, count)) > float(value) for d in (-0.1, 0.1))
+
+
+@pytest.mark.parametrize("kind", ["laplace", "gaussian"])
+@pytest.mark.parametrize("error", [0.0, 0.02])
+def test_a_learned_weight_of_a_density_is_finite(kind, error):
+  """Points nearly on the mark have negative nats: their weight is learned from what they are above the floor."""
+  b, f, least = 2, 3, imitation.LEAST_SCALE
+  future, mask = jnp.zeros((b, STEPS, f, 2)), jnp.ones((b, STEPS, f), bool).at[0, 0, 1].set(False)
+  modes = (b, STEPS, 1, f, 2)
+  said = jnp.full(modes, error), jnp.full(modes, least), jnp.zeros((b, STEPS, 1))
+  found = imitation.trajectory(future, mask, *said, kind)
+  nats, points = (float(value.sum()) for value in found["loss"])
+  floor = imitation.least_nats(kind)
+  assert nats < 0 and points == b * STEPS * f - 1
+  if kind == "laplace":
+    assert floor == pytest.approx(2 * np.log(2 * least), rel=1e-6)
+  excess = 2 * error / least if kind == "laplace" else (error / least) ** 2  # nats of both coordinates
+  assert nats - points * floor == pytest.approx(points * excess, rel=1e-4, abs=1e-3)
+
+  def objective(s):
+    apply = lambda variables, batch: {"log_variance_I": s[None]}  # noqa: E731
+    loss_fn = multi_task.make_loss(
+      apply, lambda x, key: x, {"plan": lambda answers, batch: found}, {"plan": 0.5}, {"plan": floor}, 2
+    )
+    metrics = loss_fn({}, _batch(b), jax.random.key(0))
+    return metrics["objective"][0], metrics["plan"][0]
+
+  (at_floor, reported), slope = jax.value_and_grad(objective, has_aux=True)(jnp.float32(-8.0))
+  assert float(reported) == pytest.approx(nats, rel=1e-6)
+  steps = b * STEPS
+  if error:
+    best = jnp.log(jnp.float32(0.5 * points * excess / steps))
+    assert float(jax.grad(objective, has_aux=True)(best)[0]) == pytest.approx(0, abs=1e-3)
+    assert float(slope) < 0  # a weight that is too large comes back
+  else:  # nothing is left to weigh: exp(8) times nothing
+    assert float(at_floor) == pytest.approx(0.5 * steps * -8, abs=0.5)
 
 
 def test_records_that_fill_up_a_batch_count_nowhere():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 POINTS, LEFT, SPREAD = 4, 0.3, 0.1
-_HIDDEN, _STEPS, _BATCH, _FREQUENCIES = 64, 1500, 256, 3
+_HIDDEN, _STEPS, _BATCH, _FREQUENCIES = 64, 3000, 512, 3
 
 
 def draw(key, batch: int):

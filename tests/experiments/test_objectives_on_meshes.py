@@ -1,0 +1,97 @@
+"""Tasks over codes on every mesh are the task on one device: losses, gradients, and what moves without one."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from data.clips import CELL_CLASSES
+from data.codes import CodesConfig
+from experiments import mesh as meshes
+from experiments import step as steps
+from experiments.config import from_dict
+from experiments.configs import codes, tokeniser
+from experiments.task import make_task
+from tests.experiments.test_perception_tasks import CLIPS, ROWS
+
+WINDOW = CodesConfig(steps=2, places=4, codes=8, actions=2)
+MESHES = {"data": (2, 1, 1, 1), "fsdp": (1, 2, 1, 1), "tensor": (1, 1, 2, 1)}
+
+
+def _frames():
+  rng = np.random.default_rng(0)
+  return {
+    "codes_TxS": rng.integers(0, WINDOW.codes, (ROWS, WINDOW.steps, WINDOW.places)).astype(np.uint16),
+    "actions_T": rng.integers(0, WINDOW.actions, (ROWS, WINDOW.steps)).astype(np.uint16),
+    "mask_T": rng.random((ROWS, WINDOW.steps)) < 0.9,
+    "domain": np.arange(ROWS, dtype=np.uint8) % 2,
+  }
+
+
+def _grids():
+  cells = np.random.default_rng(0).integers(0, len(CELL_CLASSES), (ROWS, CLIPS.steps, CLIPS.grid, CLIPS.grid))
+  return {"cells_TxHxW": cells.astype(np.uint8), "domain": np.arange(ROWS, dtype=np.uint8) % 2}
+
+
+def _sized(module, **model):
+  values = module.get_config("tiny").to_dict()
+  values["model"] |= dict(width=16, head_dim=8) | model
+  return from_dict(values)
+
+
+# Task: (configuration, shapes of records, records).
+TASKS = {
+  "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),
+  "codes": (lambda: _sized(codes, mixing="full", past_layers=1, frame_layers=1), WINDOW, _frames),
+}  # motion: test_step.py; the trunk of perception: test_perception_mesh.py
+
+
+@functools.cache
+def _task(name):
+  """(task, its batch, weights without the zeros of fresh output projections, which would hide most gradients)."""
+  config, shapes, records = TASKS[name]
+  task, stacked = make_task(config(), shapes, 2), records()
+  batch = task.to_batch({field: stacked[field] for field in task.fields})
+  params = jax.jit(lambda key: nn.unbox(task.init(key, batch)["params"]))(jax.random.key(0))
+  params = jax.tree.map(lambda p: np.asarray(p) + 0.05 * np.cos(np.arange(p.size)).reshape(p.shape), params)
+  return task, batch, jax.tree.map(lambda p: p.astype(np.float32), params)
+
+
+@functools.cache
+def _stepped(name, sizes):
+  """(report, gradients, weights) of a step whose update is the gradient: on the mesh, by the real shardings."""
+  task, batch, params = _task(name)
+  tx = optax.trace(decay=0.0)  # its state is the gradient
+  mesh = meshes.make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
+  key = meshes.make_key(1, mesh)
+  spec, _ = steps.abstract_state(task, tx, mesh, batch, key)
+  learning = steps.select(params, task.trainable)
+  fresh = {"params": params, "opt": tx.init(learning), "step": np.int32(0)}
+  state = jax.device_put(fresh, jax.tree.map(lambda leaf: leaf.sharding, spec))
+  state, report = steps.make_step(task, tx, mesh, spec, 1)(state, meshes.put_batch(batch, mesh), key)
+  if sizes[1:] != (1, 1, 1):
+    cut = [leaf for leaf in jax.tree.leaves(state["opt"]) if not leaf.sharding.is_fully_replicated]
+    assert cut, "nothing is split: the comparison shows nothing"
+  return jax.tree.map(np.asarray, (report, state["opt"].trace, state["params"]))
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_on_every_mesh_is_one_device(name, mesh):
+  report, gradients, params = _stepped(name, (1, 1, 1, 1))
+  assert report["finite"] and report["gradient_norm"] > 0
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients)), "a weight learns nothing"
+  found_report, found_gradients, found_params = _stepped(name, MESHES[mesh])
+  for field, value in report.items():
+    np.testing.assert_allclose(found_report[field], value, rtol=1e-5, atol=1e-6, err_msg=field)
+
+  def same(path, one, many):
+    np.testing.assert_allclose(
+      many, one, rtol=0, atol=1e-5 * np.abs(one).max(), err_msg=jax.tree_util.keystr(path)
+    )
+
+  jax.tree_util.tree_map_with_path(same, gradients, found_gradients)
+  jax.tree_util.tree_map_with_path(same, params, found_params)
