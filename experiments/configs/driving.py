@@ -15,6 +15,7 @@ What they reach: results/objectives.
 
 Tiny runs (results/objectives):
   "policy" beats its random-init probe by 0.28 +- 0.11 (3 seeds) on displacement.
+  "diffusion" beats its random-init probe by 0.21 +- 0.09 (3 seeds) on displacement.
 """
 
 from ml_collections import ConfigDict
