@@ -25,7 +25,7 @@ class Heads(nn.Module):
   """apply({"params": p}, x_BxTxSxD, valid_BxTxS, batch) -> answers by name, all float32.
 
   batch: "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone; "ego_BxTxS",
-  whose first entry is the speed in m/s, by "plan".
+  whose first entry is the speed in m/s, by heads that are asked once a step.
 
   segmentation: cells_BxTxHxWxV. occupancy: later_BxTxJxHxWxV. detection: heat_BxTxHxWxC, box_BxTxHxWx8.
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the
@@ -48,7 +48,11 @@ class Heads(nn.Module):
 
     def learned(kind):
       place = weight(self, f"{kind}_place", (c.queries[kind], c.read.width), (None, "table"), 1)
-      return read(kind, jnp.broadcast_to(place[None], (b * t, *place.shape)))
+      queries = jnp.broadcast_to(place[None], (b * t, *place.shape))
+      if kind == "ego":  # what it asks depends on how it moves, as a box's on the box
+        state = batch["ego_BxTxS"].reshape(b * t, 1, -1) / jnp.asarray(c.ego_scales)[None, None]
+        queries = queries + linear(self, "ego_state", state, c.read.width, len(c.ego_scales) ** -0.5, 0.0)
+      return read(kind, queries)
 
     asked = {kind: learned(kind) for kind in c.queries if kind != "agents"}
     if "agents" in c.queries:

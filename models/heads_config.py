@@ -17,6 +17,7 @@ class HeadsConfig:
   """Attributes:
   names: of HEADS, those that there are. read: how they look at the trunk's tokens.
   grid: the cells that are answered for; a patch is one query.
+  ego_scales: for each entry of the ego state, what is large for it, in its unit.
   cell_classes, box_classes, element_classes: numbers of classes.
   boxes: agent slots, for counting FLOPs. ahead: J, later steps of occupancy.
   elements, element_points: polylines answered, and points of each.
@@ -27,6 +28,7 @@ class HeadsConfig:
   names: tuple[str, ...]
   read: ReadConfig
   grid: GridConfig
+  ego_scales: tuple[float, ...]
   cell_classes: int
   box_classes: int
   element_classes: int
@@ -88,8 +90,9 @@ class HeadsConfig:
     read = len(self.queries) * self.read.param_count()
     answers = sum(linear_params(width, n) for n in self.outputs.values())
     box = linear_params(BOX_NUMBERS + self.box_classes, width) if "agents" in self.queries else 0
+    ego = linear_params(len(self.ego_scales), width) if "ego" in self.queries else 0
     learned_queries = sum(n * width for kind, n in self.queries.items() if kind != "agents")
-    return read + answers + box + learned_queries + ("tracking" in self.names) + self.learned
+    return read + answers + box + ego + learned_queries + ("tracking" in self.names) + self.learned
 
   def flops_per_step(self, tokens: int) -> int:
     """Forward, for a step of so many tokens: 2 per multiply-add."""
@@ -100,4 +103,6 @@ class HeadsConfig:
       total += self.queries[self.kind(name)] * 2 * width * n
     if "agents" in self.queries:
       total += self.boxes * 2 * width * (BOX_NUMBERS + self.box_classes)
+    if "ego" in self.queries:
+      total += 2 * width * len(self.ego_scales)
     return total + (2 * width * self.boxes**2 if "tracking" in self.names else 0)

@@ -78,6 +78,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
         names=tuple(weights),
         read=ReadConfig(width, width, config.model.head_dim, config.model.dtype),
         grid=GridConfig(clips.grid, config.loss.patch, clips.cell_m, clips.rear_m),
+        ego_scales=perception.EGO_SCALES,
         cell_classes=len(CELL_CLASSES),
         box_classes=len(BOX_CLASSES),
         element_classes=len(ELEMENT_CLASSES),

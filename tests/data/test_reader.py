@@ -52,6 +52,17 @@ def test_batches_hold_the_windows_that_were_written(source):
       np.testing.assert_array_equal(batch[name][row], windows[number][name])
 
 
+def test_a_record_brings_the_weight_of_its_own_group(source):
+  """Windows before the tenth come as often as all others together, by any process and from anywhere."""
+  late_N = (np.arange(COUNT) >= 10).astype(int)
+  order = mixtures.Weighted(late_N, np.array([0.5, 0.5]), 0, np.arange(COUNT))
+  stream = reader.batches(source, 8, order, 13, 1, 2, 0, weigh=True)
+  for batch in itertools.islice(stream, 5):
+    late = np.array(tiny_datasets.number_of(batch)) >= 10
+    expected = np.where(late, COUNT - 10, 10) / order.sampled_G[late.astype(int)]
+    np.testing.assert_allclose(batch["weight"], expected, rtol=1e-6)
+
+
 def test_every_epoch_holds_every_window_once_in_a_new_order(source):
   flat = [number for batch in steps(source, 30, 5) for number in batch]
   epochs = [flat[k : k + COUNT] for k in range(0, 150, COUNT)]

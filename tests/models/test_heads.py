@@ -16,7 +16,8 @@ from models.sensors_config import GridConfig
 from tests.sensed import perception_config, sensor_batch
 
 CONFIG = HeadsConfig(
-  names=HEADS, read=ReadConfig(16, 16, 8, "float32"), grid=GridConfig(8, 2, 1.0, 2.0), cell_classes=5,
+  names=HEADS, read=ReadConfig(16, 16, 8, "float32"), grid=GridConfig(8, 2, 1.0, 2.0),
+  ego_scales=(10.0, 0.5), cell_classes=5,
   box_classes=3, element_classes=2, boxes=4, ahead=2, elements=3, element_points=5, modes=2, futures=3,
   step_seconds=0.5, moves=7, learned=2,
 )  # fmt: skip

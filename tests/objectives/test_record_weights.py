@@ -39,6 +39,7 @@ LOSSES = {
     lambda batch, key: batch,
     {"plan": _term},
     {"plan": 2.0},
+    {"plan": -1.0},
     2,
   ),
 }
