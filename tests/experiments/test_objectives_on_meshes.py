@@ -1,4 +1,4 @@
-"""Tasks over codes on every mesh are the task on one device: losses, gradients, and what moves without one."""
+"""Tasks on every mesh are the task on one device: losses, gradients, and what moves without one."""
 
 import functools
 
@@ -15,6 +15,7 @@ from experiments import step as steps
 from experiments.config import from_dict
 from experiments.configs import codes, tokeniser
 from experiments.task import make_task
+from tests.experiments import test_perception_tasks as perception
 from tests.experiments.test_perception_tasks import CLIPS, ROWS
 
 WINDOW = CodesConfig(steps=2, places=4, codes=8, actions=2)
@@ -44,6 +45,7 @@ def _sized(module, **model):
 
 # Task: (configuration, shapes of records, records).
 TASKS = {
+  "masked": (lambda: perception._config("masked"), CLIPS, perception._stacked),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),
   "codes": (lambda: _sized(codes, mixing="full", past_layers=1, frame_layers=1), WINDOW, _frames),
 }  # motion: test_step.py; the trunk of perception: test_perception_mesh.py
