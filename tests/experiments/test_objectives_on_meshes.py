@@ -1,4 +1,4 @@
-"""Tasks on every mesh are the task on one device: losses, gradients, and what moves without one."""
+"""Every task on every mesh is the task on one device: its losses, its gradients, and what moves without one."""
 
 import functools
 
@@ -15,11 +15,13 @@ from experiments import step as steps
 from experiments.config import from_dict
 from experiments.configs import codes, tokeniser
 from experiments.task import make_task
+from tests.experiments import test_driving_tasks as driving
 from tests.experiments import test_perception_tasks as perception
-from tests.experiments.test_perception_tasks import CLIPS, ROWS
 
+CLIPS, ROWS = perception.CLIPS, perception.ROWS
 WINDOW = CodesConfig(steps=2, places=4, codes=8, actions=2)
 MESHES = {"data": (2, 1, 1, 1), "fsdp": (1, 2, 1, 1), "tensor": (1, 1, 2, 1)}
+SMALL = dict(layers=1)
 
 
 def _frames():
@@ -45,10 +47,16 @@ def _sized(module, **model):
 
 # Task: (configuration, shapes of records, records).
 TASKS = {
-  "masked": (lambda: perception._config("masked"), CLIPS, perception._stacked),
+  **{
+    name: (lambda name=name: perception._config(name), CLIPS, perception._stacked)
+    for name in ("masked", "jepa", "contrastive", "self_distillation")
+  },
+  "multi_task": (lambda: driving._config("multi_task", **driving.EVERYTHING), CLIPS, driving._clips),
+  "flow": (lambda: driving._config("flow"), CLIPS, driving._clips),
+  "diffusion": (lambda: driving._config("diffusion_cells"), CLIPS, driving._clips),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),
   "codes": (lambda: _sized(codes, mixing="full", past_layers=1, frame_layers=1), WINDOW, _frames),
-}  # motion: test_step.py; the trunk of perception: test_perception_mesh.py
+}  # motion: test_step.py
 
 
 @functools.cache
