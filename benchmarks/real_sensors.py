@@ -64,16 +64,26 @@ def read(directory: pathlib.Path):
 
 def targets(sensor: str, clips, config):
   """[B, T, S, P], and bool [B, T, S]: which tokens show anything."""
+  import jax
   import jax.numpy as jnp
 
+  from models.sensors import patches, point_features
+  from models.sensors_config import GridConfig
   from objectives import masked
 
   if sensor == "camera":
     images = jnp.asarray(clips["images_BxTxCxHxWx3"][:, :, 0], jnp.float32)
-    values = masked.patches(images, PATCH)
+    values = patches(images, PATCH, 1)
     return masked.standardised(values), values.std(-1) > 1.0
-  reach = config.grid * config.cell_m / 2
-  values = masked.pillar_statistics(clips["points_BxTxPx4"], clips["echo_BxTxP"], config.grid, reach)
+  grid = GridConfig(config.grid, 1, config.cell_m, config.rear_m)
+
+  def statistics(points_Px4, echo_P):
+    """Of each pillar: height over 3 m and intensity."""
+    cell_P, features_Px9, _ = point_features(points_Px4.astype(jnp.float32), echo_P, grid)
+    return masked.pillar_statistics(cell_P, features_Px9[:, 2:4], config.grid**2)
+
+  points, echo = jnp.asarray(clips["points_BxTxPx4"]), jnp.asarray(clips["echo_BxTxP"])
+  values = jax.vmap(jax.vmap(statistics))(points, echo)
   return values, jnp.ones(values.shape[:3], bool)
 
 

@@ -83,7 +83,7 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   """
   from experiments.adaptation import adapted  # imports Task
 
-  tasks = _tasks()
+  tasks = all_tasks()
   pair = config.family, config.objective
   if pair not in tasks:
     known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
@@ -94,7 +94,7 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   return adapted(tasks[pair](config, dataset_config, domains), config)
 
 
-def _tasks() -> dict[tuple[str, str], Callable]:
+def all_tasks() -> dict[tuple[str, str], Callable]:
   """(family, objective) to (config, dataset_config, domains) -> Task. Imported here, as all of them import Task."""
   from experiments.tasks import (
     codes,

@@ -51,7 +51,9 @@ class Heads(nn.Module):
       queries = jnp.broadcast_to(place[None], (b * t, *place.shape))
       if kind == "ego":  # what it asks depends on how it moves, as a box's on the box
         state = batch["ego_BxTxS"].reshape(b * t, 1, -1) / jnp.asarray(c.ego_scales)[None, None]
-        queries = queries + linear(self, "ego_state", state, c.read.width, len(c.ego_scales) ** -0.5, 0.0)
+        queries = queries + linear(
+          self, "ego_state_stem", state, c.read.width, len(c.ego_scales) ** -0.5, 0.0
+        )
       return read(kind, queries)
 
     asked = {kind: learned(kind) for kind in c.queries if kind != "agents"}

@@ -15,7 +15,13 @@ from typing import Self
 from scaling.sweeps.attempts import Gone, Wait
 
 # What a module imports anyway, and without flags; before it, the revision of what is imported.
-PRELOAD = {"experiments.train": ("experiments.provenance:git_revision", "experiments.run")}
+PRELOAD = {
+  "experiments.train": (
+    "experiments.provenance:git_revision",
+    "experiments.run",
+    "experiments.task:all_tasks",
+  )
+}
 
 
 class Launcher:

@@ -102,7 +102,7 @@ def test_a_learned_codebook_takes_no_micro_batches(small_clip):
   values["optimizer"] |= {"accumulate": 2}
   make_task(configs.from_dict(values), small_clip, 1)
   values["model"] |= {"levels": (), "codes": 8, "code_dim": 2}
-  with pytest.raises(BadInput, match=r"takes its batch whole.*accumulate"):
+  with pytest.raises(BadInput, match=r"accumulate: .*takes its batch whole"):
     make_task(configs.from_dict(values), small_clip, 1)
 
 

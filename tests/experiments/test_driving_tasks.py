@@ -172,4 +172,4 @@ def test_held_out_clips_keep_their_sensors():
       found[name, drop] = float(jax.jit(loss)(params, batch, jax.random.key(1))["loss"][0])
   assert found["train", 0.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
   assert found["held out", 1.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
-  assert found["train", 1.0] != pytest.approx(found["train", 0.0], rel=1e-3)
+  assert found["train", 1.0] != pytest.approx(found["train", 0.0], rel=1e-4)

@@ -12,7 +12,7 @@ from data.errors import BadInput
 from data.windows import WindowConfig
 from experiments import config as configs
 from experiments.configs import codes, driving, motion, motion_distil, perception, tokeniser
-from experiments.task import _tasks, make_task
+from experiments.task import all_tasks, make_task
 from tests.experiments.test_perception_tasks import CLIPS
 
 ROWS = 2
@@ -41,7 +41,7 @@ CASES = {
 
 
 def test_no_task_is_left_out():
-  assert CASES.keys() == _tasks().keys()
+  assert CASES.keys() == all_tasks().keys()
 
 
 @pytest.mark.parametrize("pair", list(CASES), ids="-".join)
