@@ -10,7 +10,7 @@ import pytest
 
 from models.masked_autoencoder import JointEmbedding, MaskedAutoencoder
 from models.perception import PerceptionModel
-from models.predictor_config import JointEmbeddingConfig, MaskedAutoencoderConfig, encoder_flops
+from models.predictor_config import JointEmbeddingConfig, MaskedAutoencoderConfig
 from models.projection import Contrastive, Prototypes
 from models.projection_config import ContrastiveConfig, PrototypeConfig
 from models.trunk_config import TrunkConfig
@@ -167,8 +167,8 @@ def test_flops_are_what_the_compiler_multiplies(name):
 
 
 def test_fewer_visible_tokens_cost_less():
-  few, many = encoder_flops(PERCEPTION, 3), encoder_flops(PERCEPTION, 12)
-  none = encoder_flops(PERCEPTION, 0)
+  few, many = PERCEPTION.forward_flops(3), PERCEPTION.forward_flops(12)
+  none = PERCEPTION.forward_flops(0)
   assert 4 * (few - none) < many - none  # attention falls with the square
 
 
