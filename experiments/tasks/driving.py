@@ -57,11 +57,8 @@ LABELS = (
 DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
 
 
-SHOWN = (
-  "segmentation",
-  "detection",
-  "elements",
-)  # heads whose labels of a step the raster of that step shows
+# Heads whose labels of a step the raster of that step shows.
+SHOWN = ("segmentation", "detection", "elements")
 
 
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
