@@ -30,13 +30,18 @@ def score(drive: Drive, log_arc_E: np.ndarray) -> dict[str, np.ndarray]:
     "no_collision": 1.0 - at_fault(drive),
     "on_road": 1.0 - (drive.off_road_TxE & rows).any(0),
     "lights": 1.0 - (drive.ran_red_TxE & rows).any(0),
-    "ttc": 1.0 * ~(_too_near(drive) & rows).any(0),
+    "ttc": _never(_too_near(drive) & rows),
     "progress": np.where(far > _LEAST_PROGRESS, np.clip((end - start) / np.maximum(far, 1e-3), 0, 1), 1.0),
     "comfort": comfort(drive),
   }
   wanted = np.average([terms[name] for name in _WEIGHTS], axis=0, weights=list(_WEIGHTS.values()))
   terms["score"] = np.where(fault, 0.0, terms["no_collision"] * terms["on_road"] * terms["lights"] * wanted)
   return terms
+
+
+def _never(found_TxE: np.ndarray) -> np.ndarray:
+  """float64 [E]: 1 where it is never so."""
+  return 1.0 - np.asarray(found_TxE.any(0), np.float64)
 
 
 def at_fault(drive: Drive) -> np.ndarray:
