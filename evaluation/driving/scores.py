@@ -28,8 +28,8 @@ def score(drive: Drive, log_arc_E: np.ndarray) -> dict[str, np.ndarray]:
   far = np.maximum(log_arc_E - start, 0.0)
   terms: dict[str, np.ndarray] = {
     "no_collision": 1.0 - at_fault(drive),
-    "on_road": 1.0 - (drive.off_road_TxE & rows).any(0),
-    "lights": 1.0 - (drive.ran_red_TxE & rows).any(0),
+    "on_road": _never(drive.off_road_TxE & rows),
+    "lights": _never(drive.ran_red_TxE & rows),
     "ttc": _never(_too_near(drive) & rows),
     "progress": np.where(far > _LEAST_PROGRESS, np.clip((end - start) / np.maximum(far, 1e-3), 0, 1), 1.0),
     "comfort": comfort(drive),
