@@ -26,4 +26,5 @@ def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Ta
     to_batch=perception.to_batch(encoder, clips),
     embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
     tokens=encoder.trunk.steps * encoder.trunk.space,
+    compares=True,
   )

@@ -54,4 +54,5 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
     held_out=lambda params, batch, key: student.held_out(params["student"], batch, key),
     embed=lambda params, batch: embed(student.model, params["student"], batch),
     trainable=lambda path: path[0] == "student",
+    weights=lambda params: params["student"],
   )
