@@ -58,13 +58,14 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
       group.join()
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     carried = None
-    if group and (config.start.run or config.objective == "distillation"):
+    teacher = getattr(config.loss, "teacher", "")
+    if group and (config.start.run or teacher):
       what = "the weights of another run, in a run of several processes"
       raise BadInput(what, "config", "begin in one process; what it has saved can be continued by several")
     if config.start.run:
       setup, carried = start.starting_from(setup, open_run(config.start.run).weights)
-    if config.objective == "distillation":
-      setup = start.taught_by(setup, open_run(config.loss.teacher).weights)
+    if teacher:
+      setup = start.taught_by(setup, open_run(teacher).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0

@@ -127,6 +127,7 @@ def all_tasks() -> dict[tuple[str, str], Callable]:
     ("perception", "self_distillation"): taught.self_distillation,
     ("perception", "jepa"): taught.jepa,
     ("perception", "multi_task"): driving.multi_task,
+    ("perception", "policy_distillation"): distillation.policy,
     ("perception", "flow_matching"): generative.flow,
     ("perception", "diffusion"): generative.diffuse,
     ("codes", "next_token"): codes.next_token,
