@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data import dataset_writer
-from experiments.program import BAD_INPUT, DONE, LASTING
+from experiments.program import DONE, LASTING
 from tests.data import tiny_datasets
 from tests.experiments import faults
 from tests.worlds import straight_scene
@@ -96,8 +96,3 @@ def test_with_a_share_of_old_records_in_every_batch_it_may_follow(work):
   assert "domain=old is" in ended.stdout and "domain=new is better by" in ended.stdout
   assert found.keys() == {"domain=old", "domain=new"} and not any(v["closed"] for v in found.values())
   assert found["domain=old"]["units"] >= 8
-
-
-def test_a_slice_that_is_not_there_is_named(work):
-  ended, _ = gate(work, "naive", slices="domain=older")
-  assert ended.returncode == BAD_INPUT and "choose one of old, new" in ended.stderr

@@ -84,20 +84,21 @@ def test_trajectories_cost_the_cross_entropy_of_two_densities(kind):
     expected = ((s**2 + d**2) / (2 * r**2) + np.log(r * np.sqrt(2 * np.pi))).sum()
   else:
     expected = ((d + s * np.exp(-d / s)) / r + np.log(2 * r)).sum()
-  draw, rows = {"gaussian": jax.random.normal, "laplace": jax.random.laplace}[kind], 40_000
+  draw, rows = {"gaussian": jax.random.normal, "laplace": jax.random.laplace}[kind], 10_000
   many = lambda *parts: [jnp.broadcast_to(part, (rows, *part.shape)) for part in parts]  # noqa: E731
   found, count = distillation.trajectories(
     many(student, jnp.asarray(r), one), many(teacher, jnp.asarray(s), one), jnp.ones((rows, 3), bool),
     draw(jax.random.key(0), (rows, 1, 3, 2)), jnp.ones(rows), kind,
   )  # fmt: skip
   assert count == 3 * rows
-  np.testing.assert_allclose(found / rows, expected, rtol=0.01)  # 5 standard errors
+  np.testing.assert_allclose(found / rows, expected, rtol=0.02)  # 5 standard errors
 
 
 def test_a_student_of_the_teachers_mixture_has_no_slope_and_others_cost_more():
-  teacher, rows = mixture(3), 20_000
+  teacher, rows = mixture(3), 4_000
   noise = jax.random.normal(jax.random.key(1), (rows, 2, 3, 2))
 
+  @jax.jit
   def cost(student):
     many = [[jnp.broadcast_to(part, (rows, *part.shape)) for part in parts] for parts in (student, teacher)]
     total, _ = distillation.trajectories(*many, jnp.ones((rows, 3), bool), noise, jnp.ones(rows), "gaussian")
@@ -105,7 +106,7 @@ def test_a_student_of_the_teachers_mixture_has_no_slope_and_others_cost_more():
 
   least, slope = jax.value_and_grad(cost)(teacher)
   for part in slope:
-    np.testing.assert_allclose(part, 0.0, atol=0.05)  # 5 standard errors
+    np.testing.assert_allclose(part, 0.0, atol=0.1)  # 5 standard errors
   assert cost(mixture(4)) > least + 0.5
 
 
