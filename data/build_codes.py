@@ -18,7 +18,6 @@ _EVERY = flags.DEFINE_integer("every", 1, "Keep one frame in so many of commaVQ.
 _GAP = flags.DEFINE_integer("gap_frames", 40, "Frames left out between splits of commaVQ.", lower_bound=0)
 
 FRACTIONS = {"train": 0.7, "tune": 0.1, "validation": 0.2}
-PLACES, CODES = 128, 1024  # of commaVQ
 
 
 def main() -> int:
@@ -44,8 +43,9 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 
   from data import codes
 
-  frames = codes.read_commavq(_TOKENS.value, CODES, PLACES)
-  config = codes.CodesConfig(_STEPS.value, PLACES, CODES, actions=1)
+  images = codes.read_commavq(_TOKENS.value)
+  frames = codes.COMMAVQ.encode(images).values.reshape(len(images), -1)
+  config = codes.CodesConfig.of(codes.COMMAVQ, _STEPS.value, actions=1)
   examples = []
   for split, part in codes.blocks(len(frames), FRACTIONS, _GAP.value, _TOKENS.value).items():
     for first in range(_EVERY.value):  # every phase of the kept frames, so that no frame goes unused
@@ -60,11 +60,13 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 def _clips() -> tuple[list, Any, tuple, dict]:
   """Raw cells: 64 x 64 of them are 4,096 codes a frame."""
   from data import clip_codes, clips, codes, datasets
+  from data.grid_tokens import GridTokens
 
   dataset = datasets.open_dataset(_CLIPS.value)
   clip = dataset.clip
-  config = codes.CodesConfig(clip.steps, clip.grid**2, len(clips.CELL_CLASSES), clip_codes.ACTIONS)
-  examples = clip_codes.examples(dataset, config, lambda cells: cells.reshape(1, clip.steps, -1))
+  tokeniser = GridTokens(clip.grid, clip.grid, len(clips.CELL_CLASSES))
+  config = codes.CodesConfig.of(tokeniser, clip.steps, clip_codes.ACTIONS)
+  examples = clip_codes.examples(dataset, config, tokeniser)
   return list(examples), config, dataset.domains, {"source": "raw cells", "clips": dataset.fingerprint}
 
 
