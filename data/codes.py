@@ -14,7 +14,7 @@ import numpy as np
 from data import records
 from data.errors import BadInput
 from data.grid_tokens import GridTokens
-from data.tokens import Tokeniser, count
+from data.tokens import Tokeniser, Tokens, count, grid_positions
 
 Window = dict[str, np.ndarray]
 
@@ -114,6 +114,13 @@ def windows_of(
     }
     for start in starts
   ]
+
+
+def as_tokens(frames_TxS: np.ndarray) -> Tokens:
+  """Frames [..., T, S] as the tokens they are, for the tokeniser that made them; positions (frame, place)."""
+  *leading, steps, places = frames_TxS.shape
+  values = frames_TxS.reshape(*leading, steps * places).astype(np.int32)
+  return Tokens(values, np.ones(values.shape, bool), grid_positions((steps, places), leading), 0)
 
 
 def clip_actions(actions_TxF: np.ndarray, mask_TxF: np.ndarray, none: int) -> np.ndarray:
