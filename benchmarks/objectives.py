@@ -186,9 +186,8 @@ def main() -> None:
   if asked.only:
     import jax
 
-    jax.config.update(
-      "jax_compilation_cache_dir", str(asked.workdir / "compiled")
-    )  # seeds differ by a key only
+    # Seeds differ by a key only.
+    jax.config.update("jax_compilation_cache_dir", str(asked.workdir / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     for name in asked.only.split(","):
       if not getattr(asked, STUDIES[name].data):

@@ -77,9 +77,8 @@ def sample(lanes: Lanes, spacing: float) -> Samples:
   xy = lanes.xy_Nx2.astype(np.float64)
   first, last = lanes.splits[:-1], lanes.splits[1:] - 1
   step = np.diff(xy, axis=0)
-  reached = np.concatenate(
-    [[0.0], np.cumsum(np.hypot(*step.T))]
-  )  # gaps between lanes count, but are not sampled
+  # Gaps between lanes count, but are not sampled.
+  reached = np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])
   step = step / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
   ahead = np.zeros_like(xy)
   inner = np.ones(len(step), bool)

@@ -60,12 +60,8 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
   for image in clip["images_TxCxHxWx3"][0]:
     next(axes).imshow(image)
   side, half = config.grid * config.cell_m, 0.5 * config.grid * config.cell_m
-  window = (
-    -half,
-    half,
-    -config.rear_m,
-    side - config.rear_m,
-  )  # left is negative: as seen from above, driving up
+  # Left is negative: as seen from above, driving up.
+  window = (-half, half, -config.rear_m, side - config.rear_m)
   if config.lidar:
     echo = clip["echo_TxP"][0]
     points = clip["points_TxPx4"][0][echo].astype(np.float64)

@@ -12,9 +12,8 @@ from experiments.run import Run
 
 _TOGETHER = 32  # records
 _DRAWS = 4  # of noise and masks, over which a record's loss is averaged
-_NEIGHBOURS = (
-  8  # windows do not say their scene, but are written scene by scene: so many in a row are one unit
-)
+# Windows do not say their scene, but are written scene by scene: so many in a row are one unit.
+_NEIGHBOURS = 8
 
 
 def losses(run: Run, split: str) -> Losses:
@@ -42,9 +41,8 @@ def losses(run: Run, split: str) -> Losses:
   for begin in range(0, len(source), _TOGETHER):
     places = np.arange(begin, begin + _TOGETHER)
     place = {"position": places.astype(np.int32)}
-    stacked = source.stacked(
-      np.minimum(places, len(source) - 1)
-    )  # the last batch ends in copies, dropped below
+    # The last batch ends in copies, dropped below.
+    stacked = source.stacked(np.minimum(places, len(source) - 1))
     batch = {name: jnp.asarray(value) for name, value in task.to_batch(stacked | place).items()}
     kept = int((places < len(source)).sum())
     found.append(np.stack([np.asarray(part)[:kept] for part in each(run.params, batch)]))

@@ -59,9 +59,8 @@ class CodesModel(nn.Module):
     seen = jnp.concatenate([self.action[actions_BxT][:, :, None], self.code[codes_BxTxS]], 2)
     x = seen + self.place[None, None]
     y = self.past(x, jnp.ones(x.shape[:3], bool))
-    return (
-      y[:, :, 1:] + y[:, :, -1:]
-    )  # where a recurrence reads along the frame, only its last place saw it whole
+    # Where a recurrence reads along the frame, only its last place saw it whole.
+    return y[:, :, 1:] + y[:, :, -1:]
 
   def read(self, context_BxTxSxD, codes_BxTxS, actions_BxT):
     """Logits of every code of the frames, from what was said of them before and their own codes before it."""

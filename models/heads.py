@@ -76,15 +76,15 @@ class Heads(nn.Module):
   def _agents(self, batch, cells_BxTxGxD):
     """A query of each box: its numbers, and what the patch under its centre has read."""
     c, boxes = self.config, jnp.where(batch["present_BxTxK"][..., None], batch["boxes_BxTxKx7"], 0)
-    half = c.grid.cells * c.grid.cell_m / 2
     size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
     yaw = boxes[..., 6:]
     kind = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
-    parts = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), kind]
+    place = [boxes[..., :2] / c.grid.half_m, boxes[..., 2:3] / HEIGHT_M]
+    parts = [*place, size, jnp.sin(yaw), jnp.cos(yaw), kind]
     numbers = jnp.concatenate(parts, -1)
     query = linear(self, "box_stem", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
-    corner = jnp.asarray([c.grid.rear_m, half])[None, None, None]
+    corner = jnp.asarray(c.grid.corner_m)[None, None, None]
     patch = jnp.floor((boxes[..., :2] + corner) / (c.grid.cell_m * c.grid.patch)).astype(jnp.int32)
     patch = jnp.clip(patch, 0, edge - 1)
     index = patch[..., 0] * edge + patch[..., 1]
@@ -141,10 +141,16 @@ class Heads(nn.Module):
 
   def _plan(self, said, batch):
     mean, scale, logits = self._mixture(said[:, :, 0])
-    seconds_F = self.config.step_seconds * jnp.arange(1, self.config.futures + 1)
-    ahead = batch["ego_BxTxS"][..., :1] * seconds_F[None, None]
-    mean = STRAY_M * mean + jnp.stack([ahead, jnp.zeros_like(ahead)], -1)[:, :, None]
+    straight = straight_on(batch["ego_BxTxS"], self.config.futures, self.config.step_seconds)
+    mean = STRAY_M * mean + straight[:, :, None]
     return {"plan_mean_BxTxNxFx2": mean, "plan_scale_BxTxNxFx2": scale, "plan_logits_BxTxN": logits}
 
   def _actions(self, said, batch):
     return {"actions_BxTxFxV": said[:, :, 0].reshape(*said.shape[:2], self.config.futures, self.config.moves)}
+
+
+def straight_on(ego_BxTxS: jax.Array, futures: int, step_seconds: float) -> jax.Array:
+  """[B, T, F, 2] m: the ego straight ahead at the speed that it has, its state's first entry in m/s."""
+  seconds_F = step_seconds * jnp.arange(1, futures + 1)
+  x = ego_BxTxS[..., :1] * seconds_F[None, None]
+  return jnp.stack([x, jnp.zeros_like(x)], -1)

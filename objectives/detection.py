@@ -11,7 +11,6 @@ covers x from i cell_m - rear_m and y from (j - W / 2) cell_m, in metres in the 
 import jax
 import jax.numpy as jnp
 
-BOX_NUMBERS = 8
 MATCH_M = 2.0  # a peak and a box nearer than this are the same agent
 THRESHOLD = 0.3  # of the heat, for a peak to count as a detection
 

@@ -13,6 +13,8 @@ No gradient reaches the teacher.
 import jax
 import jax.numpy as jnp
 
+from objectives.contrastive import unit
+
 SumCount = tuple[jax.Array, jax.Array]
 
 
@@ -28,11 +30,7 @@ def predictions(student: jax.Array, teacher: jax.Array, mask: jax.Array, tempera
 
 def features(student: jax.Array, teacher: jax.Array, mask: jax.Array) -> SumCount:
   """(sum, count) of squared distances of features [..., D] made unit vectors, where `mask` [...] is true."""
-  apart = ((_unit(student) - _unit(jax.lax.stop_gradient(teacher))) ** 2).sum(-1)
+  said, wanted = unit(student.astype(jnp.float32)), unit(teacher.astype(jnp.float32))
+  apart = ((said - jax.lax.stop_gradient(wanted)) ** 2).sum(-1)
   weight = mask.astype(jnp.float32)
   return (apart * weight).sum(), weight.sum()
-
-
-def _unit(x: jax.Array) -> jax.Array:
-  x = x.astype(jnp.float32)
-  return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-12)

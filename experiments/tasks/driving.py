@@ -18,6 +18,7 @@ from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task
 from experiments.tasks import perception
+from models.heads import straight_on
 from models.heads_config import HeadsConfig
 from models.perception import summary
 from models.policy import PolicyConfig, PolicyModel
@@ -56,11 +57,8 @@ LABELS = (
 DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
 
 
-SHOWN = (
-  "segmentation",
-  "detection",
-  "elements",
-)  # heads whose labels of a step the raster of that step shows
+# Heads whose labels of a step the raster of that step shows.
+SHOWN = ("segmentation", "detection", "elements")
 
 
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
@@ -132,7 +130,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
-    tokens=encoder.trunk.steps * encoder.trunk.space,
+    tokens=encoder.tokens,
   )
 
 
@@ -202,7 +200,7 @@ def terms(clips: ClipConfig, ahead: int, density: str) -> dict[str, Callable]:
     mean, raw = answers["plan_mean_BxTxNxFx2"], answers["plan_scale_BxTxNxFx2"]
     logits = answers["plan_logits_BxTxN"]
     found = imitation.trajectory(future, mask, mean, imitation.scale(raw), logits, density)
-    straight = constant_velocity(batch["ego_BxTxS"], clips)[:, :, None]
+    straight = straight_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds)[:, :, None]
     error = imitation.displacement(future, mask, straight)[..., 0]
     return found | {"constant_velocity": metrics.by_sample(error, mask.any(-1))}
 
@@ -219,10 +217,3 @@ def terms(clips: ClipConfig, ahead: int, density: str) -> dict[str, Callable]:
     "plan": plan,
     "actions": act,
   }
-
-
-def constant_velocity(ego_BxTxS, clips: ClipConfig):
-  """[B, T, F, 2] m: the ego straight ahead at the speed that it has."""
-  time_F = clips.step_seconds * jnp.arange(1, clips.futures + 1)
-  x = ego_BxTxS[..., :1] * time_F[None, None]
-  return jnp.stack([x, jnp.zeros_like(x)], -1)

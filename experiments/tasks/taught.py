@@ -33,9 +33,7 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   slots = perception.visible(encoder, loss.hide)
   model = JointEmbedding(perception.build(JointEmbeddingConfig, encoder, narrow, slots))
   teacher = PerceptionModel(encoder)
-  loss_fn = joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains)
-  tokens = encoder.trunk.steps * encoder.trunk.space
-  total = perception.steps(config, tokens)
+  total = perception.steps(config, encoder.tokens)
 
   def init(key, batch):
     student = model.init(key, batch, jnp.zeros_like)["params"]
@@ -45,17 +43,15 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     m = momentum(loss.momentum, step, total)
     return params | {"teacher": follow(params["teacher"], params["student"]["encoder"], m)}
 
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=init,
-    loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
+    loss_fn=joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains),
     embed=lambda params, batch: summary(*teacher.apply({"params": params["teacher"]}, batch)),
     trainable=_is_student,
     after=after,
-    tokens=tokens,
   )
 
 
@@ -75,8 +71,7 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
     loss.sinkhorn_rounds,
     domains,
   )
-  tokens = encoder.trunk.steps * encoder.trunk.space
-  total = perception.steps(config, tokens)
+  total = perception.steps(config, encoder.tokens)
 
   def init(key, batch):
     student = model.init(key, batch, jnp.zeros_like, encoder.trunk.space)["params"]
@@ -90,17 +85,15 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
       "centre": distillation.follow_centre(params["centre"], metrics["teacher_scores"], loss.centre_momentum),
     }
 
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=init,
     loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
     embed=lambda params, batch: model.apply({"params": params["teacher"]}, batch, method="embed"),
     trainable=_is_student,
     after=after,
-    tokens=tokens,
   )
 
 

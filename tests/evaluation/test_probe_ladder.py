@@ -131,9 +131,8 @@ def test_targets_of_a_drawn_clip():
   clips["future_mask_TxF"][:, -1, -1] = [True, False]
   names = {"domain": DOMAINS, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   found = clip_targets(clips, names)
-  np.testing.assert_array_equal(
-    found["agents_ahead"].values, [[2.0], [0.0]]
-  )  # the first is more left than ahead
+  # The first is more left than ahead.
+  np.testing.assert_array_equal(found["agents_ahead"].values, [[2.0], [0.0]])
   np.testing.assert_array_equal(found["nearest_ahead"].known_N, [True, False])
   assert found["nearest_ahead"].values[0, 0] == 10.0
   occupancy = np.zeros(16)

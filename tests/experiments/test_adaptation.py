@@ -44,9 +44,8 @@ def trained(task, params, batch, steps: int = STEPS):
   spec, init = abstract_state(task, tx, mesh, batch, jax.random.key(0))
   step = make_step(task, tx, mesh, spec, 1)
   state = init(jax.random.key(0))
-  state |= {
-    "params": jax.tree.map(jnp.array, params(state["params"]))
-  }  # a copy: the step takes what it is given
+  # A copy: the step takes what it is given.
+  state |= {"params": jax.tree.map(jnp.array, params(state["params"]))}
   for _ in range(steps):
     state, _ = step(state, batch, jax.random.key(1))
   return state

@@ -15,7 +15,7 @@ from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task, record_batch
 from experiments.tasks import generative, perception
-from experiments.tasks.driving import constant_velocity
+from models.heads import straight_on
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 
 STEPS = 40
@@ -91,7 +91,9 @@ def test_samples_are_judged_by_what_came():
   copied = found["copy_accuracy"]
   still = (batch["cells_BxTxHxW"][:, 1:] == batch["cells_BxTxHxW"][:, :-1]).mean()
   np.testing.assert_allclose(copied[0] / copied[1], still, rtol=1e-5)
-  straight = batch | {"future_BxTxFx2": np.asarray(constant_velocity(batch["ego_BxTxS"], CLIPS))}
+  straight = batch | {
+    "future_BxTxFx2": np.asarray(straight_on(batch["ego_BxTxS"], CLIPS.futures, CLIPS.step_seconds))
+  }
   data, _ = plan.target(straight)
   np.testing.assert_allclose(data, 0, atol=1e-5)
   assert float(plan.judge(data[None], straight)["constant_velocity"][0]) == pytest.approx(0, abs=1e-4)

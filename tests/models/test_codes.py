@@ -21,7 +21,7 @@ def _config(mixing="full", reading="full"):
     size = 4 if mixing in ("state_space", "hybrid") else 0
     return TrunkConfig(
       width=16, layers=len(UNITS[mixing]), head_dim=8, mixing=mixing, state=size, chunk=size, causal=True,
-      steps=steps, space=space, dtype="float32", scan=False, remat="none",
+      steps=steps, space=space, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
     )  # fmt: skip
 
   past, frame = trunk(mixing, T, S + 1), trunk(reading, S, 1)
