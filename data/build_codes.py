@@ -1,7 +1,8 @@
 """Codes to a dataset: python -m data.build_codes --tokens=FILE | --clips=DIR --out=DIR.
 
 `--tokens` is a commaVQ file: one stretch of time for each split, with a gap between them. `--clips` is a dataset of
-clips: its raw cells are the codes, its splits are kept. Every window is one training record.
+clips: what --of names is its codes (`data.count_tokens` shows all), its splits are kept. Every window is one training
+record.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from experiments import program
 
 _TOKENS = flags.DEFINE_string("tokens", "", "The tokens.npy of commaVQ.")
 _CLIPS = flags.DEFINE_string("clips", "", "Dataset of clips.")
+_OF = flags.DEFINE_string("of", "cells", "What of the clips: cells, boxes, lines, pillars or actions.")
 _OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
 _STEPS = flags.DEFINE_integer("window_steps", 4, "Frames per window of commaVQ.", lower_bound=2)
 _EVERY = flags.DEFINE_integer("every", 1, "Keep one frame in so many of commaVQ.", lower_bound=1)
@@ -58,16 +60,18 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 
 
 def _clips() -> tuple[list, Any, tuple, dict]:
-  """Raw cells: 64 x 64 of them are 4,096 codes a frame."""
-  from data import clip_codes, clips, codes, datasets
-  from data.grid_tokens import GridTokens
+  """64 x 64 raw cells are 4,096 codes a frame; 16 boxes of eight quantities are 128."""
+  from data import clip_codes, clip_tokens, datasets
+  from data.errors import BadInput
 
   dataset = datasets.open_dataset(_CLIPS.value)
-  clip = dataset.clip
-  tokeniser = GridTokens(clip.grid, clip.grid, len(clips.CELL_CLASSES))
-  config = codes.CodesConfig.of(tokeniser, clip.steps, clip_codes.ACTIONS)
-  examples = clip_codes.examples(dataset, config, tokeniser)
-  return list(examples), config, dataset.domains, {"source": "raw cells", "clips": dataset.fingerprint}
+  known = clip_tokens.clip_tokens(dataset.clip)
+  if _OF.value not in known:
+    raise BadInput(f"the clips have no {_OF.value!r}", "--of", f"choose one of {', '.join(known)}")
+  tokens = known[_OF.value]
+  config = clip_codes.codes_config(dataset.clip, tokens)
+  examples = list(clip_codes.examples(dataset, config, tokens))
+  return examples, config, dataset.domains, {"source": f"raw {_OF.value}", "clips": dataset.fingerprint}
 
 
 if __name__ == "__main__":

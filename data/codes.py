@@ -39,9 +39,13 @@ class CodesConfig:
 
   @classmethod
   def of(cls, tokeniser: Tokeniser, steps: int, actions: int) -> "CodesConfig":
-    """Windows of what a tokeniser makes; BadInput when its tokens are vectors, or no whole number in a frame."""
+    """Windows of what a tokeniser makes; BadInput when its tokens are vectors, too many for uint16 with one more code
+    besides, or no whole number in a frame."""
+    name, most = type(tokeniser).__name__, np.iinfo(np.uint16).max
     if tokeniser.vocabulary is None:
-      raise BadInput("its tokens are vectors", type(tokeniser).__name__, "choose one with a vocabulary")
+      raise BadInput("its tokens are vectors", name, "choose one with a vocabulary")
+    if tokeniser.vocabulary > most:
+      raise BadInput(f"a vocabulary of {tokeniser.vocabulary}", name, f"codes are at most {most}: coarsen it")
     return cls(steps, count(tokeniser, 1), tokeniser.vocabulary, actions)
 
   @property

@@ -15,7 +15,7 @@ _OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
 
 def main() -> int:
   from data import clip_codes, dataset_writer
-  from data.codes import CodesConfig
+  from data.clip_tokens import of_cells
   from data.errors import BadInput
   from data.learned_tokens import LearnedTokens
   from experiments.run import open_run
@@ -25,9 +25,9 @@ def main() -> int:
   run = open_run(_RUN.value, _DATASET.value)
   if run.config.family != "bev_tokeniser":
     raise BadInput(f"is a run of {run.config.family}", _RUN.value, "give a run of bev_tokeniser")
-  tokeniser = LearnedTokens(run.task.model.config, *halves(run.task.model, run.params))
-  config = CodesConfig.of(tokeniser, run.dataset.clip.steps, clip_codes.ACTIONS)
-  examples = list(clip_codes.examples(run.dataset, config, tokeniser))
+  tokens = of_cells(LearnedTokens(run.task.model.config, *halves(run.task.model, run.params)))
+  config = clip_codes.codes_config(run.dataset.clip, tokens)
+  examples = list(clip_codes.examples(run.dataset, config, tokens))
   splits = tuple(dict.fromkeys(split for split, _, _ in examples))
   notes = {
     "source": run.row["run_id"],

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from models.bev_tokeniser import BevTokeniser
+from data.learned_tokens import LearnedTokens
+from models.bev_tokeniser import BevTokeniser, halves
 from models.bev_tokeniser_config import BevTokeniserConfig
 from models.trunk_config import TrunkConfig
 
@@ -23,3 +24,7 @@ FINITE = dataclasses.replace(LEARNED, levels=(4, 3, 2), codes=0, code_dim=0)
 def initial_params(config: BevTokeniserConfig) -> dict:
   cells = np.zeros((1, 1, config.grid, config.grid), np.uint8)
   return nn.unbox(jax.jit(BevTokeniser(config).init)(jax.random.key(0), {"cells_BxTxHxW": cells})["params"])
+
+
+def learned_tokens(config: BevTokeniserConfig) -> LearnedTokens:
+  return LearnedTokens(config, *halves(BevTokeniser(config), initial_params(config)))

@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import math
 import pathlib
-import types
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import motion, tokens
-from data.codes import COMMAVQ, CodesConfig
+from data.codes import COMMAVQ
 from data.errors import BadInput
 from data.grid_tokens import GridTokens
 from data.learned_tokens import LearnedTokens
@@ -22,16 +21,11 @@ from data.patches import Patches
 from data.tokens import Tokeniser, Tokens
 from data.vector_tokens import ActionTokens, Field, VectorTokens, box_tokens, classes, polyline_tokens
 from data.voxels import Voxels
-from models.bev_tokeniser import BevTokeniser, halves
-from tests.bev_tokenisers import FINITE, LEARNED, initial_params
+from tests.bev_tokenisers import FINITE, LEARNED, learned_tokens
 
 PILLARS = Voxels(low=(0.0, -4.0, -2.0), size=(0.5, 1.0, 4.0), counts=(8, 8, 1), capacity=6)
 BOXES = box_tokens(slots=3, reach=50.0, bins=64, kinds=5)
 LINES = polyline_tokens(elements=2, points=4, reach=30.0, bins=32, kinds=3)
-
-
-def learned(config):
-  return LearnedTokens(config, *halves(BevTokeniser(config), initial_params(config)))
 
 
 # Name to what makes the tokeniser, and its tokens per frame, counted by hand.
@@ -40,8 +34,8 @@ ALL: dict[str, tuple[Callable[[], Tokeniser], Fraction]] = {
   "images": (lambda: Patches(8, 12, 3, patch=4, frames=1), Fraction(2 * 3)),
   "cells": (lambda: GridTokens(4, 6, 9), Fraction(4 * 6)),
   "commavq": (lambda: COMMAVQ, Fraction(128)),
-  "vq": (lambda: learned(LEARNED), Fraction(2 * 2)),
-  "fsq": (lambda: learned(FINITE), Fraction(2 * 2)),
+  "vq": (lambda: learned_tokens(LEARNED), Fraction(2 * 2)),
+  "fsq": (lambda: learned_tokens(FINITE), Fraction(2 * 2)),
   "pillars": (lambda: PILLARS, Fraction(6)),
   "boxes": (lambda: BOXES, Fraction(3 * 8)),
   "lines": (lambda: LINES, Fraction(2 * (1 + 4 * 2))),
@@ -113,42 +107,6 @@ def test_no_tokeniser_is_left_out():
       if any(isinstance(part, ast.FunctionDef) and part.name == "tokens_per_frame" for part in one.body):
         claimed.add(one.name)
   assert claimed == {type(make()).__name__ for make, _ in ALL.values()}
-
-
-@pytest.mark.parametrize("config", [LEARNED, FINITE], ids=["vq", "fsq"])
-def test_a_learned_tokeniser_gives_what_its_network_reconstructs(config):
-  tokeniser = learned(config)
-  cells = example(tokeniser, np.random.default_rng(1), 3)
-  out = BevTokeniser(config).apply({"params": initial_params(config)}, {"cells_BxTxHxW": cells})
-  made = tokeniser.encode(cells)
-  np.testing.assert_array_equal(made.values.reshape(out["index_BxTxS"].shape), out["index_BxTxS"])
-  np.testing.assert_array_equal(tokeniser.decode(made), out["logits_BxTxHxWxV"].argmax(-1))
-  np.testing.assert_array_equal(made.positions[0, 4 + 3], [1, 1, 1])  # frame 1, the last of its 2 x 2 patches
-  alone = tokeniser.encode(cells[0])  # without a leading axis
-  np.testing.assert_array_equal(alone.values, made.values[0])
-
-
-def test_a_network_that_loses_nothing_gives_its_cells_back():
-  """Patches of 2 x 2 cells of two classes are 16 codes: there and back is bit for bit, each patch in its place."""
-
-  def to_codes(cells):
-    patches = cells.reshape(*cells.shape[:2], 3, 2, 3, 2).swapaxes(3, 4).reshape(*cells.shape[:2], 9, 4)
-    return (patches * [1, 2, 4, 8]).sum(-1)
-
-  def to_cells(index):
-    patches = index[..., None] // np.array([1, 2, 4, 8]) % 2
-    return patches.reshape(*index.shape[:2], 3, 3, 2, 2).swapaxes(3, 4).reshape(*index.shape[:2], 6, 6)
-
-  shape = types.SimpleNamespace(grid=6, patch=2, classes=2, vocabulary=16)
-  tokeniser = LearnedTokens(shape, to_codes, to_cells)
-  cells = np.random.default_rng(0).integers(0, 2, (2, 3, 6, 6))
-  np.testing.assert_array_equal(tokeniser.decode(tokeniser.encode(cells)), cells)
-
-
-def test_windows_of_codes_have_the_shape_of_their_tokeniser():
-  assert CodesConfig.of(COMMAVQ, 4, actions=1) == CodesConfig(steps=4, places=128, codes=1024, actions=1)
-  with pytest.raises(BadInput, match="Patches: its tokens are vectors"):
-    CodesConfig.of(Patches(8, 8, 3, 4, 1), 4, actions=1)
 
 
 def test_counts_are_exact():
