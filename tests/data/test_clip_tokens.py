@@ -77,7 +77,3 @@ def test_boxes_of_clips_become_a_dataset_of_codes_and_are_counted(tmp_path):
   rows = {row["name"]: row for row in count_tokens.count(source, "train", 3)}
   assert rows["boxes"]["tokens_per_frame"] == 4 * 8 and 0 < rows["boxes"]["used"] < 1
   assert rows["cells"]["used"] == 1 and rows["cells"]["tokens_per_frame"] == 16**2
-  wrong = subprocess.run(
-    [*command, "--of=box", f"--out={out}_2"], capture_output=True, text=True, check=False
-  )
-  assert wrong.returncode == 2 and "choose one of cells, boxes" in wrong.stderr
