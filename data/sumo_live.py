@@ -12,16 +12,21 @@ import numpy as np
 
 from data.schema import AgentType
 from data.sumo_demand import AGENT_TYPE, Demand
-from data.sumo_map import SumoMap
-from data.sumo_recording import signals, stagger_lights
+from data.sumo_map import SIGNAL_OF_CHARACTER, SumoMap
+from data.sumo_recording import stagger_lights
 from data.sumo_tracks import WHEELBASE, pulled_heading
 
 STEP = 0.1  # s
 OPTIONS = {"lanechange.duration": 3.0}  # s: nobody jumps to the lane beside
 _LEAP = 7.0  # m beyond which a step is no driving: no vehicle here reaches 70 m/s
 _NOWHERE = 1e6  # m; the simulation says so of agents that have no position
+_ANYWHERE, _NEAR = 2, 8.0  # moveToXY: also beside the lanes; m within which lanes are looked for
 _SPARE = 64  # slots for those who enter before others have left
 _TOP_UP = 10  # steps between two looks at whether traffic has thinned out
+
+
+_SIGNAL = np.zeros(128, np.uint8)  # by character of a light's state
+_SIGNAL[[ord(character) for character in SIGNAL_OF_CHARACTER]] = list(SIGNAL_OF_CHARACTER.values())
 
 
 class LiveWorld:
@@ -46,6 +51,11 @@ class LiveWorld:
     self.heading_N, self.speed_N = np.zeros(slots), np.zeros(slots)
     self.type_N, self.serial_N = np.zeros(slots, np.uint8), np.full(slots, -1)
     self._front_Nx2 = np.zeros((slots, 2))
+    self._shown = []  # by light: which of its links each of its lanes shows
+    for light in self._lights:
+      pairs = [(link.index, lane) for link in world.links if link.tl == light for lane in link.lanes]
+      self._shown.append((light, *np.array(pairs, np.int64).T))
+    self._signal_L, self._signal_of = np.zeros(len(world.lanes), np.uint8), -1
     demand.begin()
 
   def name_of(self, slot: int) -> str:
@@ -76,7 +86,7 @@ class LiveWorld:
     rows = zip(slot_E.tolist(), front_Ex2.tolist(), compass_E.tolist(), speed_E.tolist(), strict=True)
     for slot, (x, y), compass, speed in rows:
       name = self._names[slot]
-      vehicle.moveToXY(name, "", -1, x, y, compass % 360.0, 2)
+      vehicle.moveToXY(name, "", -1, x, y, compass % 360.0, _ANYWHERE, _NEAR)
       vehicle.setPreviousSpeed(name, speed)
     self._step()
     here = self.present_N[slot_E]
@@ -91,8 +101,12 @@ class LiveWorld:
 
   def signal_L(self) -> np.ndarray:
     """uint8 [L] Signal at the end of every lane now."""
-    state = [self.sim.trafficlight.getRedYellowGreenState(light) for light in self._lights]
-    return signals([state], self._lights, self.map)[0]
+    if self._signal_of != self._steps:
+      self._signal_of = self._steps
+      state_of = self.sim.trafficlight.getRedYellowGreenState
+      for light, links, shown in self._shown:
+        self._signal_L[shown] = _SIGNAL[np.frombuffer(state_of(light).encode("ascii"), np.uint8)[links]]
+    return self._signal_L
 
   def _step(self) -> None:
     from libsumo import constants as c
@@ -107,11 +121,9 @@ class LiveWorld:
         domain.subscribe(name, [c.VAR_POSITION])
         self._enter(name, domain.getAngle(name), domain.getSpeed(name))
     seen = [self.sim.vehicle.getAllSubscriptionResults(), self.sim.person.getAllSubscriptionResults()]
-    slots, fronts = [], []
-    for found in seen:
-      for name, values in found.items():
-        slots.append(self._slot_of[name])
-        fronts.append(values[c.VAR_POSITION])
+    slot_of, position = self._slot_of, c.VAR_POSITION
+    slots = [slot_of[name] for found in seen for name in found]
+    fronts = [values[position] for found in seen for values in found.values()]
     if len(slots) < len(self._slot_of):
       for name in [name for name in self._slot_of if not any(name in found for found in seen)]:
         self._leave(name)
