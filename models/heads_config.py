@@ -6,10 +6,13 @@ from models.reading_config import ReadConfig, linear_params
 from models.sensors_config import GridConfig
 
 CELL_HEADS = ("segmentation", "occupancy", "detection")  # asked at every patch of the grid
-AGENT_HEADS = ("forecasting", "tracking")  # asked at every box
+AGENT_HEADS = ("forecasting", "tracking")  # asked at every box: with how it has moved, or without
+BOXED = ("tracks", "agents")  # the queries of these
+PLACED = ("cells", *BOXED)  # queries that are somewhere
 EGO_HEADS = ("plan", "actions")  # asked once a step
 HEADS = (*CELL_HEADS, "elements", *AGENT_HEADS, *EGO_HEADS)
 BOX_NUMBERS = 8  # that describe a box, in and out
+MOVED_NUMBERS = 3  # velocity, and whether it is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ class HeadsConfig:
   @property
   def queries(self) -> dict[str, int]:
     """Kind of query to how many there are in a step; agents look up what their cell has read."""
-    kinds = {"agents": self.boxes, "elements": self.elements, "ego": 1}
+    kinds = dict.fromkeys(BOXED, self.boxes) | {"elements": self.elements, "ego": 1}
     asked = {name: kinds[self.kind(name)] for name in self.names if self.kind(name) != "cells"}
     found = {self.kind(name): count for name, count in asked.items()}
     if any(name in CELL_HEADS + AGENT_HEADS for name in self.names):
@@ -83,26 +86,33 @@ class HeadsConfig:
     """The kind of query that a head answers to."""
     if name in CELL_HEADS:
       return "cells"
-    return "elements" if name == "elements" else "agents" if name in AGENT_HEADS else "ego"
+    kinds = {"elements": "elements", "forecasting": "tracks", "tracking": "agents"}
+    return kinds.get(name, "ego")
+
+  @property
+  def stems(self) -> dict[str, int]:
+    """Kind of query to the numbers that it is made of."""
+    box = BOX_NUMBERS + self.box_classes
+    numbers = {"tracks": box + MOVED_NUMBERS, "agents": box, "ego": len(self.ego_scales)}
+    return {kind: n for kind, n in numbers.items() if kind in self.queries}
 
   def param_count(self) -> int:
     width = self.read.width
     read = len(self.queries) * self.read.param_count()
     answers = sum(linear_params(width, n) for n in self.outputs.values())
-    box = linear_params(BOX_NUMBERS + self.box_classes, width) if "agents" in self.queries else 0
-    ego = linear_params(len(self.ego_scales), width) if "ego" in self.queries else 0
-    learned_queries = sum(n * width for kind, n in self.queries.items() if kind != "agents")
-    return read + answers + box + ego + learned_queries + ("tracking" in self.names) + self.learned
+    stems = sum(linear_params(n, width) for n in self.stems.values())
+    reaches = self.read.heads * sum(kind in PLACED for kind in self.queries)
+    learned_queries = sum(n * width for kind, n in self.queries.items() if kind not in BOXED)
+    return read + answers + stems + reaches + learned_queries + ("tracking" in self.names) + self.learned
 
-  def flops_per_step(self, tokens: int) -> int:
-    """Forward, for a step of so many tokens: 2 per multiply-add."""
-    width, total = self.read.width, 0
+  def flops(self, tokens: int, steps: int) -> int:
+    """Forward, for a clip of so many steps of so many tokens: 2 per multiply-add. No step follows the last one."""
+    width, a_step = self.read.width, 0
     for n in self.queries.values():
-      total += self.read.flops(n, tokens)
+      a_step += self.read.flops(n, tokens)
     for name, n in self.outputs.items():
-      total += self.queries[self.kind(name)] * 2 * width * n
-    if "agents" in self.queries:
-      total += self.boxes * 2 * width * (BOX_NUMBERS + self.box_classes)
-    if "ego" in self.queries:
-      total += 2 * width * len(self.ego_scales)
-    return total + (2 * width * self.boxes**2 if "tracking" in self.names else 0)
+      a_step += self.queries[self.kind(name)] * 2 * width * n
+    for kind, n in self.stems.items():
+      a_step += self.queries[kind] * 2 * width * n
+    pairs = 2 * width * self.boxes**2 if "tracking" in self.names else 0
+    return steps * a_step + (steps - 1) * pairs

@@ -14,7 +14,7 @@ from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task, record_batch
 from experiments.tasks import perception
-from experiments.tasks.driving import constant_velocity
+from experiments.tasks.driving_terms import constant_velocity
 from models.denoiser import ConditionalDenoiser
 from models.denoiser_config import ConditionalConfig, DenoiserConfig
 from models.perception import summary

@@ -15,7 +15,7 @@ from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task, record_batch
 from experiments.tasks import generative, perception
-from experiments.tasks.driving import constant_velocity
+from experiments.tasks.driving_terms import constant_velocity
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 
 STEPS = 40
