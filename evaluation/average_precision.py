@@ -65,7 +65,8 @@ def average_precision(frames: list[Found], threshold: float, least: float) -> fl
   reached = np.append(best, 0.0)[np.minimum(at, len(best))]
   if not least:
     return float(reached.mean())
-  return float(np.maximum(reached[_RECALLS > least] - least, 0).mean() / (1 - least))
+  counted = reached[round(100 * least) + 1 :]
+  return float(np.maximum(counted - least, 0).mean() / (1 - least))
 
 
 def chamfer(answers_NxPx2: np.ndarray, truth_KxPx2: np.ndarray) -> np.ndarray:

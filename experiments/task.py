@@ -36,6 +36,8 @@ class Task:
     trainable: whether a leaf has gradients and optimiser state; the others move in `after`, or never.
     after: (params, metrics, step) -> params, after the update of every finite step: what moves without a gradient,
       such as the average that teaches, or a codebook by its statistics in `metrics`; steps count from 0.
+    findings: (weights, batch) -> {"boxes" or "elements": {name: array}}, what was found and what is there, for
+      measures that need a whole split (evaluation/driving.py); None where nothing is looked for.
     tokens: of one record, toward the budget D; None: as many as its loss counts.
   """
 
@@ -46,6 +48,7 @@ class Task:
   fields: tuple[str, ...]
   to_batch: Callable
   embed: Callable | None = None
+  findings: Callable | None = None
   trainable: Callable[[Path], bool] = _all
   after: Callable | None = None
   tokens: int | None = None

@@ -38,8 +38,9 @@ class Heads(nn.Module):
   segmentation: cells_BxTxHxWxV. occupancy: later_BxTxJxHxWxV. detection: heat_BxTxHxWxC, box_BxTxHxWx8.
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the
   ego frame and forecast_logits_BxTxKxN. tracking: affinity_BxTxKxJ. plan: plan_{mean,scale}_BxTxNxFx2,
-  plan_logits_BxTxN. actions: actions_BxTxFxV. log_variance_I: learned weights. Scales are raw
-  (objectives/imitation.py).
+  plan_logits_BxTxN. actions: actions_BxTxFxV. forecast_spread: forecast_spread_BxTxKxF, plan_spread:
+  plan_spread_BxTxF: how far the likeliest trajectory may miss (objectives/uncertainty.py). log_variance_I: learned
+  weights. Scales and spreads are raw (objectives/imitation.py).
   """
 
   config: HeadsConfig
@@ -184,6 +185,12 @@ class Heads(nn.Module):
     ahead = batch["ego_BxTxS"][..., :1] * self._seconds()[None, None]
     mean = STRAY_M * mean + jnp.stack([ahead, jnp.zeros_like(ahead)], -1)[:, :, None]
     return {"plan_mean_BxTxNxFx2": mean, "plan_scale_BxTxNxFx2": scale, "plan_logits_BxTxN": logits}
+
+  def _forecast_spread(self, said, batch):
+    return {"forecast_spread_BxTxKxF": said}
+
+  def _plan_spread(self, said, batch):
+    return {"plan_spread_BxTxF": said[:, :, 0]}
 
   def _actions(self, said, batch):
     return {"actions_BxTxFxV": said[:, :, 0].reshape(*said.shape[:2], self.config.futures, self.config.moves)}

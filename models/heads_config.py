@@ -6,10 +6,11 @@ from models.reading_config import ReadConfig, linear_params
 from models.sensors_config import GridConfig
 
 CELL_HEADS = ("segmentation", "occupancy", "detection")  # asked at every patch of the grid
-AGENT_HEADS = ("forecasting", "tracking")  # asked at every box: with how it has moved, or without
+AGENT_HEADS = ("forecasting", "forecast_spread", "tracking")  # asked at every box
 BOXED = ("tracks", "agents")  # the queries of these
 PLACED = ("cells", *BOXED)  # queries that are somewhere
-EGO_HEADS = ("plan", "actions")  # asked once a step
+EGO_HEADS = ("plan", "plan_spread", "actions")  # asked once a step
+JUDGED = {"plan_spread": "plan", "forecast_spread": "forecasting"}  # heads that say how far to trust another
 HEADS = (*CELL_HEADS, "elements", *AGENT_HEADS, *EGO_HEADS)
 BOX_NUMBERS = 8  # that describe a box, in and out
 MOVED_NUMBERS = 3  # velocity, and whether it is known
@@ -49,6 +50,9 @@ class HeadsConfig:
     unknown = [name for name in self.names if name not in HEADS]
     if unknown or not self.names:
       raise ValueError(f"heads are {', '.join(self.names) or 'none'}; choose of {', '.join(HEADS)}")
+    for judge, judged in JUDGED.items():
+      if judge in self.names and judged not in self.names:
+        raise ValueError(f"{judge} says how far to trust {judged}, which is not there")
 
   @property
   def mixture(self) -> int:
@@ -65,8 +69,10 @@ class HeadsConfig:
       "detection": cells * (self.box_classes + BOX_NUMBERS),
       "elements": 2 * self.element_points + self.element_classes + 1,
       "forecasting": self.mixture,
+      "forecast_spread": self.futures,
       "tracking": 2 * width + 3,
       "plan": self.mixture,
+      "plan_spread": self.futures,
       "actions": self.futures * self.moves,
     }
     return {name: every[name] for name in self.names}
@@ -86,7 +92,12 @@ class HeadsConfig:
     """The kind of query that a head answers to."""
     if name in CELL_HEADS:
       return "cells"
-    kinds = {"elements": "elements", "forecasting": "tracks", "tracking": "agents"}
+    kinds = {
+      "elements": "elements",
+      "forecasting": "tracks",
+      "forecast_spread": "tracks",
+      "tracking": "agents",
+    }
     return kinds.get(name, "ego")
 
   @property

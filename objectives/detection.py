@@ -121,7 +121,7 @@ def loss(
   same = believed[..., None] & inside[..., None, :] & (kind[..., :, None] == class_BxTxK[..., None, :])
   hit = match(jnp.where(same, apart, jnp.inf))
   hits = hit.sum((1, 2)).astype(jnp.float32)
-  judged = believed & (hit | ~_at(unsure_BxTxHxW, found, cell_m, rear_m))
+  judged = believed & (hit | ~at(unsure_BxTxHxW, found, cell_m, rear_m))
   return {
     "loss": (focal.sum((1, 2, 3, 4)) + miss.sum((1, 2, 3)), boxes),
     "focal": (focal.sum((1, 2, 3, 4)), boxes),
@@ -130,7 +130,7 @@ def loss(
   }
 
 
-def _at(map_BxTxHxW, boxes_BxTxNx7, cell_m: float, rear_m: float):
+def at(map_BxTxHxW, boxes_BxTxNx7, cell_m: float, rear_m: float):
   """[B, T, N]: what a map says at the centres of boxes; of those outside, at its edge."""
   b, t, h, w = map_BxTxHxW.shape
   _, cell = place(boxes_BxTxNx7, cell_m, rear_m, w)

@@ -29,8 +29,10 @@ NO_HEADS = dict(
   detection=0.0,
   elements=0.0,
   forecasting=0.0,
+  forecast_spread=0.0,
   tracking=0.0,
   plan=0.0,
+  plan_spread=0.0,
   actions=0.0,
 )
 

@@ -17,7 +17,7 @@ from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task
 from experiments.tasks import perception
-from experiments.tasks.driving_terms import terms, units
+from experiments.tasks.driving_terms import findings, terms, units
 from models.heads_config import HeadsConfig
 from models.perception import summary
 from models.policy import PolicyConfig, PolicyModel
@@ -45,9 +45,9 @@ LABELS = (
   "actions_mask_TxF",
 )
 
-DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
-
-
+# Heads whose loss is a negative log density, per known point.
+DENSITIES = ("forecasting", "plan")
+SPREADS = ("forecast_spread", "plan_spread")
 SHOWN = (
   "segmentation",
   "detection",
@@ -87,9 +87,11 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     )
   )
   model = PolicyModel(model_config)
+  found = findings(encoder, clips)
   every = terms(encoder, clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
   floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
+  floors |= dict.fromkeys(SPREADS, imitation.least_nats("gaussian"))
   lose = perception.sensor_dropout(encoder, config.loss.drop)
 
   def loss_of(see: Callable) -> Callable:
@@ -124,5 +126,6 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
+    findings=lambda weights, batch: found(model.apply({"params": weights}, batch), batch),
     tokens=encoder.trunk.steps * encoder.trunk.space,
   )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,8 +18,11 @@ from objectives import (
   metrics,
   segmentation,
   tracking,
+  uncertainty,
   visibility,
 )
+
+PEAKS = 32  # of the heat of a step, that are taken for boxes
 
 
 def units(clips: ClipConfig, ahead: int) -> dict[str, int]:
@@ -29,8 +33,10 @@ def units(clips: ClipConfig, ahead: int) -> dict[str, int]:
     "detection": clips.boxes,
     "elements": clips.elements,
     "forecasting": clips.boxes * clips.futures,
+    "forecast_spread": clips.boxes * clips.futures,
     "tracking": clips.boxes,
     "plan": clips.futures,
+    "plan_spread": clips.futures,
     "actions": clips.futures,
   }
 
@@ -51,15 +57,13 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
 
   def detect(answers, batch):
     boxes, seen_BxTxK = batch["boxes_BxTxKx7"], seen(batch)
-    agents = batch["cells_BxTxHxW"] >= FIRST_BOX_CLASS
-    unsure = detection.unsure(agents, boxes, batch["present_BxTxK"], seen_BxTxK, clips.cell_m, clips.rear_m)
     return detection.loss(
       answers["heat_BxTxHxWxC"],
       answers["box_BxTxHxWx8"],
       boxes,
       seen_BxTxK,
       batch["class_BxTxK"],
-      unsure,
+      unsure(batch, seen_BxTxK, clips),
       clips.cell_m,
       clips.rear_m,
     )
@@ -102,6 +106,21 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     error = imitation.displacement(future, mask, straight)[..., 0]
     return found | {"constant_velocity": metrics.by_sample(error, mask.any(-1))}
 
+  def trust(future, mask, mean, logits, raw):
+    """Of the likeliest trajectory, which learns nothing from it."""
+    miss = jnp.linalg.norm(future - jax.lax.stop_gradient(imitation.likeliest(mean, logits)), axis=-1)
+    return uncertainty.circles(miss, imitation.scale(raw), mask)
+
+  def trust_plan(answers, batch):
+    future, mask = batch["future_BxTxFx2"], batch["future_mask_BxTxF"]
+    modes = answers["plan_mean_BxTxNxFx2"], answers["plan_logits_BxTxN"]
+    return trust(future, mask, *modes, answers["plan_spread_BxTxF"])
+
+  def trust_forecast(answers, batch):
+    mask = batch["futures_mask_BxTxKxF"] & batch["present_BxTxK"][..., None]
+    modes = answers["forecast_mean_BxTxKxNxFx2"], answers["forecast_logits_BxTxKxN"]
+    return trust(batch["futures_BxTxKxFx2"], mask, *modes, answers["forecast_spread_BxTxKxF"])
+
   def act(answers, batch):
     return imitation.actions(answers["actions_BxTxFxV"], batch["actions_BxTxF"], batch["actions_mask_BxTxF"])
 
@@ -111,10 +130,58 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     "detection": detect,
     "elements": find_elements,
     "forecasting": forecast,
+    "forecast_spread": trust_forecast,
     "tracking": track,
     "plan": plan,
+    "plan_spread": trust_plan,
     "actions": act,
   }
+
+
+def unsure(batch, seen_BxTxK, clips: ClipConfig):
+  """Bool [B, T, H, W]: cells where nobody can say whether there is an agent to be found."""
+  agents = batch["cells_BxTxHxW"] >= FIRST_BOX_CLASS
+  boxes = batch["boxes_BxTxKx7"], batch["present_BxTxK"]
+  return detection.unsure(agents, *boxes, seen_BxTxK, clips.cell_m, clips.rear_m)
+
+
+def findings(sensors: PerceptionConfig, clips: ClipConfig) -> Callable:
+  """(answers, batch) -> {"boxes" or "elements", by the heads there are: {name: array}}.
+
+  score, kind and place of answers, the surest first; free: those that are no mistake where they match nothing. truth,
+  truth_kind and there: what is to be found.
+  """
+  seen = visible(sensors, clips)
+
+  def find(answers, batch):
+    found = {}
+    if "heat_BxTxHxWxC" in answers:
+      heads, grid = (answers["heat_BxTxHxWxC"], answers["box_BxTxHxWx8"]), (clips.cell_m, clips.rear_m)
+      score, kind, boxes = detection.decode(*heads, PEAKS, *grid)
+      seen_BxTxK = seen(batch)
+      found["boxes"] = {
+        "score_BxTxN": score,
+        "kind_BxTxN": kind,
+        "place_BxTxNx2": boxes[..., :2],
+        "free_BxTxN": detection.at(unsure(batch, seen_BxTxK, clips), boxes, *grid),
+        "truth_BxTxKx2": batch["boxes_BxTxKx7"][..., :2],
+        "truth_kind_BxTxK": batch["class_BxTxK"],
+        "there_BxTxK": seen_BxTxK,
+      }
+    if "element_logits_BxTxQxV" in answers:
+      share = jax.nn.softmax(answers["element_logits_BxTxQxV"])[..., :-1]
+      found["elements"] = {
+        "score_BxTxN": share.max(-1),
+        "kind_BxTxN": share.argmax(-1),
+        "place_BxTxNxPx2": answers["element_points_BxTxQxPx2"],
+        "free_BxTxN": jnp.zeros(share.shape[:-1], bool),
+        "truth_BxTxKxPx2": batch["elements_BxTxMxPx2"],
+        "truth_kind_BxTxK": batch["element_class_BxTxM"],
+        "there_BxTxK": batch["element_mask_BxTxM"],
+      }
+    return found
+
+  return find
 
 
 def visible(sensors: PerceptionConfig, clips: ClipConfig) -> Callable:
