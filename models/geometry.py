@@ -7,7 +7,8 @@ import numpy as np
 from models.perception_config import PerceptionConfig
 from models.sensors_config import GridConfig, LidarConfig, RasterConfig
 
-SPEED, YAW_RATE = 0, 1  # entries of the ego's state: m/s, rad/s, by differences over the step that has passed
+# Entries of the ego's state: m/s, rad/s and m/s^2; the rates by differences over the step that has passed.
+SPEED, YAW_RATE, ACCELERATION = 0, 1, 2
 
 
 def patch_centres(grid: GridConfig) -> np.ndarray:
@@ -36,6 +37,19 @@ def carried(place_BxTxKx2: jax.Array, ego_BxTxS: jax.Array, seconds: float) -> j
   chord = 0.5 * (ego_BxTxS[:, :-1, SPEED] + ego_BxTxS[:, 1:, SPEED]) * seconds * jnp.sinc(turn / (2 * jnp.pi))
   behind = chord[..., None] * jnp.stack([-jnp.cos(turn / 2), jnp.sin(turn / 2)], -1)
   return turned(place_BxTxKx2[:, :-1], -turn[..., None]) + behind[:, :, None]
+
+
+def going_on(ego_BxTxS: jax.Array, steps: int, seconds: float) -> jax.Array:
+  """[B, T, steps, 2]: the ego's future positions at its present acceleration and yaw rate, until it stands.
+
+  Midpoint rule: x_f = sum over steps of v(s) (cos w s, sin w s) dt at the middle s of each. Kinematic forecasts with
+  constant turn rate and acceleration: R. Schubert, E. Richter, G. Wanielik, FUSION 2008.
+  """
+  speed, rate, acceleration = (ego_BxTxS[..., i, None] for i in (SPEED, YAW_RATE, ACCELERATION))
+  middle = (jnp.arange(steps) + 0.5)[None, None] * seconds
+  length = jnp.maximum(speed + acceleration * middle, 0) * seconds
+  heading = rate * middle
+  return jnp.cumsum(length[..., None] * jnp.stack([jnp.cos(heading), jnp.sin(heading)], -1), axis=2)
 
 
 def turned(xy: jax.Array, angle: jax.Array) -> jax.Array:

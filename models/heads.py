@@ -4,8 +4,8 @@ Queries read the tokens of their own step (models/reading.py), so that heads wor
 before is in the tokens. A query is a patch of the grid, an element to be found, an agent's box, an agent's box with
 how it has moved, or the ego. Those that have a place read what is near them first.
 
-Trajectories are answered as they differ from going on at the velocity that is known: of the ego by its state, of
-another agent by where it was a step ago. A residual on a kinematic anchor: T. Phan-Minh et al., "CoverNet",
+Trajectories are answered as they differ from going on as before: of the ego with its acceleration and yaw rate, of
+another agent with the velocity that it has had for a step. A residual on a kinematic anchor: T. Phan-Minh et al., "CoverNet",
 arXiv:1911.10298.
 """
 
@@ -20,7 +20,7 @@ from models.reading import Read, linear
 from models.sensors import unpatch
 
 STRIDE_M = 5.0  # an answer of one moves an agent of unknown velocity so far in a step
-STRAY_M = 1.0  # and one whose velocity is known from going on with it
+STRAY_M = 1.0  # and one whose velocity is known, and the ego, from where they would go on to
 FAST_MS = 10.0  # m/s
 HEIGHT_M = 3.0
 HEAT_PRIOR = -4.0  # logit: hardly a cell holds the centre of an agent (T.-Y. Lin et al., arXiv:1708.02002)
@@ -182,8 +182,8 @@ class Heads(nn.Module):
 
   def _plan(self, said, batch):
     mean, scale, logits = self._mixture(said[:, :, 0])
-    ahead = batch["ego_BxTxS"][..., :1] * self._seconds()[None, None]
-    mean = STRAY_M * mean + jnp.stack([ahead, jnp.zeros_like(ahead)], -1)[:, :, None]
+    ahead = geometry.going_on(batch["ego_BxTxS"], self.config.futures, self.config.step_seconds)
+    mean = ahead[:, :, None] + STRAY_M * mean
     return {"plan_mean_BxTxNxFx2": mean, "plan_scale_BxTxNxFx2": scale, "plan_logits_BxTxN": logits}
 
   def _forecast_spread(self, said, batch):

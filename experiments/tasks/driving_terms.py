@@ -102,9 +102,14 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     mean, raw = answers["plan_mean_BxTxNxFx2"], answers["plan_scale_BxTxNxFx2"]
     logits = answers["plan_logits_BxTxN"]
     found = imitation.trajectory(future, mask, mean, imitation.scale(raw), logits, density)
-    straight = constant_velocity(batch["ego_BxTxS"], clips)[:, :, None]
-    error = imitation.displacement(future, mask, straight)[..., 0]
-    return found | {"constant_velocity": metrics.by_sample(error, mask.any(-1))}
+    simple = {
+      "constant_velocity": constant_velocity(batch["ego_BxTxS"], clips),
+      "constant_turn": geometry.going_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
+    }
+    for name, path in simple.items():
+      error = imitation.displacement(future, mask, path[:, :, None])[..., 0]
+      found |= {name: metrics.by_sample(error, mask.any(-1))}
+    return found
 
   def trust(future, mask, mean, logits, raw):
     """Of the likeliest trajectory, which learns nothing from it."""

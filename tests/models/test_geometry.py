@@ -12,10 +12,10 @@ STEPS = 3
 
 
 def drive():
-  """An ego on a circle, from (0, 0) heading along x: (x, y, yaw [T], state [1, T, 2])."""
+  """An ego on a circle, from (0, 0) heading along x: (x, y, yaw [T], state [1, T, 3])."""
   yaw = YAW_RATE * SECONDS * np.arange(STEPS)
   radius = SPEED / YAW_RATE
-  state = np.broadcast_to(np.array([SPEED, YAW_RATE]), (1, STEPS, 2))
+  state = np.broadcast_to(np.array([SPEED, YAW_RATE, 0.0]), (1, STEPS, 3))
   return radius * np.sin(yaw), radius * (1 - np.cos(yaw)), yaw, jnp.asarray(state, jnp.float32)
 
 
@@ -34,6 +34,14 @@ def test_points_at_rest_are_carried_into_the_next_frame_along_an_arc():
   rest = np.broadcast_to(np.array([[3.0, 4.0], [-2.0, 9.0]]), (STEPS, 2, 2))
   place = seen(rest, *pose)
   np.testing.assert_allclose(geometry.carried(place, state, SECONDS), place[:, 1:], atol=1e-4)
+
+
+def test_going_on_turns_along_a_circle_brakes_to_a_stand_and_stays():
+  x, y, _, state = drive()
+  ahead = geometry.going_on(state[:, :1], STEPS - 1, SECONDS)[0, 0]
+  np.testing.assert_allclose(ahead, np.stack([x, y], -1)[1:], atol=0.02)  # of the midpoint rule
+  braking = jnp.array([[[4.0, 0.0, -4.0]]])  # stands after a second and 2 m
+  np.testing.assert_allclose(geometry.going_on(braking, 4, SECONDS)[0, 0, :, 0], [1.5, 2, 2, 2])
 
 
 def test_velocities_are_over_the_ground_and_follow_agents_not_slots():

@@ -19,7 +19,7 @@ from tests.sensed import perception_config, sensor_batch
 
 CONFIG = HeadsConfig(
   names=HEADS, read=ReadConfig(16, 16, 8, "float32"), grid=GridConfig(8, 2, 1.0, 2.0),
-  ego_scales=(10.0, 0.5), cell_classes=5,
+  ego_scales=(10.0, 0.5, 3.0), cell_classes=5,
   box_classes=3, element_classes=2, boxes=4, ahead=2, elements=3, element_points=5, modes=2, futures=3,
   step_seconds=0.5, moves=7, learned=2,
 )  # fmt: skip
@@ -33,7 +33,7 @@ def inputs(tokens=6):
     "present_BxTxK": jnp.ones((2, STEPS, 4), bool).at[0, :, 3].set(False),
     "class_BxTxK": jax.random.randint(keys[1], (2, STEPS, 4), 0, 3),
     "agent_BxTxK": jnp.broadcast_to(jnp.arange(4), (2, STEPS, 4)),
-    "ego_BxTxS": jnp.full((2, STEPS, 2), 3.0),
+    "ego_BxTxS": jnp.broadcast_to(jnp.array([3.0, 0.0, -1.0]), (2, STEPS, 3)),
   }
   x, valid = jax.random.normal(keys[2], (2, STEPS, tokens, 16)), jnp.ones((2, STEPS, tokens), bool)
   return x, valid, _places(tokens), batch
@@ -108,14 +108,14 @@ def test_forecasts_turn_with_their_boxes(trained):
   np.testing.assert_allclose(b, jnp.stack([-a[..., 1], a[..., 0]], -1), atol=1e-3)
 
 
-def test_a_plan_begins_as_going_straight_on():
-  """3 m/s for steps of half a second, when heads answer zero."""
+def test_a_plan_begins_as_going_on():
+  """At 3 m/s and - 1 m/s^2 for steps of half a second, when heads answer zero: 3 t - t^2 / 2."""
   model = Heads(dataclasses.replace(CONFIG, names=("plan",)))
   x, valid, place, batch = inputs()
   shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), x, valid, place, batch))
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
   mean = model.apply(zeros, x, valid, place, batch)["plan_mean_BxTxNxFx2"]
-  np.testing.assert_allclose(mean[1, 2, 0], [[1.5, 0], [3, 0], [4.5, 0]])
+  np.testing.assert_allclose(mean[1, 2, 0], [[1.375, 0], [2.5, 0], [3.375, 0]])
 
 
 def test_forecasts_begin_as_going_on():
