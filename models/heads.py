@@ -5,8 +5,8 @@ before is in the tokens. A query is a patch of the grid, an element to be found,
 how it has moved, or the ego. Those that have a place read what is near them first.
 
 Trajectories are answered as they differ from going on as before: of the ego with its acceleration and yaw rate, of
-another agent with the velocity that it has had for a step. A residual on a kinematic anchor: T. Phan-Minh et al., "CoverNet",
-arXiv:1911.10298.
+another agent with the velocity that it has had for a step. Offsets from anchors: Y. Chai et al., "MultiPath",
+arXiv:1910.05449.
 """
 
 import flax.linen as nn
