@@ -42,12 +42,12 @@ def carried(place_BxTxKx2: jax.Array, ego_BxTxS: jax.Array, seconds: float) -> j
 def going_on(ego_BxTxS: jax.Array, steps: int, seconds: float) -> jax.Array:
   """[B, T, steps, 2]: the ego's future positions at its present acceleration and yaw rate, until it stands.
 
-  Midpoint rule: x_f = sum over steps of v(s) (cos w s, sin w s) dt at the middle s of each. Kinematic forecasts with
-  constant turn rate and acceleration: R. Schubert, E. Richter, G. Wanielik, FUSION 2008.
+  Each step is the arc of its middle s: a chord v(s) dt sinc(w dt / 2) along (cos w s, sin w s). Forecasts with constant
+  turn rate and acceleration: R. Schubert, E. Richter, G. Wanielik, FUSION 2008.
   """
   speed, rate, acceleration = (ego_BxTxS[..., i, None] for i in (SPEED, YAW_RATE, ACCELERATION))
   middle = (jnp.arange(steps) + 0.5)[None, None] * seconds
-  length = jnp.maximum(speed + acceleration * middle, 0) * seconds
+  length = jnp.maximum(speed + acceleration * middle, 0) * seconds * jnp.sinc(rate * seconds / (2 * jnp.pi))
   heading = rate * middle
   return jnp.cumsum(length[..., None] * jnp.stack([jnp.cos(heading), jnp.sin(heading)], -1), axis=2)
 

@@ -39,7 +39,7 @@ def test_points_at_rest_are_carried_into_the_next_frame_along_an_arc():
 def test_going_on_turns_along_a_circle_brakes_to_a_stand_and_stays():
   x, y, _, state = drive()
   ahead = geometry.going_on(state[:, :1], STEPS - 1, SECONDS)[0, 0]
-  np.testing.assert_allclose(ahead, np.stack([x, y], -1)[1:], atol=0.02)  # of the midpoint rule
+  np.testing.assert_allclose(ahead, np.stack([x, y], -1)[1:], atol=1e-4)
   braking = jnp.array([[[4.0, 0.0, -4.0]]])  # stands after a second and 2 m
   np.testing.assert_allclose(geometry.going_on(braking, 4, SECONDS)[0, 0, :, 0], [1.5, 2, 2, 2])
 
