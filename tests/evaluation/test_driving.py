@@ -24,7 +24,7 @@ WEIGHTS = dict(detection=1.0, elements=1.0, segmentation=1.0, plan=1.0, plan_spr
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   """An untrained run of a few random clips, as experiments.run hands one back."""
-  out = tmp_path_factory.mktemp("clips")
+  out = tmp_path_factory.mktemp("driving") / "clips"
   clip_dataset.write(out, CLIPS, {"train": 2, "validation": 5})
   values = driving_configs.get_config("multi_task:tiny").to_dict()
   values["model"] |= dict(width=8, layers=2, grid_patch=8, lidar_channels=4, sensors="ego,lidar")
