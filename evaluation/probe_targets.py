@@ -86,6 +86,13 @@ def window_targets(windows: Mapping[str, np.ndarray], domains: Sequence[str]) ->
   }
 
 
+def code_targets(windows: Mapping[str, np.ndarray], domains: Sequence[str]) -> dict[str, Target]:
+  """Targets of stacked windows of codes [N, ...] (data/codes.py), which say nothing else of what they show."""
+  return {
+    "domain": Target(windows["domain"].astype(int), np.ones(len(windows["domain"]), bool), tuple(domains))
+  }
+
+
 def _occupancy(cells_NxHxW: np.ndarray) -> np.ndarray:
   """float64 [N, COARSE^2]: share of the cells of each square that an agent fills."""
   n, height, width = cells_NxHxW.shape

@@ -11,7 +11,7 @@ from data import motion
 from data.clips import FIRST_BOX_CLASS, LIGHTS, RARE, WEATHERS
 from data.errors import BadInput
 from evaluation import probe
-from evaluation.probe_ladder import Side, ladder
+from evaluation.probe_ladder import Side, errors, ladder
 from evaluation.probe_targets import Target, clip_targets, inputs, window_targets
 from tests.data.random_clips import random_clips, tiny_config
 
@@ -59,6 +59,14 @@ def test_random_features_score_chance_within_its_exact_interval():
     assert abs(right - 60) < 4 * math.sqrt(120) / 2, rung
   for shots in RESULT["few_shot"]["kind"].values():
     assert abs(shots["random"]["score"] - 0.5) < 4 * 0.5 / math.sqrt(120)
+
+
+@pytest.mark.parametrize("target", ["q", "kind"])
+def test_errors_of_clips_add_up_to_what_the_score_lacks(target):
+  found, worst_N = errors(TRAIN, TEST, target)
+  for kind, error_N in found.items():
+    lacking = 1 - RESULT["linear"][target][kind]["score"]
+    assert error_N.sum() / worst_N.sum() == pytest.approx(lacking, abs=1e-12)
 
 
 def test_the_margin_is_paired():
