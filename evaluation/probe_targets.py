@@ -79,7 +79,8 @@ def window_targets(windows: Mapping[str, np.ndarray], domains: Sequence[str]) ->
   acceleration, _ = motion.split(windows["tokens_TxA"][:, next_, 0].astype(int))
   return {
     "acceleration": Target(
-      acceleration.mean(1, keepdims=True, dtype=np.float64), windows["mask_TxA"][:, next_, 0].all(1)
+      acceleration.mean(1, keepdims=True, dtype=np.float64),
+      np.asarray(windows["mask_TxA"][:, next_, 0].all(1)),
     ),
     "agents": Target(windows["valid_TxA"][:, half].sum(-1, keepdims=True).astype(np.float64), every),
     "domain": Target(windows["domain"].astype(int), every, tuple(domains)),
