@@ -47,7 +47,7 @@ def main() -> int:
   width = _WIDTH.value
   config = MotionConfig(
     width=width, layers=configs.depth(width), head_dim=configs.head_dim(width), factors=(15, 17),
-    features=context.FEATURES, steps=16, agents=16, dtype="float32", scan=False, remat="none",
+    features=context.FEATURES, steps=16, agents=16, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
   )  # fmt: skip
   rng = np.random.default_rng(0)
   shape = (_WINDOWS.value, config.steps, config.agents)

@@ -20,11 +20,8 @@ CELL_CLASSES = (
   "off_road", "road", "marking", "crossing", "sidewalk", "bike_lane", "building",
   "vehicle", "large_vehicle", "two_wheeler", "pedestrian",
 )  # fmt: skip
-PIXEL_CLASSES = (
-  *CELL_CLASSES,
-  "pole",
-  "sky",
-)  # of pixels and of LiDAR points; those of cells keep their index
+# Of pixels and of LiDAR points; those of cells keep their index.
+PIXEL_CLASSES = (*CELL_CLASSES, "pole", "sky")
 BOX_CLASSES = CELL_CLASSES[7:]
 FIRST_BOX_CLASS = 7  # cell class of an agent = this + its box class
 ELEMENT_CLASSES = ("centreline", "divider", "boundary", "crossing")
@@ -128,10 +125,8 @@ class ClipConfig:
       "cells_TxHxW": ((t, g, g), np.uint8),  # index into CELL_CLASSES
       "boxes_TxKx7": ((t, k, 7), np.float32),  # centre x, y, z, length, width, height, yaw in (-pi, pi]
       "present_TxK": ((t, k), np.bool_),  # the agent is there, with its centre inside the grid
-      "visible_TxK": (
-        (t, k),
-        np.bool_,
-      ),  # and a pixel or point of the rig lies on it; all, in a rig without sensors
+      # The same, and a pixel or point of the rig lies on it; all, in a rig without sensors.
+      "visible_TxK": ((t, k), np.bool_),
       "class_K": ((k,), np.uint8),  # index into BOX_CLASSES
       "agent_K": ((k,), np.int32),  # column in the scene, -1: empty slot
       "futures_TxKxFx2": ((t, k, f, 2), np.float32),

@@ -35,11 +35,8 @@ from data.records import RecordConfig
 from data.schema import SCHEMA_VERSION, Scene
 from data.windows import WindowConfig
 
-CONFIGS: dict[str, Any] = {
-  "window": WindowConfig,
-  "codes": CodesConfig,
-  "clip": ClipConfig,
-}  # in dataset.json: one of these names and its config
+# In dataset.json: one of these names and its config.
+CONFIGS: dict[str, Any] = {"window": WindowConfig, "codes": CodesConfig, "clip": ClipConfig}
 FORMAT_VERSION = 3
 KINDS = ("scenes", "windows", "rollouts")
 VERSION = "1.0.0"  # of the TFDS datasets, which name their folder by it

@@ -27,9 +27,8 @@ from scaling.planning.mesh_estimate import Leaf
 from scaling.planning.planner import Compiled, Step, TooLarge
 
 AXES = meshes.AXES
-WINDOW = WindowConfig(
-  dt=0.5, steps=16, agents=16, points=64, stops=2, phases=1, least_moves=4
-)  # of data.build
+# Of data.build.
+WINDOW = WindowConfig(dt=0.5, steps=16, agents=16, points=64, stops=2, phases=1, least_moves=4)
 _DOMAINS = 7  # of the simulated worlds; a vector of so many sums is all that depends on it
 
 
@@ -106,9 +105,8 @@ def compile_step(plan: Blueprint, sizes: dict[str, int], devices: list, effort: 
 
 
 def _optimizer(config: Train):
-  return make_optimizer(
-    config.optimizer, 1000, config.model.width
-  )  # of the schedule only its form is compiled
+  # Of the schedule only its form is compiled.
+  return make_optimizer(config.optimizer, 1000, config.model.width)
 
 
 def _placed(spec, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

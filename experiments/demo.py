@@ -20,9 +20,8 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the demo; created, or continued.", required=True
 )
 
-CONFIG = (
-  "experiments/configs/motion_demo.py"  # its sweep() is the ladder, its variant "larger" the run to predict
-)
+# Its sweep() is the ladder, its variant "larger" the run to predict.
+CONFIG = "experiments/configs/motion_demo.py"
 # Runs of one seed differ by noise, none is an outlier: squares use it best. Over ladders of single seeds drawn from
 # results/ladder, they predict the next budget with a spread of 0.4 %, Huber's loss with 1.1 %.
 LOSS = "mse"

@@ -84,7 +84,6 @@ def _open_board(folder: pathlib.Path, step: int) -> Any:
     raise BadInput(
       "tensorboardX is not installed", "config.tensorboard", "install the board extra, or say false"
     ) from None
-  suffix = (
-    f".{len(list(folder.glob('*')))}"  # names are by the second: a quick roll-back would write over one
-  )
+  # Names are by the second: a quick roll-back would write over one.
+  suffix = f".{len(list(folder.glob('*')))}"
   return tensorboardX.SummaryWriter(str(folder), purge_step=step + 1, flush_secs=10, filename_suffix=suffix)

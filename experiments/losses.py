@@ -35,20 +35,24 @@ class Predictor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Masked:
-  """objectives/masked.py. standardise: patches are shown less their mean, by their deviation."""
+class Filling:
+  """What objectives have in common that fill in hidden tokens."""
 
   hide: Hiding
   predictor: Predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Masked(Filling):
+  """objectives/masked.py. standardise: patches are shown less their mean, by their deviation."""
+
   standardise: bool
 
 
 @dataclasses.dataclass(frozen=True)
-class Jepa:
+class Jepa(Filling):
   """objectives/jepa.py. momentum: of the teacher at the first step (objectives/teacher.py)."""
 
-  hide: Hiding
-  predictor: Predictor
   momentum: Share
 
 
@@ -108,26 +112,27 @@ class MultiTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowMatching:
-  """objectives/flow_matching.py. samples: drawn of each held-out clip, in sample_steps."""
+class Generative:
+  """objectives/denoising.py. samples: drawn of each held-out clip, in sample_steps."""
 
   target: typing.Literal["plan", "cells"]
   patch: Count  # cells along the edge of a token of "cells"
   denoiser: Predictor
   samples: Count
   sample_steps: Count
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowMatching(Generative):
+  """objectives/flow_matching.py. sigma_min: the last spread around a datum."""
+
   sigma_min: Least0
 
 
 @dataclasses.dataclass(frozen=True)
-class Diffusion:
-  """objectives/diffusion.py. eta: noise of the sampler; the others as in FlowMatching."""
+class Diffusion(Generative):
+  """objectives/diffusion.py. eta: noise of the sampler."""
 
-  target: typing.Literal["plan", "cells"]
-  patch: Count
-  denoiser: Predictor
-  samples: Count
-  sample_steps: Count
   noise_steps: Count
   prediction: typing.Literal["eps", "v"]
   eta: Share
@@ -152,6 +157,15 @@ class Distillation:
   z_weight: Least0
 
 
+@dataclasses.dataclass(frozen=True)
+class PolicyDistillation(MultiTask):
+  """objectives/multi_task.py with the heads of a policy, and the answers of a finished one in place of a share."""
+
+  teacher: str  # directory of the finished run that teaches
+  weight: Share  # of the teacher's answers; the rest is what the driver did
+  temperature: Positive  # of the actions' logits
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
@@ -163,4 +177,5 @@ LOSSES: dict[str, type] = {
   "diffusion": Diffusion,
   "reconstruction": Reconstruction,
   "distillation": Distillation,
+  "policy_distillation": PolicyDistillation,
 }

@@ -51,9 +51,8 @@ def make_setup(config: Train, dataset: Dataset) -> Setup:
   mesh = meshes.make_mesh(**dataclasses.asdict(config.mesh))
   task = make_task(config, dataset.config, len(dataset.domains))
   source = reader.RecordSource(dataset, data.train_split, task.fields, limit=data.unique_windows)
-  reader.RecordSource(
-    dataset, data.eval_split, task.fields
-  )  # a split that is not there must not wait for the end
+  # A split that is not there must not wait for the end.
+  reader.RecordSource(dataset, data.eval_split, task.fields)
   tokens_per_record = float(task.tokens or source.tokens_per_record)
   total = math.ceil(config.tokens / (data.batch_windows * tokens_per_record))
   tx = make_optimizer(optimizer, total, config.model.width)

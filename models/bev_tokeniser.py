@@ -7,6 +7,8 @@ in time is for the model of the codes (models/codes.py). A. van den Oord et al.,
 B clips, T frames, H x W cells, S codes of a frame in raster order, E channels of a code, V classes of a cell.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,23 @@ import jax.numpy as jnp
 from models.bev_tokeniser_config import BevTokeniserConfig
 from models.fsq import FSQ
 from models.layers import weight
+from models.sensors import patches, unpatch
 from models.trunk import Trunk
 from models.vq import VQ
+
+
+def halves(model: "BevTokeniser", params) -> tuple[Callable, Callable]:
+  """(cells int [B, T, H, W] -> codes int32 [B, T, S], codes -> the likeliest class of each cell), both compiled."""
+
+  @jax.jit
+  def to_codes(cells_BxTxHxW):
+    return model.apply({"params": params}, cells_BxTxHxW, method="encode")[0]
+
+  @jax.jit
+  def to_cells(index_BxTxS):
+    return model.apply({"params": params}, index_BxTxS, method="decode").argmax(-1)
+
+  return to_codes, to_cells
 
 
 class BevTokeniser(nn.Module):
@@ -60,21 +77,18 @@ class BevTokeniser(nn.Module):
   def embed(self, cells_BxTxHxW):
     """Vectors [B, T, S, E] before they are quantised."""
     c = self.config
-    (b, t), side = cells_BxTxHxW.shape[:2], c.grid // c.patch
-    cells = cells_BxTxHxW.reshape(b, t, side, c.patch, side, c.patch).swapaxes(3, 4)
-    cells = jax.nn.one_hot(cells.reshape(b, t, c.places, c.patch**2), c.classes, dtype=jnp.dtype(c.dtype))
+    cells = patches(cells_BxTxHxW[..., None], c.patch, 1)
+    cells = jax.nn.one_hot(cells, c.classes, dtype=jnp.dtype(c.dtype))
     x = jnp.einsum("btspv,pvd->btsd", cells, self.patch_in.astype(cells.dtype)).astype(jnp.float32)
     x = self._each(self.encoder, x + self.place_in[None, None])
     return jnp.einsum("btsd,de->btse", x, self.code_in)
 
   def scores(self, quantised_BxTxSxE):
     c = self.config
-    (b, t), side = quantised_BxTxSxE.shape[:2], c.grid // c.patch
     x = jnp.einsum("btse,ed->btsd", quantised_BxTxSxE, self.code_out)
     x = self._each(self.decoder, x + self.place_out[None, None]).astype(jnp.dtype(c.dtype))
     logits = jnp.einsum("btsd,dpv->btspv", x, self.patch_out.astype(x.dtype)).astype(jnp.float32)
-    logits = logits.reshape(b, t, side, side, c.patch, c.patch, c.classes).swapaxes(3, 4)
-    return logits.reshape(b, t, c.grid, c.grid, c.classes)
+    return unpatch(logits.reshape(*logits.shape[:3], -1), (c.grid, c.grid), c.patch, 1)
 
   def _each(self, trunk, x_BxTxSxD):
     """The trunk over every frame by itself."""

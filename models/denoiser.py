@@ -1,9 +1,9 @@
 """A conditional denoiser: noisy numbers, the time and what is known, to a velocity, the noise or v.
 
 Each of S vectors is a token: points of a trajectory, or patches of a future BEV grid. Blocks mix the tokens, read
-the context and pass an MLP; each branch is shifted, scaled and gated by the time, and its gate opens from zero
-(adaLN-zero). W. Peebles, S. Xie, DiT, arXiv:2212.09748; conditioning by cross-attention: R. Rombach et al.,
-arXiv:2112.10752.
+the context and pass an MLP; each branch is shifted, scaled and gated by the time, at first not at all: DiT's adaptive
+norm with gates that begin open, where W. Peebles, S. Xie, arXiv:2212.09748, begin with closed ones. Conditioning by
+cross-attention: R. Rombach et al., arXiv:2112.10752.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,9 @@ class Block(nn.Module):
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("embed", "act_embed"))
     kernel = self.param("modulation", zeros, (width, 3 * BRANCHES * width), jnp.float32)
     shift, scale, gate = jnp.split((time_NxD @ kernel)[:, None].reshape(-1, 1, BRANCHES, 3 * width), 3, -1)
-    mix = Attention(c.read.heads, c.read.head_dim, dtype, False, False, name="attention")
+    mix = Attention(
+      c.read.heads, c.read.head_dim, dtype, positional=False, causal=False, prefix=0, name="attention"
+    )
     cross = CrossAttention(c.read, name="reading")
     mlp = MLP(4 * width, dtype, c.layers, name="mlp")
     everybody = jnp.ones((1, 1, n, n), bool)

@@ -15,7 +15,7 @@ def patch_centres(grid: GridConfig) -> np.ndarray:
   """float32 [places, 2]: x and y of the centre of every patch of a grid, row by row."""
   edge = grid.cells // grid.patch
   along = (np.arange(edge) + 0.5) * grid.patch * grid.cell_m
-  x, y = np.meshgrid(along - grid.rear_m, along - 0.5 * grid.cells * grid.cell_m, indexing="ij")
+  x, y = np.meshgrid(along - grid.rear_m, along - grid.half_m, indexing="ij")
   return np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)
 
 

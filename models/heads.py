@@ -109,18 +109,24 @@ class Heads(nn.Module):
     Who is tracked is not told apart from who is not: a slot's velocity would give its match away.
     """
     c, boxes = self.config, self._boxes(batch)
-    half = c.grid.cells * c.grid.cell_m / 2
     size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
     yaw = boxes[..., 6:]
     what = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
-    parts = [boxes[..., :2] / half, boxes[..., 2:3] / HEIGHT_M, size, jnp.sin(yaw), jnp.cos(yaw), what]
+    parts = [
+      boxes[..., :2] / c.grid.half_m,
+      boxes[..., 2:3] / HEIGHT_M,
+      size,
+      jnp.sin(yaw),
+      jnp.cos(yaw),
+      what,
+    ]
     if kind == "tracks":
       velocity, known = self._velocities(batch)
       parts += [geometry.turned(velocity, -boxes[..., 6]) / FAST_MS, known[..., None]]
     numbers = jnp.concatenate(parts, -1)
     query = linear(self, f"{kind}_stem", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
-    corner = jnp.asarray([c.grid.rear_m, half])[None, None, None]
+    corner = jnp.asarray(c.grid.corner_m)[None, None, None]
     patch = jnp.floor((boxes[..., :2] + corner) / (c.grid.cell_m * c.grid.patch)).astype(jnp.int32)
     patch = jnp.clip(patch, 0, edge - 1)
     index = patch[..., 0] * edge + patch[..., 1]
@@ -194,3 +200,10 @@ class Heads(nn.Module):
 
   def _actions(self, said, batch):
     return {"actions_BxTxFxV": said[:, :, 0].reshape(*said.shape[:2], self.config.futures, self.config.moves)}
+
+
+def straight_on(ego_BxTxS: jax.Array, futures: int, step_seconds: float) -> jax.Array:
+  """[B, T, F, 2] m: the ego straight ahead at the speed that it has, its state's first entry in m/s."""
+  seconds_F = step_seconds * jnp.arange(1, futures + 1)
+  x = ego_BxTxS[..., :1] * seconds_F[None, None]
+  return jnp.stack([x, jnp.zeros_like(x)], -1)

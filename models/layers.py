@@ -8,6 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+ROTARY_BASE = 100.0  # windows have tens of steps: the slowest angles turn by less than half a circle in them
+NORM_EPSILON = 1e-6  # keeps a vector of zeros at zero
+
 
 def weight(module: nn.Module, name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], fan_in: int):
   """A float32 parameter, normal with variance 1 / fan_in, annotated with logical axes."""
@@ -25,18 +28,20 @@ class RMSNorm(nn.Module):
     )
     x = x.astype(jnp.float32)
     return (
-      x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+      x
+      * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + NORM_EPSILON)
+      * scale.reshape((1,) * (x.ndim - 1) + (-1,))
     )
 
 
-def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None, base: float = 100.0) -> jax.Array:
+def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
   """Rotates feature pairs by angles that grow with time: scores depend on differences of time only.
 
-  time_S: the step of each place; None: places are steps. The base suits windows of tens of steps.
+  time_S: the step of each place; None: places are steps.
   J. Su et al., "RoFormer", arXiv:2104.09864.
   """
   length, half = x_NxSxHxK.shape[1], x_NxSxHxK.shape[-1] // 2
-  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  frequency = ROTARY_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
   time_S = jnp.arange(length) if time_S is None else time_S
   angle = (time_S.astype(jnp.float32)[:, None] * frequency[None, :])[None, :, None, :]
   cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -57,7 +62,7 @@ class Attention(nn.Module):
   dtype: jnp.dtype
   positional: bool
   causal: bool
-  prefix: int = 0
+  prefix: int
 
   @nn.compact
   def __call__(self, x_NxSxD, mask_Nx1xSxS, time_S=None):

@@ -28,8 +28,8 @@ class MotionConfig:
   dtype: str
   scan: bool
   remat: str
-  adapter: int = 0
-  prefix: int = 0
+  adapter: int
+  prefix: int
 
   def __post_init__(self):
     if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:

@@ -42,6 +42,11 @@ class PerceptionConfig:
       start += sensor.places
     return found
 
+  @property
+  def tokens(self) -> int:
+    """T S: of a clip."""
+    return self.trunk.steps * self.trunk.space
+
   def param_count(self) -> int:
     sensors = sum(sensor.param_count(self.trunk.width, self.tube) for sensor in self.sensors.values())
     return sensors + self.trunk.param_count()
@@ -53,6 +58,28 @@ class PerceptionConfig:
 
   def flops_per_token(self) -> int:
     """Training FLOPs per token of the trunk, the encoders' share included; see TrunkConfig."""
-    steps, width = self.trunk.steps, self.trunk.width
-    clip = sum(sensor.flops_per_clip(width, self.tube, steps) for sensor in self.sensors.values())
-    return self.trunk.flops_per_token() + 3 * clip // (steps * self.trunk.space)
+    return self.trunk.flops_per_token() + 3 * self._sensor_flops() // self.tokens
+
+  def forward_flops(self, tokens: int) -> int:
+    """Forward, of a clip: all sensors are encoded, the trunk sees so many tokens of each step."""
+    mixed = dataclasses.replace(self.trunk, space=tokens)
+    return self._sensor_flops() + self.trunk.steps * tokens * (mixed.flops_per_token() // 3)
+
+  def _sensor_flops(self) -> int:
+    width, steps = self.trunk.width, self.trunk.steps
+    return sum(sensor.flops_per_clip(width, self.tube, steps) for sensor in self.sensors.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+  """What models have in common that train a perception model and throw the rest away. perception: what is kept."""
+
+  perception: PerceptionConfig
+
+  @property
+  def dtype(self) -> str:
+    return self.perception.trunk.dtype
+
+  def non_embedding_params(self) -> int:
+    """N of what is kept."""
+    return self.perception.non_embedding_params()

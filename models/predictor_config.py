@@ -6,17 +6,16 @@ forward, per token of a clip, hidden or not.
 
 import dataclasses
 
-from models.perception_config import PerceptionConfig
+from models.perception_config import PretrainConfig
 from models.trunk_config import TrunkConfig
 
 PILLAR_VALUES = 6  # of a cell: occupied, log(1 + points), mean x, y, z, intensity
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictorConfig:
+class PredictorConfig(PretrainConfig):
   """perception: the encoder. predictor: the narrow trunk over all places. visible: K, the encoder's slots."""
 
-  perception: PerceptionConfig
   predictor: TrunkConfig
   visible: int
 
@@ -39,16 +38,8 @@ class PredictorConfig:
     fill = width * (self.perception.trunk.width + 1 + self.predictor.space) + self.predictor.param_count()
     return self.perception.param_count() + fill + sum((width + 1) * n for _, n in self.heads.values())
 
-  @property
-  def dtype(self) -> str:
-    return self.perception.trunk.dtype
-
-  def non_embedding_params(self) -> int:
-    """N of what is kept: the encoder's."""
-    return self.perception.non_embedding_params()
-
   def flops_per_token(self) -> int:
-    return 3 * self.forward() // (self.predictor.steps * self.predictor.space)
+    return 3 * self.forward() // self.perception.tokens
 
   def forward(self) -> int:
     """FLOPs of a clip: encoder over K tokens, predictor over S places, heads."""
@@ -56,7 +47,7 @@ class PredictorConfig:
     down = self.visible * 2 * self.perception.trunk.width * width
     heads = sum(places * 2 * width * n for places, n in self.heads.values())
     mixed = p.steps * p.space * (p.flops_per_token() // 3)
-    return encoder_flops(self.perception, self.visible) + mixed + p.steps * (down + heads)
+    return self.perception.forward_flops(self.visible) + mixed + p.steps * (down + heads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +75,5 @@ class JointEmbeddingConfig(PredictorConfig):
     return {"embedding": (self.predictor.space, self.perception.trunk.width)}
 
   def flops_per_token(self) -> int:
-    p = self.predictor
-    teacher = encoder_flops(self.perception, p.space)
-    return (3 * self.forward() + teacher) // (p.steps * p.space)
-
-
-def encoder_flops(c: PerceptionConfig, tokens: int) -> int:
-  """Forward FLOPs of the encoders of a clip, and of its trunk over so many tokens of each step."""
-  steps, mixed = c.trunk.steps, dataclasses.replace(c.trunk, space=tokens)
-  sensors = sum(s.flops_per_clip(c.trunk.width, c.tube, steps) for s in c.sensors.values())
-  return sensors + steps * tokens * (mixed.flops_per_token() // 3)
+    teacher = self.perception.forward_flops(self.predictor.space)
+    return (3 * self.forward() + teacher) // self.perception.tokens

@@ -5,15 +5,13 @@ FLOPs: 2 per multiply-add, backward twice the forward, per token of a clip.
 
 import dataclasses
 
-from models.perception_config import PerceptionConfig
-from models.predictor_config import encoder_flops
+from models.perception_config import PretrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ContrastiveConfig:
+class ContrastiveConfig(PretrainConfig):
   """perception: the encoder. views: sensors that are compared. hidden, outputs: M and E of their projections."""
 
-  perception: PerceptionConfig
   views: tuple[str, ...]
   hidden: int
   outputs: int
@@ -27,31 +25,22 @@ class ContrastiveConfig:
     heads = len(self.views) * self.hidden * (self.perception.trunk.width + self.outputs)
     return self.perception.param_count() + heads + 1
 
-  @property
-  def dtype(self) -> str:
-    return self.perception.trunk.dtype
-
-  def non_embedding_params(self) -> int:
-    """N of what is kept: the encoder's."""
-    return self.perception.non_embedding_params()
-
   def flops_per_token(self) -> int:
     """Each view is encoded alone; the similarities of a batch, B^2 E, are not counted."""
     p = self.perception
-    apart = sum(encoder_flops(p, p.sensors[name].places) for name in self.views)
-    apart -= (len(self.views) - 1) * encoder_flops(p, 0)  # sensors are embedded once
+    apart = sum(p.forward_flops(p.sensors[name].places) for name in self.views)
+    apart -= (len(self.views) - 1) * p.forward_flops(0)  # sensors are embedded once
     heads = len(self.views) * 2 * self.hidden * (p.trunk.width + self.outputs)
-    return 3 * (apart + heads) // (p.trunk.steps * p.trunk.space)
+    return 3 * (apart + heads) // p.tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class PrototypeConfig:
+class PrototypeConfig(PretrainConfig):
   """perception: the encoder. hidden, outputs: M and E of the projection. prototypes: K of them.
 
   visible: the most tokens of a step that a view of the student shows. views: of the student, for each of the teacher.
   """
 
-  perception: PerceptionConfig
   hidden: int
   outputs: int
   prototypes: int
@@ -62,17 +51,9 @@ class PrototypeConfig:
     head = self.hidden * (self.perception.trunk.width + self.outputs) + self.outputs * self.prototypes
     return self.perception.param_count() + head
 
-  @property
-  def dtype(self) -> str:
-    return self.perception.trunk.dtype
-
-  def non_embedding_params(self) -> int:
-    """N of what is kept: the encoder's."""
-    return self.perception.non_embedding_params()
-
   def flops_per_token(self) -> int:
     """Forward and backward of every view of the student, forward of the teacher over all tokens."""
     p = self.perception
     head = 2 * (self.hidden * (p.trunk.width + self.outputs) + self.outputs * self.prototypes)
-    student, teacher = encoder_flops(p, self.visible) + head, encoder_flops(p, p.trunk.space) + head
-    return (3 * self.views * student + teacher) // (p.trunk.steps * p.trunk.space)
+    student, teacher = p.forward_flops(self.visible) + head, p.forward_flops(p.trunk.space) + head
+    return (3 * self.views * student + teacher) // p.tokens

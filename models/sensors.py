@@ -148,15 +148,13 @@ def point_features(points_Px4: jax.Array, echo_P: jax.Array, grid: GridConfig):
   Points without an echo or outside the grid fall into cell G = cells^2, which is nobody's.
   """
   cells = grid.cells**2
-  corner = jnp.asarray([grid.rear_m, grid.cells * grid.cell_m / 2], jnp.float32)
-  place = (points_Px4[:, :2] + corner[None]) / grid.cell_m
+  place = (points_Px4[:, :2] + jnp.asarray(grid.corner_m, jnp.float32)[None]) / grid.cell_m
   index = jnp.floor(place).astype(jnp.int32)
   inside = echo_P & ((index >= 0) & (index < grid.cells)).all(-1)
   cell = jnp.where(inside, index[:, 0] * grid.cells + index[:, 1], cells)
   count = jax.ops.segment_sum(jnp.ones_like(place[:, 0]), cell, cells + 1)
   mean = jax.ops.segment_sum(points_Px4[:, :3], cell, cells + 1) / jnp.maximum(count, 1)[:, None]
-  half = grid.cells * grid.cell_m / 2
-  scale = jnp.asarray([half, half, HEIGHT_SCALE_M, 1.0], jnp.float32)
+  scale = jnp.asarray([grid.half_m, grid.half_m, HEIGHT_SCALE_M, 1.0], jnp.float32)
   from_mean = (points_Px4[:, :3] - mean[cell]) / jnp.asarray([grid.cell_m] * 2 + [HEIGHT_SCALE_M])[None]
   from_centre = place - index - 0.5
   features = jnp.concatenate([points_Px4 / scale[None], from_mean, from_centre], -1)

@@ -47,7 +47,7 @@ class CameraConfig:
 class GridConfig:
   """A grid of cells around the ego: cells along each side, and the edge of a patch that becomes one token.
 
-  Cell [i, j] covers x from i cell_m - rear_m and y from j cell_m - cells cell_m / 2, each over cell_m, in metres.
+  Cell [i, j] covers x from i cell_m - rear_m and y from j cell_m - half_m, each over cell_m, in metres.
   """
 
   cells: int
@@ -58,6 +58,16 @@ class GridConfig:
   @property
   def places(self) -> int:
     return _whole(self.cells, self.patch, "cells") ** 2
+
+  @property
+  def half_m(self) -> float:
+    """Half an edge of the grid."""
+    return self.cells * self.cell_m / 2
+
+  @property
+  def corner_m(self) -> tuple[float, float]:
+    """What is added to (x, y) in metres before it is counted in cells."""
+    return self.rear_m, self.half_m
 
 
 @dataclasses.dataclass(frozen=True)

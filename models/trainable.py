@@ -17,9 +17,8 @@ from data.errors import BadInput
 
 BIAS = r"(^|/|_)bias(_\d+)?$"
 NORM = r"norm(_\d+)?/scale$"
-HEAD = (
-  r"(^|/)heads?(_|/|$)|^(student/)?bias(_\d+)?$"  # the last table or the heads, and the bias beside the table
-)
+# The last table or the heads, and the bias beside the table.
+HEAD = r"(^|/)heads?(_|/|$)|^(student/)?bias(_\d+)?$"
 
 Params = dict[str, Any]
 Path = tuple[str, ...]  # names from the root of the parameters to a leaf

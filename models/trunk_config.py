@@ -42,8 +42,8 @@ class TrunkConfig:
   dtype: str
   scan: bool
   remat: str
-  adapter: int = 0
-  prefix: int = 0
+  adapter: int
+  prefix: int
 
   def __post_init__(self):
     if self.mixing not in UNITS:

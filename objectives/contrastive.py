@@ -47,9 +47,8 @@ def info_nce(
   logits = jnp.where(own, logits, others)
   match = jnp.diagonal(logits)
   nats = (jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)) / 2 - match
-  nearest = (others.max(1) < match) & (
-    others.max(0) < match
-  )  # a tie is no answer: all are equal after a collapse
+  # A tie is no answer: all are equal after a collapse.
+  nearest = (others.max(1) < match) & (others.max(0) < match)
   asked = negative.any(1)
   return jnp.where(asked, nats, 0.0), nearest & asked, asked
 

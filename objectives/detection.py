@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from objectives import visibility
 
-BOX_NUMBERS = 8
 MATCH_M = 2.0  # a peak and a box nearer than this are the same agent
 THRESHOLD = 0.3  # of the heat, for a peak to count as a detection
 LEAST_HALF = 0.71  # cells: half diagonal of a cell, so that an agent covers the cell of its centre

@@ -12,6 +12,7 @@ Y. Chai et al., "MultiPath", arXiv:1910.05449. Moves (controls) are classes: cro
 import jax
 import jax.numpy as jnp
 
+from objectives.likelihood import cross_entropy, log_density
 from objectives.metrics import Metrics, by_sample
 
 LEAST_SCALE = 0.05  # m: no likelihood grows without bound on a parked car
@@ -25,13 +26,6 @@ def scale(raw: jax.Array) -> jax.Array:
 def least_nats(kind: str) -> float:
   """The least `mixture_nats` of a known point: both coordinates without error, at LEAST_SCALE."""
   return -2 * float(log_density(jnp.float32(0), jnp.float32(LEAST_SCALE), kind))
-
-
-def log_density(error: jax.Array, scale: jax.Array, kind: str) -> jax.Array:
-  """Elementwise log p(error) for "gaussian" (scale = sigma) or "laplace" (scale = b)."""
-  if kind == "gaussian":
-    return -0.5 * (error / scale) ** 2 - jnp.log(scale) - 0.5 * jnp.log(2 * jnp.pi)
-  return -jnp.abs(error) / scale - jnp.log(2 * scale)
 
 
 def mixture_nats(future, mask, mean, scale, logits, kind: str) -> jax.Array:
@@ -77,6 +71,5 @@ def trajectory(future, mask, mean, scale, logits, kind: str) -> Metrics:
 
 def actions(logits, tokens, mask) -> Metrics:
   """Cross entropy of moves: logits [B, ..., V], tokens [B, ...] int, mask [B, ...]: (sum_B, count_B)."""
-  chosen = jnp.take_along_axis(logits, tokens.astype(jnp.int32)[..., None], axis=-1)[..., 0]
-  nats = jax.nn.logsumexp(logits, axis=-1) - chosen
+  nats, _ = cross_entropy(logits, tokens)
   return {"loss": by_sample(nats, mask), "accuracy": by_sample(logits.argmax(-1) == tokens, mask)}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from objectives.likelihood import cross_entropy
 from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
@@ -30,9 +31,7 @@ def token_loss(
 
   Nats of every kind, over all and "by_domain" ("<name>_by_domain"), and "objective".
   """
-  normaliser = jax.nn.logsumexp(logits, axis=-1)
-  chosen = jnp.take_along_axis(logits, tokens.astype(jnp.int32)[..., None], axis=-1)[..., 0]
-  nats = normaliser - chosen
+  nats, normaliser = cross_entropy(logits, tokens)
   loss, count = weighted(nats, weights["loss"])
   found = {"objective": (loss + z_weight * (normaliser**2 * weights["loss"]).sum(), count)}
   for name, weight in weights.items():

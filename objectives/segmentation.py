@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from objectives.likelihood import cross_entropy
+
 
 def loss(logits, labels, mask):
   """{name: (sum_B, count_B)} of logits [B, ..., V], labels [B, ...] int and mask [B, ...] of cells that are known.
@@ -12,8 +14,7 @@ def loss(logits, labels, mask):
   """
   known = mask.astype(jnp.float32)
   labels = labels.astype(jnp.int32)
-  chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-  nats = jax.nn.logsumexp(logits, axis=-1) - chosen
+  nats, _ = cross_entropy(logits, labels)
   cells = tuple(range(1, labels.ndim))
   classes = logits.shape[-1]
   is_class = jax.nn.one_hot(labels, classes) * known[..., None]

@@ -15,6 +15,8 @@ for regression the statements are quantiles: V. Kuleshov et al., arXiv:1807.0026
 import jax
 import jax.numpy as jnp
 
+from objectives.likelihood import log_density
+
 LEVELS = (0.5, 0.9)  # of stated circles, whose coverage is reported
 BINS = 10  # of stated probabilities
 
@@ -25,7 +27,7 @@ def gaussian(error, spread, mask):
   "loss": nats. "within": share of errors within one stated deviation, 0.683 when they are right.
   """
   error = jnp.where(mask, error, 0)
-  nats = 0.5 * (error / spread) ** 2 + jnp.log(spread) + 0.5 * jnp.log(2 * jnp.pi)
+  nats = -log_density(error, spread, "gaussian")
   known = mask.astype(jnp.float32)
   rest = tuple(range(1, error.ndim))
   within = (jnp.abs(error) <= spread) * known

@@ -65,9 +65,9 @@ def get_config(variant: str = "commavq") -> ConfigDict:
         b2=0.98,
         accumulate=1,
       ),
-      mesh=dict(data=1, fsdp=1, tensor=1, sequence=1),
+      mesh=dict(sections.ONE_DEVICE),
       checkpoint=dict(every_steps=500, keep=2),
-      probe=dict(every_steps=0, records=0),
-      recovery=dict(patience=3, rollbacks=2),
+      probe=dict(sections.NO_PROBES),
+      recovery=dict(sections.ROLL_BACK),
     )
   )

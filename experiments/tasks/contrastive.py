@@ -16,14 +16,12 @@ def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Ta
   model = Contrastive(
     perception.build(ContrastiveConfig, encoder, views, config.loss.hidden, config.loss.outputs)
   )
-  loss_fn = make_loss(model.apply, domains)
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=model.init,
-    loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
+    loss_fn=make_loss(model.apply, domains),
     embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
-    tokens=encoder.trunk.steps * encoder.trunk.space,
+    compares=True,
   )

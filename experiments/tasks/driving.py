@@ -48,11 +48,8 @@ LABELS = (
 # Heads whose loss is a negative log density, per known point.
 DENSITIES = ("forecasting", "plan")
 SPREADS = ("forecast_spread", "plan_spread")
-SHOWN = (
-  "segmentation",
-  "detection",
-  "elements",
-)  # heads whose labels of a step the raster of that step shows
+# Heads whose labels of a step the raster of that step shows.
+SHOWN = ("segmentation", "detection", "elements")
 
 
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
@@ -127,5 +124,5 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
     findings=lambda weights, batch: found(model.apply({"params": weights}, batch), batch),
-    tokens=encoder.trunk.steps * encoder.trunk.space,
+    tokens=encoder.tokens,
   )

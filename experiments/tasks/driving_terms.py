@@ -9,6 +9,7 @@ import numpy as np
 from data import rigs
 from data.clips import FIRST_BOX_CLASS, ClipConfig
 from models import geometry
+from models.heads import straight_on
 from models.perception_config import PerceptionConfig
 from objectives import (
   detection,
@@ -103,7 +104,7 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     logits = answers["plan_logits_BxTxN"]
     found = imitation.trajectory(future, mask, mean, imitation.scale(raw), logits, density)
     simple = {
-      "constant_velocity": constant_velocity(batch["ego_BxTxS"], clips),
+      "constant_velocity": straight_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
       "constant_turn": geometry.going_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
     }
     for name, path in simple.items():
@@ -223,10 +224,3 @@ def visible(sensors: PerceptionConfig, clips: ClipConfig) -> Callable:
     return labelled & (every[:, None, None] | some)
 
   return seen
-
-
-def constant_velocity(ego_BxTxS, clips: ClipConfig):
-  """[B, T, F, 2] m: the ego straight ahead at the speed that it has."""
-  time_F = clips.step_seconds * jnp.arange(1, clips.futures + 1)
-  x = ego_BxTxS[..., :1] * time_F[None, None]
-  return jnp.stack([x, jnp.zeros_like(x)], -1)

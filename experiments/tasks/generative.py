@@ -14,18 +14,16 @@ from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task, record_batch
 from experiments.tasks import perception
-from experiments.tasks.driving_terms import constant_velocity
 from models.denoiser import ConditionalDenoiser
 from models.denoiser_config import ConditionalConfig, DenoiserConfig
+from models.heads import STRAY_M, straight_on
 from models.perception import summary
 from models.reading_config import ReadConfig
 from models.sensors import patches, unpatch
 from objectives import diffusion, draws, flow_matching, imitation, metrics, segmentation
 
-STRAY_M = (
-  1.0  # how far a trajectory strays from a straight one, per future step: targets have about unit scale
-)
-BOUND = 10.0  # of targets, for diffusion's samples
+# Of the data that diffusion guesses on its way. Targets have about unit scale: only the wildest guess is stopped.
+BOUND = 10.0
 LABELS = {"plan": ("ego_TxS", "future_TxFx2", "future_mask_TxF"), "cells": ("cells_TxHxW",)}
 
 
@@ -103,7 +101,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
     fields=tuple(dict.fromkeys(perception.fields(encoder) + labels)),
     to_batch=lambda stacked: rename(stacked) | rename_labels(stacked),
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
-    tokens=encoder.trunk.steps * encoder.trunk.space,
+    tokens=encoder.tokens,
   )
 
 
@@ -115,16 +113,19 @@ class Plan:
   def __init__(self, clips: ClipConfig):
     self.clips, self.tokens = clips, clips.futures
 
+  def _straight_on(self, batch):
+    return straight_on(batch["ego_BxTxS"], self.clips.futures, self.clips.step_seconds)
+
   def _unit(self):
+    """Metres [1, 1, F, 1]: how far the ego strays by each step, so that targets have about unit scale."""
     return (STRAY_M * jnp.arange(1, self.clips.futures + 1))[None, None, :, None]
 
   def target(self, batch):
-    straight = constant_velocity(batch["ego_BxTxS"], self.clips)
-    return (batch["future_BxTxFx2"] - straight) / self._unit(), batch["future_mask_BxTxF"]
+    return (batch["future_BxTxFx2"] - self._straight_on(batch)) / self._unit(), batch["future_mask_BxTxF"]
 
   def judge(self, samples_NxBxTxFx2, batch) -> metrics.Metrics:
     """Metres, per step of a clip: to the best sample, to the mean of samples, of going straight on."""
-    straight = constant_velocity(batch["ego_BxTxS"], self.clips)
+    straight = self._straight_on(batch)
     future, mask = batch["future_BxTxFx2"], batch["future_mask_BxTxF"] & batch["real_B"][:, None, None]
     drawn = jnp.moveaxis(samples_NxBxTxFx2 * self._unit()[None] + straight[None], 0, 2)
     some = mask.any(-1)

@@ -30,16 +30,13 @@ def masked(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     )
   )
   hide = perception.hider(encoder, loss.hide)
-  loss_fn = objective.make_loss(model.apply, hide, targets(encoder, loss.standardise), domains)
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=lambda key, batch: model.init(key, batch, jnp.zeros_like),
-    loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
+    loss_fn=objective.make_loss(model.apply, hide, targets(encoder, loss.standardise), domains),
     embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
-    tokens=encoder.trunk.steps * encoder.trunk.space,
   )
 
 

@@ -16,7 +16,7 @@ from experiments.adaptation import room
 from experiments.config import Train
 from experiments.losses import Hiding, Predictor
 from experiments.shapes import Perception
-from experiments.task import record_batch
+from experiments.task import Task, record_batch
 from models.perception_config import SENSORS, PerceptionConfig
 from models.sensors import patch_rays
 from models.sensors_config import CameraConfig, EgoConfig, GridConfig, LidarConfig, RasterConfig
@@ -109,6 +109,20 @@ def to_batch(config: PerceptionConfig, clips: ClipConfig) -> Callable:
     return batch | {"rays_BxCxSx6": np.broadcast_to(rays_CxSx6, (rows, *rays_CxSx6.shape)).copy()}
 
   return with_rays
+
+
+def task(encoder: PerceptionConfig, clips: ClipConfig, **parts: Any) -> Task:
+  """A task that reads the encoder's sensors, and is held out by the loss that it is trained with.
+
+  Args: parts: the other attributes of `Task`.
+  """
+  return Task(
+    held_out=parts["loss_fn"],
+    fields=fields(encoder),
+    to_batch=to_batch(encoder, clips),
+    tokens=encoder.tokens,
+    **parts,
+  )
 
 
 def grids(config: PerceptionConfig) -> tuple[tuple[int, int, int], ...]:

@@ -1,6 +1,9 @@
 """Perception taught by its own moving average: prototypes (self-distillation), or embeddings (JEPA).
 
-Parameters are {"student": ..., "teacher": ...}; only the student has gradients. Probes read the teacher.
+Parameters are {"student": ..., "teacher": ...}; only the student has gradients. The teacher is what probes read, what
+a later stage starts with, and what is deployed: averages of weights are better than the weights (A. Tarvainen and
+H. Valpola, arXiv:1703.01780), and both papers evaluate the teacher. The loss ranks no runs: teacher and student agree
+best on features that say nothing.
 """
 
 from collections.abc import Callable
@@ -26,16 +29,14 @@ from objectives.teacher import follow, momentum
 
 
 def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
-  """The teacher is an encoder only."""
+  """The teacher is an encoder only: the student's predictor is deployed beside it."""
   clips, loss = perception.clip_config(dataset_config), config.loss
   encoder = perception.perception_config(config, clips)
   narrow = perception.predictor_trunk(encoder, loss.predictor)
   slots = perception.visible(encoder, loss.hide)
   model = JointEmbedding(perception.build(JointEmbeddingConfig, encoder, narrow, slots))
   teacher = PerceptionModel(encoder)
-  loss_fn = joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains)
-  tokens = encoder.trunk.steps * encoder.trunk.space
-  total = perception.steps(config, tokens)
+  total = perception.steps(config, encoder.tokens)
 
   def init(key, batch):
     student = model.init(key, batch, jnp.zeros_like)["params"]
@@ -45,17 +46,17 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     m = momentum(loss.momentum, step, total)
     return params | {"teacher": follow(params["teacher"], params["student"]["encoder"], m)}
 
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=init,
-    loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
+    loss_fn=joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains),
     embed=lambda params, batch: summary(*teacher.apply({"params": params["teacher"]}, batch)),
     trainable=_is_student,
     after=after,
-    tokens=tokens,
+    weights=lambda params: params["student"] | {"encoder": params["teacher"]},
+    ranks=False,
   )
 
 
@@ -75,8 +76,7 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
     loss.sinkhorn_rounds,
     domains,
   )
-  tokens = encoder.trunk.steps * encoder.trunk.space
-  total = perception.steps(config, tokens)
+  total = perception.steps(config, encoder.tokens)
 
   def init(key, batch):
     student = model.init(key, batch, jnp.zeros_like, encoder.trunk.space)["params"]
@@ -90,17 +90,18 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
       "centre": distillation.follow_centre(params["centre"], metrics["teacher_scores"], loss.centre_momentum),
     }
 
-  return Task(
+  return perception.task(
+    encoder,
+    clips,
     model=model,
     init=init,
     loss_fn=loss_fn,
-    held_out=loss_fn,
-    fields=perception.fields(encoder),
-    to_batch=perception.to_batch(encoder, clips),
     embed=lambda params, batch: model.apply({"params": params["teacher"]}, batch, method="embed"),
     trainable=_is_student,
     after=after,
-    tokens=tokens,
+    weights=lambda params: params["teacher"],
+    ranks=False,
+    compares=True,
   )
 
 

@@ -82,6 +82,8 @@ def model_config(config: Train, clip: ClipConfig) -> BevTokeniserConfig:
     dtype=shape.dtype,
     scan=shape.scan,
     remat=shape.remat,
+    adapter=0,
+    prefix=0,
   )
   levels = tuple(shape.levels)
   return BevTokeniserConfig(

@@ -19,9 +19,8 @@ from scaling.advice.fitted import Fitted
 from scaling.laws import muennighoff, sardana
 from scaling.table_checks import TOKENS_PER_PARAMETER
 
-FAR = (
-  100.0  # times over the table's largest or under its smallest run: a prescription then starts with a warning
-)
+# Times over the table's largest or under its smallest run: a prescription then starts with a warning.
+FAR = 100.0
 LEAST, MOST = TOKENS_PER_PARAMETER
 SAME_COUNT = 1.05  # C / (6 N D) of the table and of the config may differ by this factor
 

@@ -92,9 +92,8 @@ def intervals(
     variance = covariance[index, index]
     # A coefficient that the runs say nothing of at all is walked in steps of one, alone.
     error = math.sqrt(variance) if variance > 0 else 1.0
-    path = (
-      covariance[index] / variance if variance > 0 else np.eye(len(best))[index]
-    )  # the others, to first order
+    # The others, to first order.
+    path = covariance[index] / variance if variance > 0 else np.eye(len(best))[index]
     for away in sorted([-r for r in REACH] + list(REACH)):
       start = np.clip(best + away * error * path, low, high)
       start[index] = np.clip(best[index] + away * error, low[index], high[index])

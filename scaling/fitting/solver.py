@@ -144,9 +144,8 @@ def lanes(
     fixed = tuple(jnp.asarray(_padded(c)) for c in columns), jnp.asarray(low), jnp.asarray(high)
     for begin in range(0, count, LANES):
       some = np.arange(begin, min(begin + LANES, count))
-      theta, *others = (
-        jnp.asarray(v[np.resize(some, LANES)]) for v in every
-      )  # the last group repeats its lanes
+      # The last group repeats its lanes.
+      theta, *others = (jnp.asarray(v[np.resize(some, LANES)]) for v in every)
       for step in steps:
         theta, value, deviation = run(model, *fixed, jnp.asarray(step), theta, *others)
       thetas[some] = np.asarray(theta)[: len(some)]
@@ -240,9 +239,8 @@ def _descend(model, columns, low, high, delta, theta, free, target, weights):
     new_r = jax.vmap(lambda t: model(t, columns) - target)(candidates)
     values = jax.vmap(objective)(new_r)
     still = jnp.abs(promised) <= RULES.still * value  # too little to see in the objective, but not in theta
-    fell = (values < value) | (
-      still & (values <= value * (1 + RULES.rounding))
-    )  # False for NaN, which is refused
+    # False for NaN, which is refused.
+    fell = (values < value) | (still & (values <= value * (1 + RULES.rounding)))
     done = (still & (damping <= RULES.undamped)).any()
     changed = jnp.where(fell, damping * RULES.bolder, jnp.maximum(damping * 10, RULES.cautious))
     lower = jnp.argmin(jnp.where(fell, values, jnp.inf))

@@ -128,9 +128,8 @@ def test_the_real_recordings_have_the_counts_of_their_description(shared_data):
   poses = kitti.read_poses(shared_data("kitti/poses") / "06.txt")
   track = kitti.ground_track(poses)
   assert len(track) == 1101
-  assert round(np.hypot(*np.diff(track[:, :2], axis=0).T).sum()) in range(
-    1225, 1240
-  )  # 1,233 m with the slope
+  # 1,233 m with the slope.
+  assert round(np.hypot(*np.diff(track[:, :2], axis=0).T).sum()) in range(1225, 1240)
   np.testing.assert_array_equal(kitti.read_poses(shared_data("kitti/sequence_06") / "poses.txt"), poses[:51])
 
 

@@ -129,9 +129,8 @@ def test_follow_takes_the_route_and_without_one_goes_straight():
   assert driven((7, 0, 3)) == [0, 3, 6]
   assert driven((0, 9)) == [0, 1, 4]  # an unreachable road: straight on
   assert driven((0, 3), lane=3, xy=(52, -1)) == [3, 6]  # already inside the junction
-  elsewhere = make_lanes(
-    CROSSING, TURNS, roads=[99, 10, 11, 12, 1, 2, 3]
-  )  # starts off the route, joins it later
+  # Starts off the route, joins it later.
+  elsewhere = make_lanes(CROSSING, TURNS, roads=[99, 10, 11, 12, 1, 2, 3])
   assert lanes.follow(elsewhere, 0, np.array([10, 0]), (7, 2), 90.0).lanes.tolist() == [0, 2, 5]
 
 

@@ -30,6 +30,7 @@ def crowd(seed: int = 0, steps: int = 30, agents: int = 17) -> Scene:
   travelled = np.concatenate([np.zeros((1, agents, 1)), np.cumsum(speed[1:] * DT, 0)])
   position = rng.uniform(-80, 80, (agents, 2)) + travelled * course
   shown = valid[..., None]
+  # The length tells who is who.
   return dataclasses.replace(
     scene,
     position_TxAx2=np.where(shown, position, 0).astype(np.float32),
@@ -38,7 +39,7 @@ def crowd(seed: int = 0, steps: int = 30, agents: int = 17) -> Scene:
     lane_TxA=np.full((steps, agents), -1, np.int32),
     valid_TxA=valid,
     size_Ax2=np.stack([np.arange(agents) + 1.0, np.full(agents, 2.0)], -1).astype(np.float32),
-  )  # the length tells who is who
+  )
 
 
 def identity(window) -> np.ndarray:

@@ -96,9 +96,8 @@ def test_chance_is_that_of_random_rankings():
   runs = [retrieval.recall(rng.normal(size=(40, 6)), match, (3,)) for _ in range(200)]
   hits = np.mean([run.found_QxK.mean() for run in runs])
   chance = runs[0].random_QxK.mean()
-  assert abs(hits - chance) < 4 * math.sqrt(
-    chance * (1 - chance) / (200 * 10)
-  )  # 10: clips are not independent
+  # 10: clips are not independent.
+  assert abs(hits - chance) < 4 * math.sqrt(chance * (1 - chance) / (200 * 10))
 
 
 def test_matches_are_near_in_the_same_scene_and_never_oneself():

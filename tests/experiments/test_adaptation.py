@@ -44,9 +44,8 @@ def trained(task, params, batch, steps: int = STEPS):
   spec, init = abstract_state(task, tx, mesh, batch, jax.random.key(0))
   step = make_step(task, tx, mesh, spec, 1)
   state = init(jax.random.key(0))
-  state |= {
-    "params": jax.tree.map(jnp.array, params(state["params"]))
-  }  # a copy: the step takes what it is given
+  # A copy: the step takes what it is given.
+  state |= {"params": jax.tree.map(jnp.array, params(state["params"]))}
   for _ in range(steps):
     state, _ = step(state, batch, jax.random.key(1))
   return state
@@ -81,8 +80,7 @@ def test_two_sites_beat_their_base_and_leave_each_other_bitwise():
     jax.tree.map(np.testing.assert_array_equal, state["params"]["base"], base())
   parts = sites.stack([state["params"]["deltas"] for state in (first, second)])
   weights = [
-    adaptation.deployed(config_of(**LORA), {"base": base(), "deltas": sites.take(parts, number)})
-    for number in range(2)
+    task_of(**LORA)[1].weights({"base": base(), "deltas": sites.take(parts, number)}) for number in range(2)
   ]
   for number in range(2):
     own, other, before = (loss(w, site(number)) for w in (weights[number], weights[1 - number], base()))

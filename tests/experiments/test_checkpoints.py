@@ -174,9 +174,8 @@ def test_a_reader_of_another_processs_run_moves_nothing(run):
 
 def test_stray_directories_are_no_steps_and_no_obstacle(run, caplog):
   (run / "checkpoints" / "99").mkdir()
-  shutil.copytree(
-    run / "checkpoints" / "20", run / "checkpoints" / "30"
-  )  # committed, killed before its manifest
+  # Committed, killed before its manifest.
+  shutil.copytree(run / "checkpoints" / "20", run / "checkpoints" / "30")
   (run / "checkpoints" / "40.orbax-checkpoint-tmp").mkdir()  # killed while writing
   saver = Checkpoints(run, keep=2)
   assert saver.restore_newest(SPEC)[0] == 20
@@ -189,10 +188,8 @@ def test_stray_directories_are_no_steps_and_no_obstacle(run, caplog):
   saver.save(99, _state(99), {})
   saver.wait()
   assert saver.steps() == [20, 99]
-  assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
-    "20",
-    "99",
-  ]  # 30 was ours, and unfinished
+  # 30 was ours, and unfinished.
+  assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["20", "99"]
   step, state, _ = saver.restore_newest(SPEC)
   assert step == 99 and _same(state, _state(99))
 

@@ -16,9 +16,8 @@ PARAMS = (63 * 32 + 32 + 32 * 8) + 2 * (4 * 8 * 8 + 2 * 8 * 32 + 2 * 8) + 8
 TABLES = 3 * 8 * (256 + 15 + 17) + 8 * 8 + (256 + 15 + 17)  # three move tables, agent types, the head's bias
 STEM = 2 * (63 * 32 + 32 * 8)
 LAYERS = 2 * (2 * 4 * 8 * 8 + 2 * 2 * 8 * 32)  # q k v o, and the MLP
-ATTENTION = (
-  2 * (2 * 8 * 4 + 2 * 8 * 4) / 2 + 2 * (2 * 8 * 4 + 2 * 8 * 4) / 2
-)  # scores, values; over time, agents
+# Scores, values; over time, agents.
+ATTENTION = 2 * (2 * 8 * 4 + 2 * 8 * 4) / 2 + 2 * (2 * 8 * 4 + 2 * 8 * 4) / 2
 HEAD = 2 * 8 * 256
 FLOPS = 3 * (STEM + LAYERS + ATTENTION + HEAD)  # forward, and backward twice as much
 

@@ -45,6 +45,7 @@ def _sized(module, **model):
 
 
 # Task: (configuration, shapes of records, records).
+# Motion: test_step.py.
 TASKS = {
   **{
     name: (lambda name=name: perception._config(name), CLIPS, perception._stacked)
@@ -55,7 +56,7 @@ TASKS = {
   "diffusion": (lambda: driving._config("diffusion_cells"), CLIPS, driving._clips),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),
   "codes": (lambda: _sized(codes, mixing="full", past_layers=1, frame_layers=1), WINDOW, _frames),
-}  # motion: test_step.py
+}
 
 
 @functools.cache
@@ -98,9 +99,8 @@ def test_every_task_on_every_mesh_is_one_device(name, mesh):
     np.testing.assert_allclose(found_report[field], value, rtol=1e-5, atol=1e-6, err_msg=field)
 
   def same(expected, found):
-    rounding = 1e-8 * max(
-      np.abs(leaf).max() for leaf in jax.tree.leaves(expected)
-    )  # of weights all but unused
+    # Of weights all but unused.
+    rounding = 1e-8 * max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
 
     def leaf(path, one, many):
       atol = 1e-5 * np.abs(one).max() + rounding

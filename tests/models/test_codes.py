@@ -21,7 +21,7 @@ def _config(mixing="full", reading="full"):
     size = 4 if mixing in ("state_space", "hybrid") else 0
     return TrunkConfig(
       width=16, layers=len(UNITS[mixing]), head_dim=8, mixing=mixing, state=size, chunk=size, causal=True,
-      steps=steps, space=space, dtype="float32", scan=False, remat="none",
+      steps=steps, space=space, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
     )  # fmt: skip
 
   past, frame = trunk(mixing, T, S + 1), trunk(reading, S, 1)
@@ -110,6 +110,20 @@ def test_frames_are_drawn_as_often_as_the_model_says():
   np.add.at(found, (np.asarray(frame[:, 0]), np.asarray(frame[:, 1])), 1 / draws)
   assert joint.sum() == pytest.approx(1, abs=1e-4)
   assert (np.abs(found - joint) < 5 * np.sqrt(joint / draws) + 2 / draws).all()
+
+
+def test_a_roll_out_of_likeliest_codes_is_the_likeliest_given_itself():
+  """Teacher forcing on the written window names every written code as the likeliest; observed frames stay."""
+  config, given = _config(), _batch()
+  model, params = CodesModel(config), _params(config)
+  written = jax.jit(
+    lambda codes_BxTxS, actions_BxT: codes.roll_out(
+      model, params, codes_BxTxS, actions_BxT, 1, jax.random.key(0), temperature=0.0
+    )
+  )(given["codes_BxTxS"], given["actions_BxT"])
+  np.testing.assert_array_equal(written[:, 0], given["codes_BxTxS"][:, 0])
+  logits = model.apply({"params": params}, given | {"codes_BxTxS": written})
+  np.testing.assert_array_equal(logits[:, 1:].argmax(-1), written[:, 1:])
 
 
 def test_counting_tokens_is_exact():

@@ -29,7 +29,7 @@ from tests.worlds import random_batch
 
 MOTION = MotionConfig(
   width=16, layers=4, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=8, agents=8, dtype="float32",
-  scan=False, remat="none",
+  scan=False, remat="none", adapter=0, prefix=0,
 )  # fmt: skip
 
 

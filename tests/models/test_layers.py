@@ -43,7 +43,7 @@ def attended():
   mask = (rng.random((3, 1, 1, STEPS)) < 0.8) | np.eye(STEPS, dtype=bool)
 
   def make(positional: bool):
-    module = Attention(HEADS, HEAD_DIM, jnp.dtype("float32"), positional, causal=True)
+    module = Attention(HEADS, HEAD_DIM, jnp.dtype("float32"), positional, causal=True, prefix=0)
     shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), x, mask)["params"])
     draw = np.random.default_rng(2)
     params = {name: draw.normal(0, 0.5, shapes[name].shape).astype(np.float32) for name in "qkvo"}

@@ -10,7 +10,7 @@ import pytest
 
 from models.masked_autoencoder import JointEmbedding, MaskedAutoencoder
 from models.perception import PerceptionModel
-from models.predictor_config import JointEmbeddingConfig, MaskedAutoencoderConfig, encoder_flops
+from models.predictor_config import JointEmbeddingConfig, MaskedAutoencoderConfig
 from models.projection import Contrastive, Prototypes
 from models.projection_config import ContrastiveConfig, PrototypeConfig
 from models.trunk_config import TrunkConfig
@@ -22,7 +22,7 @@ ALL = ("ego", "raster", "lidar", "camera")  # 1 + 4 + 4 + 4 places
 PERCEPTION = perception_config("full", ALL, 1, causal=False)
 NARROW = TrunkConfig(
   width=8, layers=1, head_dim=4, mixing="full", state=0, chunk=0, causal=False, steps=2, space=13,
-  dtype="float32", scan=False, remat="none",
+  dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
 )  # fmt: skip
 MASKED = MaskedAutoencoderConfig(PERCEPTION, NARROW, 7)
 EMBEDDING = JointEmbeddingConfig(PERCEPTION, NARROW, 7)
@@ -167,8 +167,8 @@ def test_flops_are_what_the_compiler_multiplies(name):
 
 
 def test_fewer_visible_tokens_cost_less():
-  few, many = encoder_flops(PERCEPTION, 3), encoder_flops(PERCEPTION, 12)
-  none = encoder_flops(PERCEPTION, 0)
+  few, many = PERCEPTION.forward_flops(3), PERCEPTION.forward_flops(12)
+  none = PERCEPTION.forward_flops(0)
   assert 4 * (few - none) < many - none  # attention falls with the square
 
 

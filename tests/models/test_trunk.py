@@ -16,7 +16,7 @@ from scaling.planning import hlo, program_cost
 
 CONFIG = TrunkConfig(
   width=16, layers=2, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=3, space=4, dtype="float32",
-  scan=False, remat="none",
+  scan=False, remat="none", adapter=0, prefix=0,
 )  # fmt: skip
 MIXINGS = {
   "full": CONFIG,

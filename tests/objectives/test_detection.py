@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.heads_config import BOX_NUMBERS
 from objectives import detection
 
 CELL_M, REAR_M, SHAPE = 1.0, 4.0, (16, 16, 2)
@@ -30,7 +31,7 @@ def _perfect(boxes, present, kind):
   heat = jnp.where(y == 1, 20.0, -20.0)
   _, cell = detection.place(boxes, CELL_M, REAR_M, SHAPE[1])
   wanted = detection.box_target(boxes, CELL_M, REAR_M, SHAPE[1])
-  box = jnp.zeros((1, 1, *SHAPE[:2], detection.BOX_NUMBERS))
+  box = jnp.zeros((1, 1, *SHAPE[:2], BOX_NUMBERS))
   for k in range(2):
     box = box.at[0, 0, cell[0, 0, k, 0], cell[0, 0, k, 1]].set(wanted[0, 0, k])
   return heat, box

@@ -6,9 +6,8 @@ import numpy as np
 
 from objectives import prior
 
-SEEN = np.array(
-  [[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.3, 0.4, 0.1, 0.1], [0.05, 0.05, 0.1, 0.3, 0.5]]
-)  # p(x | y)
+# p(x | y)
+SEEN = np.array([[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.3, 0.4, 0.1, 0.1], [0.05, 0.05, 0.1, 0.3, 0.5]])
 NATURAL = np.array([0.9, 0.08, 0.02])
 SAMPLED = np.array([0.4, 0.3, 0.3])  # rare classes oversampled
 

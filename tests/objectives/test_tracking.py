@@ -8,9 +8,8 @@ import pytest
 from objectives import tracking
 
 AGENT = jnp.array([[[7, 3, -1], [3, 9, 7]]])
-PRESENT = jnp.array(
-  [[[True, True, False], [True, True, False]]]
-)  # 3 stays, 7 goes (its slot is empty), 9 is new
+# 3 stays, 7 goes (its slot is empty), 9 is new.
+PRESENT = jnp.array([[[True, True, False], [True, True, False]]])
 
 
 def test_matches_by_hand():

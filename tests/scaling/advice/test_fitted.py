@@ -56,9 +56,8 @@ def test_the_ladder_of_the_results_is_read_with_its_own_intervals():
     assert found.resampling.interval(drawn, estimate) == pytest.approx(values["ci95"][name], rel=1e-9)
     assert np.std(drawn, ddof=1) == pytest.approx(values["standard_error"][name], rel=1e-9)
   law = parametric.fit(runs.params, runs.tokens, runs.loss, found.about["loss"])
-  again = analysis.resample(
-    law, runs, found.resampling.way, len(found.draws.E), 0
-  )  # the same seed, the same laws
+  # The same seed, the same laws.
+  again = analysis.resample(law, runs, found.resampling.way, len(found.draws.E), 0)
   assert again.alpha == pytest.approx(found.draws.alpha, rel=1e-3)
 
 

@@ -62,9 +62,8 @@ def test_smoothing_fills_in_what_a_robust_fit_leaves_at_zero():
   drawn = bootstrap.redrawn(np.zeros(40), residuals, 0, 500, 0)
   assert np.mean(np.abs(drawn) < 1e-6) < 1e-3
   assert drawn.std() == pytest.approx(residuals.std(), rel=0.03)
-  assert (
-    bootstrap.redrawn(np.ones(3), np.zeros(3), 1, 2, 0).tolist() == [[1.0] * 3] * 2
-  )  # nothing to draw from
+  # Nothing to draw from.
+  assert bootstrap.redrawn(np.ones(3), np.zeros(3), 1, 2, 0).tolist() == [[1.0] * 3] * 2
 
 
 @pytest.mark.parametrize("freedom", [4, 7, 30, 235])

@@ -154,6 +154,5 @@ def test_traffic_is_what_is_read_and_written_outside_on_chip_memory():
     before=before,
   )
   row = 64 * 4
-  assert (
-    made.hbm_bytes == row + row + row
-  )  # the slice read, the slice written, the copy out of on-chip memory
+  # The slice read, the slice written, the copy out of on-chip memory.
+  assert made.hbm_bytes == row + row + row

@@ -65,11 +65,8 @@ def test_a_managed_job_recovers_from_spot_and_retries_faults(tmp_path):
   words = shlex.split(task["run"])
   assert words[1:3] == ["-m", "experiments.train"]
   assert set(trial.arguments("/sweep")) <= set(words)
-  mounted = {
-    "source": "gs://a-bucket",
-    "store": "gcs",
-    "mode": "MOUNT",
-  }  # written as it is made, not at the end
+  # Written as it is made, not at the end.
+  mounted = {"source": "gs://a-bucket", "store": "gcs", "mode": "MOUNT"}
   assert task["file_mounts"] == {"/sweep": mounted}
   assert (task["workdir"], task["setup"]) == (".", skypilot.SETUP)
 

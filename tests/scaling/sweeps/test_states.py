@@ -35,9 +35,8 @@ def test_every_status_is_told_by_the_disk_alone(tmp_path):
   finish(done, tmp_path)
   (tmp_path / running.workdir).mkdir()
   (tmp_path / elsewhere.workdir).mkdir()
-  (tmp_path / elsewhere.workdir / "attempts.jsonl").write_text(
-    '{"event":"start"}\n'
-  )  # begun on another machine
+  # Begun on another machine.
+  (tmp_path / elsewhere.workdir / "attempts.jsonl").write_text('{"event":"start"}\n')
   for trial in (done, running, begun):
     log.start(trial)
   for trial, codes in ((failed, (1, -9)), (bad, (2,)), (preempted, (42, 42, 42, 1, 42))):

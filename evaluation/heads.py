@@ -1,9 +1,9 @@
-"""What the heads of a trained run reach: python -m evaluation.driving --run=W [--dataset=DIR] [--split=S] --out=DIR.
+"""What the heads of a trained run reach: python -m evaluation.heads --run=W [--dataset=DIR] [--split=S] --out=DIR.
 
 Reads a split once. Metrics that add up (intersection over union, minADE, minFDE, misses, accuracy, coverage of stated
 spreads) are sums and counts of every clip; average precision of boxes and map elements is taken over all answers of
 the split (evaluation/average_precision.py). Both overall and by domain. Of every head the clips with the greatest loss
-come first. Writes OUT/driving.json.
+come first. Writes OUT/heads.json.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from experiments import program
 _RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
 _DATASET = flags.DEFINE_string("dataset", "", "Dataset to judge on; empty: the one trained on.")
 _SPLIT = flags.DEFINE_string("split", "", "Its split; empty: the run's evaluation split.")
-_OUT = flags.DEFINE_string("out", None, "Directory for driving.json.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Directory for heads.json.", required=True)
 _WORST = flags.DEFINE_integer("worst", 10, "Clips to name of every head.", lower_bound=1)
 
 _CHUNK = 16  # clips judged at once: one compiled shape
@@ -24,7 +24,7 @@ _CHUNK = 16  # clips judged at once: one compiled shape
 def main() -> int:
   from data.files import require_directory, write_json_atomic
 
-  out = require_directory(_OUT.value, "--out") / "driving.json"
+  out = require_directory(_OUT.value, "--out") / "heads.json"
   from data.clips import BOX_CLASSES, ELEMENT_CLASSES
   from evaluation import split_metrics
   from experiments import run as runs
