@@ -1,13 +1,15 @@
 """Whether every objective's features hold more than random weights do: tiny runs, three seeds, linear probes.
 
   python benchmarks/objectives.py --clips=build/sim_pair --windows=build/sim --workdir=build/objectives \
-    [--only=masked,jepa] [--out=results/objectives]
+    [--codes=build/codes] [--only=masked,jepa] [--out=results/objectives]
 
 Every objective is trained on simulated logs with three seeds. The run itself probes its features before the first
 step and after the last one (experiments/probes.py): the same network, the same probe, the same clips, fitted on
 training scenes and scored on validation scenes. The margin is the difference. STUDIES names one target for each
 objective, chosen before the runs: what it should know about the road; the table has all of them. Beside it stands
 the objective's own loss on validation scenes, before and after.
+
+The world model of codes ("codes") reads what experiments.encode made of the clips, and is left out without it.
 
 What is finished is kept; processes with different --only may share a workdir. With --out, what
 is finished becomes OUT.csv and a figure in OUT.
@@ -33,6 +35,7 @@ DRIVING = {"model.grid_patch": 16, "tokens": 110_000, "optimizer.learning_rate":
 SAMPLED = DRIVING | {"loss.samples": 2}
 TAUGHT = CLIPS | {"loss.momentum": 0.95}  # so few steps need a teacher that follows faster
 CODES = {"tokens": 6_500_000, "data.batch_windows": 4}
+WORLD = {"model.width": 16, "model.head_dim": 8, "tokens": 400_000}
 SMALL = {"model.width": 16, "model.layers": 1, "model.head_dim": 16}
 
 
@@ -60,7 +63,8 @@ STUDIES = {
   "diffusion_cells": Study("driving.py:diffusion_cells:tiny", "occupancy", SAMPLED),
   "vq": Study("tokeniser.py:tiny", "domain", CODES, seeds=(1, 2, 3)),  # its target was chosen on seed 0
   "fsq": Study("tokeniser.py:fsq", "domain", CODES | SMALL),
-  "next_token": Study("motion.py:tiny", "moving_share", {}, "windows"),
+  "next_token": Study("motion.py:tiny", "acceleration", {}, "windows"),
+  "codes": Study("codes.py:bev", "domain", WORLD, "codes"),
 }
 
 
@@ -174,6 +178,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--clips", required=True, help="Dataset of clips, made by data.render.")
   parser.add_argument("--windows", required=True, help="Dataset of windows, made by data.build.")
+  parser.add_argument("--codes", default="", help="Dataset of codes, made by experiments.encode.")
   parser.add_argument("--workdir", required=True, type=pathlib.Path, help="Where the runs are.")
   parser.add_argument("--only", default=",".join(STUDIES), help="Objectives to run, with commas; '': none.")
   parser.add_argument("--out", type=pathlib.Path, help="Directory of the figure; the table is OUT.csv.")
@@ -185,6 +190,9 @@ def main() -> None:
     jax.config.update("jax_compilation_cache_dir", str(asked.workdir / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     for name in asked.only.split(","):
+      if not getattr(asked, STUDIES[name].data):
+        print(f"{name} is left out: it needs --{STUDIES[name].data}")
+        continue
       for seed in STUDIES[name].seeds:
         measure(name, seed, getattr(asked, STUDIES[name].data), asked.workdir)
         print(name, seed, flush=True)

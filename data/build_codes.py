@@ -1,7 +1,8 @@
 """Codes to a dataset: python -m data.build_codes --tokens=FILE | --clips=DIR --out=DIR.
 
 `--tokens` is a commaVQ file: one stretch of time for each split, with a gap between them. `--clips` is a dataset of
-clips: its raw cells are the codes, its splits are kept. Every window is one training record.
+clips: what --of names is its codes (`data.count_tokens` shows all), its splits are kept. Every window is one training
+record.
 """
 
 from typing import Any
@@ -12,13 +13,13 @@ from experiments import program
 
 _TOKENS = flags.DEFINE_string("tokens", "", "The tokens.npy of commaVQ.")
 _CLIPS = flags.DEFINE_string("clips", "", "Dataset of clips.")
+_OF = flags.DEFINE_string("of", "cells", "What of the clips: cells, boxes, lines, pillars or actions.")
 _OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
 _STEPS = flags.DEFINE_integer("window_steps", 4, "Frames per window of commaVQ.", lower_bound=2)
 _EVERY = flags.DEFINE_integer("every", 1, "Keep one frame in so many of commaVQ.", lower_bound=1)
 _GAP = flags.DEFINE_integer("gap_frames", 40, "Frames left out between splits of commaVQ.", lower_bound=0)
 
 FRACTIONS = {"train": 0.7, "tune": 0.1, "validation": 0.2}
-PLACES, CODES = 128, 1024  # of commaVQ
 
 
 def main() -> int:
@@ -44,8 +45,9 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 
   from data import codes
 
-  frames = codes.read_commavq(_TOKENS.value, CODES, PLACES)
-  config = codes.CodesConfig(_STEPS.value, PLACES, CODES, actions=1)
+  images = codes.read_commavq(_TOKENS.value)
+  frames = codes.COMMAVQ.encode(images).values.reshape(len(images), -1)
+  config = codes.CodesConfig.of(codes.COMMAVQ, _STEPS.value, actions=1)
   examples = []
   for split, part in codes.blocks(len(frames), FRACTIONS, _GAP.value, _TOKENS.value).items():
     for first in range(_EVERY.value):  # every phase of the kept frames, so that no frame goes unused
@@ -58,14 +60,18 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
 
 
 def _clips() -> tuple[list, Any, tuple, dict]:
-  """Raw cells: 64 x 64 of them are 4,096 codes a frame."""
-  from data import clip_codes, clips, codes, datasets
+  """64 x 64 raw cells are 4,096 codes a frame; 16 boxes of eight quantities are 128."""
+  from data import clip_codes, clip_tokens, datasets
+  from data.errors import BadInput
 
   dataset = datasets.open_dataset(_CLIPS.value)
-  clip = dataset.clip
-  config = codes.CodesConfig(clip.steps, clip.grid**2, len(clips.CELL_CLASSES), clip_codes.ACTIONS)
-  examples = clip_codes.examples(dataset, config, lambda cells: cells.reshape(1, clip.steps, -1))
-  return list(examples), config, dataset.domains, {"source": "raw cells", "clips": dataset.fingerprint}
+  known = clip_tokens.clip_tokens(dataset.clip)
+  if _OF.value not in known:
+    raise BadInput(f"the clips have no {_OF.value!r}", "--of", f"choose one of {', '.join(known)}")
+  tokens = known[_OF.value]
+  config = clip_codes.codes_config(dataset.clip, tokens)
+  examples = list(clip_codes.examples(dataset, config, tokens))
+  return examples, config, dataset.domains, {"source": f"raw {_OF.value}", "clips": dataset.fingerprint}
 
 
 if __name__ == "__main__":

@@ -1,28 +1,37 @@
-"""Clips to windows of codes, by whatever turns a clip's cells into frames of codes."""
+"""Clips to windows of codes, by any tokeniser of what they hold that has a vocabulary (data/clip_tokens.py)."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from data import codes, motion
+from data.clip_tokens import ClipTokens
+from data.clips import ClipConfig
 from data.codes import CodesConfig
 from data.datasets import Dataset
 from data.reader import RecordSource
 
 ACTIONS = motion.VOCABULARY + 1  # the ego's moves, and that none is known
-_FIELDS = ("cells_TxHxW", "actions_TxF", "actions_mask_TxF", "domain")
+_FIELDS = ("actions_TxF", "actions_mask_TxF", "domain")
 
 
-def examples(dataset: Dataset, config: CodesConfig, encode: Callable) -> Iterator[tuple[str, None, list]]:
+def codes_config(clip: ClipConfig, tokens: ClipTokens) -> CodesConfig:
+  """The shape of a clip's window. Tokens that may say nothing have one code more, the last, which says so."""
+  config = CodesConfig.of(tokens.tokeniser, clip.steps, ACTIONS)
+  return dataclasses.replace(config, codes=config.codes + tokens.padded)
+
+
+def examples(dataset: Dataset, config: CodesConfig, tokens: ClipTokens) -> Iterator[tuple[str, None, list]]:
   """(split, None, windows) of every clip: one window each, for `data.dataset_writer`.
 
-  encode: cells uint8 [1, T, H, W] to codes [1, T, S]. Splits stay as they are: what is held out stays held out.
+  Splits stay as they are: what is held out stays held out. Window i of a split is its clip i.
   """
   for split in dataset.manifest["splits"]:
-    source = RecordSource(dataset, split, _FIELDS)
+    source = RecordSource(dataset, split, (*tokens.fields, *_FIELDS))
     for index in range(len(source)):
-      clip = source.stacked(np.array([index]))
-      frames = np.asarray(encode(clip["cells_TxHxW"]))[0]
-      actions = codes.clip_actions(clip["actions_TxF"][0], clip["actions_mask_TxF"][0], motion.VOCABULARY)
-      windows = codes.windows_of(frames, actions, config, config.steps, int(clip["domain"][0]))
-      yield split, None, windows
+      clip = {name: value[0] for name, value in source.stacked(np.array([index])).items()}
+      made = tokens.encode(clip)
+      frames = np.where(made.mask, made.values, config.codes - 1).reshape(config.steps, config.places)
+      actions = codes.clip_actions(clip["actions_TxF"], clip["actions_mask_TxF"], motion.VOCABULARY)
+      yield split, None, codes.windows_of(frames, actions, config, config.steps, int(clip["domain"]))

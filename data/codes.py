@@ -1,10 +1,11 @@
 """Windows of codes: T frames of S discrete codes each, and the ego's action that led to every frame.
 
-Any tokeniser's frames are records of one kind: tokens that come from elsewhere (commaVQ), the raw cells of a bird's-eye
-view (data.clips), or what a trained tokeniser makes of clips (experiments.encode).
+Frames of any tokeniser (data/tokens.py) are records of one kind: tokens that come from elsewhere (commaVQ), the raw
+cells of a bird's-eye view (data.clips), or what a trained tokeniser makes of clips (experiments.encode).
 """
 
 import dataclasses
+import math
 import pathlib
 from typing import ClassVar
 
@@ -12,8 +13,12 @@ import numpy as np
 
 from data import records
 from data.errors import BadInput
+from data.grid_tokens import GridTokens
+from data.tokens import Tokeniser, Tokens, count, grid_positions
 
 Window = dict[str, np.ndarray]
+
+COMMAVQ = GridTokens(8, 16, 1024)  # frames of camera video at 20 Hz, encoded elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,17 @@ class CodesConfig:
   places: int
   codes: int
   actions: int
+
+  @classmethod
+  def of(cls, tokeniser: Tokeniser, steps: int, actions: int) -> "CodesConfig":
+    """Windows of what a tokeniser makes; BadInput when its tokens are vectors, too many for uint16 with one more code
+    besides, or no whole number in a frame."""
+    name, most = type(tokeniser).__name__, np.iinfo(np.uint16).max
+    if tokeniser.vocabulary is None:
+      raise BadInput("its tokens are vectors", name, "choose one with a vocabulary")
+    if tokeniser.vocabulary > most:
+      raise BadInput(f"a vocabulary of {tokeniser.vocabulary}", name, f"codes are at most {most}: coarsen it")
+    return cls(steps, count(tokeniser, 1), tokeniser.vocabulary, actions)
 
   @property
   def spec(self) -> records.Spec:
@@ -51,24 +67,25 @@ class CodesConfig:
     return int(window["mask_T"].sum()) * self.places
 
 
-def read_commavq(path: pathlib.Path | str, codes: int = 1024, places: int = 128) -> np.ndarray:
-  """Frames int64 [T, S] of a commaVQ file: 128 codes below 1024 at 20 Hz, a grid of 8 x 16.
+def read_commavq(path: pathlib.Path | str) -> np.ndarray:
+  """Frames int64 [T, 8, 16] of a commaVQ file, for the tokeniser COMMAVQ.
 
   Raises BadInput when it is absent, no plain array of integers, of another shape, or a code is out of range.
   """
+  remedy = "give the tokens.npy of commaVQ"
   try:
     tokens = np.load(path, allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
-    raise BadInput(f"is no plain NumPy array ({error})", path, "give the tokens.npy of commaVQ") from None
+    raise BadInput(f"is no plain NumPy array ({error})", path, remedy) from None
   if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu":
-    raise BadInput("holds no array of integers", path, "give the tokens.npy of commaVQ")
-  tokens = tokens.reshape(len(tokens), -1) if tokens.ndim > 1 else tokens
-  if tokens.ndim != 2 or tokens.shape[1] != places:
-    raise BadInput(f"has shape {tokens.shape}, not [T, {places}]", path, "give the tokens.npy of commaVQ")
+    raise BadInput("holds no array of integers", path, remedy)
+  places, codes = COMMAVQ.tokens_per_frame, COMMAVQ.classes
+  if tokens.ndim < 2 or not len(tokens) or math.prod(tokens.shape[1:]) != places:
+    raise BadInput(f"has shape {tokens.shape}, not [T, {places}]", path, remedy)
   if tokens.min() < 0 or tokens.max() >= codes:
     what = f"holds codes from {tokens.min()} to {tokens.max()}, outside 0 to {codes - 1}"
-    raise BadInput(what, path, "give the tokens.npy of commaVQ")
-  return tokens.astype(np.int64)
+    raise BadInput(what, path, remedy)
+  return tokens.reshape(-1, COMMAVQ.height, COMMAVQ.width).astype(np.int64)
 
 
 def blocks(frames: int, fractions: dict[str, float], gap: int, where: object) -> dict[str, slice]:
@@ -101,6 +118,13 @@ def windows_of(
     }
     for start in starts
   ]
+
+
+def as_tokens(frames_TxS: np.ndarray) -> Tokens:
+  """Frames [..., T, S] as the tokens they are, for the tokeniser that made them; positions (frame, place)."""
+  *leading, steps, places = frames_TxS.shape
+  values = frames_TxS.reshape(*leading, steps * places).astype(np.int32)
+  return Tokens(values, np.ones(values.shape, bool), grid_positions((steps, places), leading), 0)
 
 
 def clip_actions(actions_TxF: np.ndarray, mask_TxF: np.ndarray, none: int) -> np.ndarray:

@@ -1,10 +1,11 @@
 """What every tokeniser answers: encode, decode, its vocabulary and how many tokens one frame makes.
 
-Tokenisers that need no learning: data/patches.py (images and video), data/bev_cells.py, data/voxels.py (LiDAR),
-data/vector_tokens.py (boxes, map lines, actions). A learned one (codes of a network) answers the same.
+Tokenisers that need no learning: data/patches.py (images and video), data/grid_tokens.py (BEV cells, codes that come
+from elsewhere), data/voxels.py (LiDAR), data/vector_tokens.py (boxes, map lines, actions). A learned one answers the
+same: data/learned_tokens.py.
 
-`decode(encode(x))` is x, or differs from it by no more than the tokeniser says; what cannot be said in tokens
-is counted in `Tokens.dropped`, never lost silently.
+`decode(encode(x))` is x, or differs from it by no more than the tokeniser says; of a learned one it is what the
+network makes of x. What cannot be said in tokens is counted in `Tokens.dropped`, never lost silently.
 """
 
 import dataclasses
@@ -91,3 +92,10 @@ def require_ids(values: np.ndarray, vocabulary: int, name: str) -> None:
   if values.size and not (values.min() >= 0 and values.max() < vocabulary):
     what = f"holds tokens from {values.min()} to {values.max()}, the vocabulary is {vocabulary}"
     raise BadInput(what, name, "decode with the tokeniser that encoded")
+
+
+def require_frames(values: np.ndarray, tokens_per_frame: int, name: str) -> None:
+  """Raises BadInput when the last axis holds no whole number of frames."""
+  if values.shape[-1] % tokens_per_frame:
+    what = f"holds {values.shape[-1]} tokens, a frame has {tokens_per_frame}"
+    raise BadInput(what, name, "give whole frames")

@@ -15,7 +15,7 @@ import numpy as np
 
 from data import motion
 from data.errors import BadInput
-from data.tokens import Tokens, grid_positions, require, require_ids
+from data.tokens import Tokens, grid_positions, require, require_frames, require_ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +96,7 @@ class VectorTokens:
     """Rows float64 [..., T, K, fields]; NaN where there are no tokens."""
     leading = require(tokens.values, "tokens", (None,), "iu")
     require_ids(tokens.values, self.vocabulary, "tokens")
-    if tokens.values.shape[-1] % self.tokens_per_frame:
-      what = f"holds {tokens.values.shape[-1]} tokens, a frame has {self.tokens_per_frame}"
-      raise BadInput(what, "tokens", "give whole frames")
+    require_frames(tokens.values, self.tokens_per_frame, "tokens")
     ids = tokens.values.reshape(*leading, -1, self.slots, len(self.fields)) - np.asarray(self.offsets)
     mask = tokens.mask.reshape(ids.shape)
     wrong = mask & ((ids < 0) | (ids >= [field.bins for field in self.fields]))

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from data.errors import BadInput
-from data.tokens import Tokens, require, require_ids
+from data.tokens import Tokens, require, require_frames, require_ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +108,7 @@ class Voxels:
     """Centres float32 [..., T, capacity, 3] m; NaN where there is no token."""
     leading = require(tokens.values, "voxels", (None,), "iu")
     require_ids(tokens.values, self.vocabulary, "voxels")
-    if tokens.values.shape[-1] % self.capacity:
-      what = f"holds {tokens.values.shape[-1]} tokens, a frame has {self.capacity}"
-      raise BadInput(what, "voxels", "give whole frames")
+    require_frames(tokens.values, self.capacity, "voxels")
     centres = np.where(tokens.mask[..., None], self.centres(tokens.values), np.float32(np.nan))
     return centres.reshape(*leading, -1, self.capacity, 3)
 

@@ -15,12 +15,7 @@ _OUT = flags.DEFINE_string("out", None, "PNG file to write.", required=True)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split to show.")
 _ROWS = flags.DEFINE_integer("rows", 8, "Clips shown.", lower_bound=1)
 
-_SKY = (0.75, 0.85, 0.95)
-_COLOURS = (
-  (0.80, 0.86, 0.72), (0.55, 0.55, 0.57), (0.98, 0.98, 0.98), (0.93, 0.85, 0.55), (0.76, 0.70, 0.64),
-  (0.72, 0.45, 0.40), (0.50, 0.40, 0.35), (0.12, 0.35, 0.75), (0.35, 0.15, 0.60), (0.10, 0.65, 0.60),
-  (0.85, 0.15, 0.15), (0.25, 0.25, 0.25), _SKY,
-)  # fmt: skip
+_POLE, _SKY = (0.25, 0.25, 0.25), (0.75, 0.85, 0.95)  # PIXEL_CLASSES after those of cells
 _LINES = ("tab:gray", "tab:orange", "tab:green", "tab:red")  # of ELEMENT_CLASSES
 
 
@@ -59,8 +54,9 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
   import numpy as np
 
   from data.clips import LIGHTS, WEATHERS
+  from evaluation.cell_pictures import COLOURS, from_above
 
-  palette, axes = np.array(_COLOURS), iter(line)
+  axes = iter(line)
   for image in clip["images_TxCxHxWx3"][0]:
     next(axes).imshow(image)
   side, half = config.grid * config.cell_m, 0.5 * config.grid * config.cell_m
@@ -69,10 +65,10 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
   if config.lidar:
     echo = clip["echo_TxP"][0]
     points = clip["points_TxPx4"][0][echo].astype(np.float64)
-    axis = next(axes)
-    axis.scatter(-points[:, 1], points[:, 0], s=1, c=palette[clip["point_class_TxP"][0][echo]])
+    axis, pixels = next(axes), np.array([*COLOURS, _POLE, _SKY])
+    axis.scatter(-points[:, 1], points[:, 0], s=1, c=pixels[clip["point_class_TxP"][0][echo]])
     axis.set(xlim=window[:2], ylim=window[2:], aspect="equal", facecolor="black")
-  next(axes).imshow(palette[clip["cells_TxHxW"][0, ::-1, ::-1]], extent=window)
+  next(axes).imshow(from_above(clip["cells_TxHxW"][0]), extent=window)
   axis = next(axes)
   shown = clip["element_mask_TxM"][0]
   for polyline, kind in zip(

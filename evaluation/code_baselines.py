@@ -25,6 +25,7 @@ def main() -> int:
   from data import datasets
   from data.files import read_json
   from data.reader import RecordSource
+  from evaluation.code_tables import baselines
 
   dataset = datasets.open_dataset(_DATASET.value)
 
@@ -38,25 +39,6 @@ def main() -> int:
     found |= {"run": row["loss"], "run_later": row["loss_by_slice"]["later"]}
   print(json.dumps(found, indent=1))
   return 0
-
-
-def baselines(train_NxTxS: Any, held_out_NxTxS: Any, codes: int) -> dict[str, float]:
-  """Nats per code; "stays" are shares of codes, of both splits. Unigrams of training start at one of each."""
-  import numpy as np
-
-  own = np.bincount(held_out_NxTxS.ravel(), minlength=codes) / held_out_NxTxS.size
-  counts = np.bincount(train_NxTxS.ravel(), minlength=codes) + 1
-  log_unigram = np.log(counts / counts.sum())
-  stays = (train_NxTxS[:, 1:] == train_NxTxS[:, :-1]).mean()
-  same = held_out_NxTxS[:, 1:] == held_out_NxTxS[:, :-1]
-  copied = (1 - stays) * np.exp(log_unigram[held_out_NxTxS[:, 1:]]) + stays * same
-  return {
-    "own_unigram_entropy": float(-(own[own > 0] * np.log(own[own > 0])).sum()),
-    "train_unigrams": float(-log_unigram[held_out_NxTxS].mean()),
-    "copy_or_unigram_later": float(-np.log(copied).mean()),
-    "stays_train": float(stays),
-    "stays": float(same.mean()),
-  }
 
 
 if __name__ == "__main__":

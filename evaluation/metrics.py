@@ -74,6 +74,25 @@ def missed(forecast_KxAxNx2: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.A
   return ~(min_fde(forecast_KxAxNx2, truth_AxNx2, valid_AxN) <= MISS_DISTANCE)  # NaN misses
 
 
+def brier_penalty(probability_KxA: jax.Array) -> jax.Array:
+  """[K, A]: (1 - p)^2; NaN for what is no probability."""
+  possible = (probability_KxA >= 0) & (probability_KxA <= 1)
+  return jnp.where(possible, (1 - probability_KxA) ** 2, jnp.nan)
+
+
+def normalised(probability_KxA: jax.Array) -> jax.Array:
+  """[K, A]: divided by their sum over the modes; NaN where all are zero."""
+  return probability_KxA / probability_KxA.sum(0, keepdims=True)
+
+
+def brier_of_best(
+  forecast_KxAxNx2: jax.Array, probability_KxA: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.Array
+) -> jax.Array:
+  """[A]: (1 - p)^2 of the mode k*, what both Brier variants add to its errors."""
+  best_A = best_mode(forecast_KxAxNx2, truth_AxNx2, valid_AxN)
+  return jnp.take_along_axis(brier_penalty(probability_KxA), best_A[None], axis=0)[0]
+
+
 def moving(last_Ax2: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.Array) -> jax.Array:
   """bool [A]: the end point lies more than 3 m from the last observed position."""
   offset = truth_AxNx2[..., -1, :] - last_Ax2
@@ -94,5 +113,22 @@ def forecast_errors(
   values = {"minADE": min_ade, "minFDE": min_fde, "miss_rate": missed}
   return {
     name: total(function(forecast_KxAxNx2, truth_AxNx2, valid_AxN), keep_A)
+    for name, function in values.items()
+  }
+
+
+def brier_errors(
+  forecast_KxAxNx2: jax.Array,
+  probability_KxA: jax.Array,
+  truth_AxNx2: jax.Array,
+  valid_AxN: jax.Array,
+  keep_A: jax.Array,
+) -> dict[str, Pair]:
+  """(sum, count) of brier_minADE and brier_minFDE over the same agents."""
+  keep_A = keep_A & counted(valid_AxN)
+  penalty_A = brier_of_best(forecast_KxAxNx2, probability_KxA, truth_AxNx2, valid_AxN)
+  values = {"brier_minADE": min_ade, "brier_minFDE": min_fde}
+  return {
+    name: total(function(forecast_KxAxNx2, truth_AxNx2, valid_AxN) + penalty_A, keep_A)
     for name, function in values.items()
   }

@@ -79,6 +79,26 @@ def linear_scores(train: Side, test: Side) -> dict[str, float]:
   return found
 
 
+def errors(train: Side, test: Side, name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+  """What the linear score of a target lacks, clip by clip: ({features: error_N}, worst_N), of all test clips.
+
+  1 - score = sum error / sum worst; both are zero where the target cannot be asked. Raises BadInput for a target that
+  is not there, or of which nothing can be asked.
+  """
+  probes.require_apart(train.scene_N, test.scene_N)
+  if name not in train.targets:
+    raise BadInput(f"no target {name!r}", "the probe", f"choose one of {', '.join(train.targets)}")
+  pair = _Pair.of(train, test, name)
+  if why := pair.refusal():
+    raise BadInput(f"{name} is {why}", "the probe", "choose another target")
+  found, worst_N = {}, np.zeros(len(test.scene_N))
+  for kind in train.features:
+    over, worst_N[pair.asked] = pair.credit(_linear, kind)
+    found[kind] = np.zeros(len(test.scene_N))
+    found[kind][pair.asked] = worst_N[pair.asked] - over
+  return found, worst_N
+
+
 @dataclasses.dataclass(frozen=True)
 class _Pair:
   """One target on both sides, restricted to clips of which it can be asked (fit, asked: bool [N])."""
@@ -106,15 +126,20 @@ class _Pair:
       return "the same in all test clips"
     return ""
 
+  def credit(self, method, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The score's numerator and denominator, clip by clip, of one kind of features."""
+    known, wanted = self.truth.values[self.fit], self.answer.values[self.asked]
+    x, query = self.train.features[kind][self.fit], self.test.features[kind][self.asked]
+    predicted = method(x, self.truth, known, self.train.scene_N[self.fit], query)
+    return _credit(predicted, known, wanted, self.truth.is_class)
+
   def scores(self, method, drawn: Draws) -> dict[str, Any]:
     """`method` on every kind of features, and the trivial level."""
     known, wanted = self.truth.values[self.fit], self.answer.values[self.asked]
-    scene = self.train.scene_N[self.fit]
     made: dict[str, Any] = {}
     ratios: dict[str, np.ndarray] = {}
     for kind in self.train.features:
-      x, query = self.train.features[kind][self.fit], self.test.features[kind][self.asked]
-      over, under = _credit(method(x, self.truth, known, scene, query), known, wanted, self.truth.is_class)
+      over, under = self.credit(method, kind)
       ratios[kind] = drawn.ratio(over, under)
       made[kind] = {"score": float(over.sum() / under.sum()), "ci95": interval(ratios[kind])}
     trivial = float((wanted == np.bincount(known).argmax()).mean()) if self.truth.is_class else 0.0

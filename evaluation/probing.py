@@ -10,7 +10,7 @@ from data.datasets import Dataset
 from data.errors import BadInput
 from data.reader import RecordSource
 from evaluation.probe_ladder import Side
-from evaluation.probe_targets import clip_targets, window_targets
+from evaluation.probe_targets import clip_targets, code_targets, window_targets
 
 Embed = Callable[[dict[str, np.ndarray]], np.ndarray]
 
@@ -19,8 +19,10 @@ _FIELDS = {
     "boxes_TxKx7", "present_TxK", "cells_TxHxW", "ego_TxS", "future_TxFx2", "future_mask_TxF", "place_Tx3",
     "scene", "domain", "weather", "light", "rare",
   ),
-  "windows": ("valid_TxA", "moving_A", "group_A", "domain"),
+  "windows": ("tokens_TxA", "mask_TxA", "valid_TxA", "domain"),
+  "codes": ("domain",),
 }  # fmt: skip
+_OF_WINDOWS = {"windows": window_targets, "codes": code_targets}
 
 
 def read_side(
@@ -32,7 +34,8 @@ def read_side(
     fields: arrays the model reads. embeds: name to a function from stacked arrays [chunk, ...] to features [chunk, D].
     chunk: records embedded at once; the last chunk is filled up by its last record.
 
-  Windows do not say which scene they are cut from, so each is taken for a scene of its own; splits keep scenes apart.
+  Windows, of moves or of codes, do not say which scene they are cut from, so each is taken for a scene of its own;
+  splits keep scenes apart.
   """
   kind = dataset.config.kind
   if kind not in _FIELDS:
@@ -57,10 +60,10 @@ def read_side(
         f"features of {name} weights are not finite", f"{dataset.path} {split}", "check the weights"
       )
   domain = arrays["domain"].astype(int)
-  if kind == "windows":
+  if kind in _OF_WINDOWS:
     # Names that no other split uses: a window is a scene of its own.
     scene = zlib.crc32(split.encode()) * 2**32 + np.arange(len(source))
-    return Side(found, window_targets(arrays, dataset.domains), scene, domain, None)
+    return Side(found, _OF_WINDOWS[kind](arrays, dataset.domains), scene, domain, None)
   names = {"domain": dataset.domains, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   place = arrays["place_Tx3"][:, -1, :2].astype(np.float64)
   return Side(found, clip_targets(arrays, names), arrays["scene"].astype(int), domain, place)

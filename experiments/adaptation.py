@@ -10,7 +10,7 @@
 `also` names leaves that learn whole beside any of these. A head that the base lacks begins at random, and would stay
 there: whoever adapts to another task sets also=head.
 
-A trained run deploys whole weights (`deployed`): deltas are merged, a teacher stays behind.
+A trained run deploys whole weights (`Task.weights`): deltas are merged.
 """
 
 import dataclasses
@@ -108,18 +108,12 @@ def _low_rank(task: Task, chosen: Adaptation) -> Task:
     held_out=on_merged(task.held_out),
     embed=on_merged(task.embed) if task.embed else None,
     trainable=learns,
+    weights=on_merged(task.weights),
   )
 
 
 def _merge(params: trainable.Params, chosen: Adaptation) -> trainable.Params:
   return lora.merge(params["base"], params["deltas"], chosen.alpha)
-
-
-def deployed(config: Train, params: trainable.Params) -> trainable.Params:
-  """What the family's model applies, of a trained run's parameters: deltas merged, the student without a teacher."""
-  if config.adaptation.method == "lora":
-    params = _merge(params, config.adaptation)
-  return params.get("student", params)
 
 
 def cost(task: Task, state: Any) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Runs that follow one another: the new one must not have lost what the old one could.
 
 What it trains on is said by `data.mixture` (old records among the new ones, data/mixtures.py); whether it may follow
-is judged here, on one split of the new run's dataset.
+is judged here, on one split of the new run's dataset: by the loss, or by what a probe reads out of the features, where
+the loss ranks no runs or the two have losses of different kinds.
 """
 
 import dataclasses
@@ -13,8 +14,8 @@ from data.errors import BadInput
 from data.slices import members
 from evaluation import gates
 from experiments.config import Train
-from experiments.per_record import labels, losses
-from experiments.run import open_run
+from experiments.per_record import labels, losses, probe_errors
+from experiments.run import Run, open_run
 
 _SEED = 0
 
@@ -26,23 +27,52 @@ def compare(
   split: str,
   confidence: float,
   canaries: Collection[str] = (),
+  probe: str = "",
 ) -> dict[str, gates.Verdict]:
-  """The verdict of every slice; allowed: slice (data/slices.py) to how much worse it may be; canaries: those of them
-  that must be shown not to be worse (evaluation/gates.py).
+  """The verdict of every slice.
 
-  Raises BadInput for a slice that is not there, and runs whose losses are not of one kind.
+  Args:
+    allowed: slice (data/slices.py) to how much worse it may be.
+    canaries: those of them that must be shown not to be worse (evaluation/gates.py).
+    probe: "" compares losses; a target (evaluation/probe_targets.py) compares 1 - score of linear probes for it.
+
+  Raises BadInput for a slice or a target that is not there, and for losses that do not compare.
   """
   new = open_run(run)
   old = open_run(before, dataset=str(new.dataset.path))
+  known, names = labels(new.dataset, split), {"domain": new.dataset.domains}
+
+  def called(text: str) -> str:
+    return f"{probe} in {text}" if probe else text
+
+  parts: dict[str, tuple[np.ndarray, float]] = {
+    called(text): (members(text, known, names), much) for text, much in allowed.items()
+  }
+  watched = [called(text) for text in canaries]
+  if probe:
+    old_N, new_N = probe_errors(old, new, probe, split)
+  else:
+    _require_comparable(new, old)
+    old_N, new_N = losses(old, split), losses(new, split)
+  return gates.judge(old_N, new_N, parts, confidence, _SEED, watched)
+
+
+def _require_comparable(new: Run, old: Run) -> None:
+  """Raises BadInput unless both losses are of one kind, of every record alone, and lower for better weights."""
+  remedy = 'compare what a probe reads: --probe=occupancy, say, or "probe" of a curriculum\'s gate'
+  for run in (new, old):
+    if not run.task.ranks:
+      what = f"the loss of {run.config.objective} falls when features collapse, and ranks no runs"
+      raise BadInput(what, run.path, remedy)
+    if run.task.compares:
+      what = (
+        f"the loss of {run.config.objective} compares the records of a batch: there is none of a record alone"
+      )
+      raise BadInput(what, run.path, remedy)
   one, other = _loss(new.config), _loss(old.config)
   for name in (name for name in one | other if one.get(name) != other.get(name)):
     what = f"{name} is {one.get(name)!r} of the one, {other.get(name)!r} of the other"
-    raise BadInput(what, f"{run}, {before}", "compare runs whose losses are of one kind")
-  known, names = labels(new.dataset, split), {"domain": new.dataset.domains}
-  parts: dict[str, tuple[np.ndarray, float]] = {
-    text: (members(text, known, names), much) for text, much in allowed.items()
-  }
-  return gates.judge(losses(old, split), losses(new, split), parts, confidence, _SEED, canaries)
+    raise BadInput(what, f"{new.path}, {old.path}", f"compare runs whose losses are of one kind, or {remedy}")
 
 
 def _loss(config: Train) -> dict[str, object]:

@@ -3,14 +3,18 @@
   name      its run directory
   config    FILE.py[:variant] of the run
   start     an earlier stage whose weights it begins with (where names agree, experiments/start.py), or ""
-  changes   {dotted key: value} of its configuration; "{stage}" in a value is the directory of that stage
-  entry     gates on the stage it starts from, judged before it runs
+  changes   {dotted key: value} of its configuration; "{stage}" as a value is the directory of that stage
+  entry     gates on the stage it starts from, or else the one that it names (its teacher), judged before it runs
   exit      gates on itself
 
 A gate is one of
 
-  {"value": key, "below": x}, {"value": key, "above": x}    of result.json: "loss", "loss_by_slice/highway", ...
-  {"slice": text, "than": stage, "by": x}    not worse there than that stage by more than x and noise
+  {"value": key, "below": x}, {"value": key, "above": x}
+      of result.json: "loss", "loss_by_slice/highway", "probes/occupancy" (of a run with probe.every_steps), ...
+  {"slice": text, "than": stage, "by": x}
+      not worse there than that stage by more than x and noise
+  {"slice": text, "than": stage, "by": x, "probe": target}
+      the same of 1 - score of a linear probe: stages of different objectives, or whose loss ranks no runs
 
 Bengio et al., "Curriculum Learning", ICML 2009.
 """
@@ -26,9 +30,10 @@ from data.files import read_json, write_json_atomic
 from experiments import stages
 from experiments.config import from_dict
 from experiments.program import LastingFault
-from experiments.run_directory import read_result
+from experiments.run_directory import read_config, read_result
 
 CONFIDENCE = 0.95  # that noise alone fails none of a stage's gates
+_GATES = ({"value", "below"}, {"value", "above"}, {"slice", "than", "by"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,16 @@ class Stage:
   changes: dict
   entry: tuple
   exit: tuple
+
+  @property
+  def named(self) -> list[str]:
+    """Stages whose directories its configuration names."""
+    return [value[1:-1] for value in self.changes.values() if _names_stage(value)]
+
+  @property
+  def before(self) -> str:
+    """The stage that its entry gates judge; "" where it follows none."""
+    return self.start or next(iter(self.named), "")
 
 
 def read(file: str) -> list[Stage]:
@@ -55,13 +70,16 @@ def read(file: str) -> list[Stage]:
     earlier = [one.name for one in found]
     if stage.name in earlier or not stage.name.isidentifier():
       raise BadInput(f"name is {stage.name!r}", where, "give each a name of its own, of letters and digits")
-    named = [value[1:-1] for value in stage.changes.values() if _names_stage(value)]
-    for name in [stage.start, *named, *(gate["than"] for gate in _gates(stage, where) if "than" in gate)]:
+    for name in [
+      stage.start,
+      *stage.named,
+      *(gate["than"] for gate in _gates(stage, where) if "than" in gate),
+    ]:
       if name and name not in earlier:
         raise BadInput(
           f"{name!r} is no earlier stage", where, f"choose one of {', '.join(earlier) or 'none'}"
         )
-    if stage.entry and not stage.start:
+    if stage.entry and not stage.before:
       raise BadInput("an entry gate without a stage to start from", where, "name it in start")
     found.append(stage)
   if not found:
@@ -71,10 +89,9 @@ def read(file: str) -> list[Stage]:
 
 def _gates(stage: Stage, where: str) -> list[dict]:
   for gate in (*stage.entry, *stage.exit):
-    if set(gate) not in ({"value", "below"}, {"value", "above"}, {"slice", "than", "by"}):
-      raise BadInput(
-        f"{gate} is no gate", where, "give value and below, value and above, or slice, than and by"
-      )
+    if set(gate) - {"probe"} not in _GATES or ("probe" in gate and "slice" not in gate):
+      known = "value and below, value and above, or slice, than and by, with probe or without"
+      raise BadInput(f"{gate} is no gate", where, f"give {known}")
   return [*stage.entry, *stage.exit]
 
 
@@ -102,16 +119,16 @@ def judge(stage: Stage, when: str, work: pathlib.Path, split: str) -> None:
   split: on which slices are compared; what gates decide on should not be what results are reported on.
   """
   wanted = stage.entry if when == "entry" else stage.exit
-  judged = stage.start if when == "entry" else stage.name
+  judged = stage.before if when == "entry" else stage.name
   lines = [_value(gate, work / judged) for gate in wanted if "value" in gate]
-  compared: dict[str, dict[str, float]] = {}
+  compared: dict[tuple[str, str], dict[str, float]] = {}
   for gate in wanted:
     if "slice" in gate:
-      compared.setdefault(gate["than"], {})[gate["slice"]] = float(gate["by"])
-  for than, allowed in compared.items():
+      compared.setdefault((gate["than"], gate.get("probe", "")), {})[gate["slice"]] = float(gate["by"])
+  for (than, probe), allowed in compared.items():
     from experiments.continual import compare
 
-    verdicts = compare(str(work / judged), str(work / than), allowed, split, CONFIDENCE)
+    verdicts = compare(str(work / judged), str(work / than), allowed, split, CONFIDENCE, (), probe)
     lines += [
       {"gate": f"{name} of {judged} against {than}", "open": not v.closed, "says": v.sentence(name)}
       for name, v in verdicts.items()
@@ -126,7 +143,9 @@ def judge(stage: Stage, when: str, work: pathlib.Path, split: str) -> None:
 
 def _value(gate: dict, run: pathlib.Path) -> dict:
   """{"gate", "open", "says"} of a gate on a number in the run's row."""
-  at: Any = read_result(run)
+  row = read_result(run) or {}
+  _require_ranking(gate["value"], row, run)
+  at: Any = row
   for key in gate["value"].split("/", 1):
     at = at.get(key) if isinstance(at, dict) else None
   if not isinstance(at, int | float) or not math.isfinite(at):
@@ -135,6 +154,18 @@ def _value(gate: dict, run: pathlib.Path) -> dict:
   fine = at < limit if side == "below" else at > limit
   said = f"{gate['value']} of {run.name} is {at:.4f}, {'' if fine else 'not '}{side} {limit}"
   return {"gate": f"{gate['value']} {side} {limit}", "open": fine, "says": said}
+
+
+def _require_ranking(value: str, row: dict, run: pathlib.Path) -> None:
+  """Raises BadInput for a gate on a loss that falls when features collapse, over all or of a domain."""
+  of, _, name = value.partition("/")
+  if row.get("loss_ranks", True) or of not in ("loss", "loss_by_slice"):
+    return
+  dataset = pathlib.Path(read_config(run)["data"]["dataset"])
+  domains = read_json(dataset / "dataset.json", "restore the dataset")["domains"]
+  if of == "loss" or name in domains:
+    what = f"the loss of {row['objective']} falls when features collapse, and opens no gate"
+    raise BadInput(what, run, 'gate "probes/occupancy", say, and set probe.every_steps')
 
 
 def outcome(stage: Stage, work: pathlib.Path) -> str:

@@ -14,27 +14,20 @@ _OUT = flags.DEFINE_string("out", None, "Directory to make.", required=True)
 
 
 def main() -> int:
-  import jax
-
   from data import clip_codes, dataset_writer
-  from data.codes import CodesConfig
+  from data.clip_tokens import of_cells
   from data.errors import BadInput
+  from data.learned_tokens import LearnedTokens
   from experiments.run import open_run
+  from models.bev_tokeniser import halves
 
   dataset_writer.require_new(_OUT.value)
   run = open_run(_RUN.value, _DATASET.value)
   if run.config.family != "bev_tokeniser":
     raise BadInput(f"is a run of {run.config.family}", _RUN.value, "give a run of bev_tokeniser")
-  model = run.task.model
-  config = CodesConfig(
-    run.dataset.clip.steps, model.config.places, model.config.vocabulary, clip_codes.ACTIONS
-  )
-
-  @jax.jit
-  def encode(cells_BxTxHxW):
-    return model.apply({"params": run.params}, cells_BxTxHxW, method="encode")[0]
-
-  examples = list(clip_codes.examples(run.dataset, config, encode))
+  tokens = of_cells(LearnedTokens(run.task.model.config, *halves(run.task.model, run.params)))
+  config = clip_codes.codes_config(run.dataset.clip, tokens)
+  examples = list(clip_codes.examples(run.dataset, config, tokens))
   splits = tuple(dict.fromkeys(split for split, _, _ in examples))
   notes = {
     "source": run.row["run_id"],

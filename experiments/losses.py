@@ -155,6 +155,15 @@ class Distillation:
   z_weight: Least0
 
 
+@dataclasses.dataclass(frozen=True)
+class PolicyDistillation(MultiTask):
+  """objectives/multi_task.py with the heads of a policy, and the answers of a finished one in place of a share."""
+
+  teacher: str  # directory of the finished run that teaches
+  weight: Share  # of the teacher's answers; the rest is what the driver did
+  temperature: Positive  # of the actions' logits
+
+
 LOSSES: dict[str, type] = {
   "next_token": NextToken,
   "masked": Masked,
@@ -166,4 +175,5 @@ LOSSES: dict[str, type] = {
   "diffusion": Diffusion,
   "reconstruction": Reconstruction,
   "distillation": Distillation,
+  "policy_distillation": PolicyDistillation,
 }

@@ -1,4 +1,7 @@
-"""What a run loses on every record by itself: what gates compare, and slices are cut from."""
+"""What a run loses on every record by itself, or what a probe of its features does: what gates compare.
+
+Slices are cut from these records.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +9,16 @@ import numpy as np
 
 from data import reader
 from data.datasets import Dataset
+from data.errors import BadInput
 from data.slices import Labels
 from evaluation.gates import Losses
+from evaluation.probe_ladder import errors
+from evaluation.probing import read_side
 from experiments.run import Run
 
 _TOGETHER = 32  # records
 _DRAWS = 4  # of noise and masks, over which a record's loss is averaged
+_FITTED = 2000  # records at most that a probe is fitted on
 # Windows do not say their scene, but are written scene by scene: so many in a row are one unit.
 _NEIGHBOURS = 8
 
@@ -48,6 +55,29 @@ def losses(run: Run, split: str) -> Losses:
     found.append(np.stack([np.asarray(part)[:kept] for part in each(run.params, batch)]))
   sums_N, counts_N = np.concatenate(found, axis=1).astype(np.float64)
   return Losses(sums_N, counts_N, _units(dataset, split))
+
+
+def probe_errors(before: Run, after: Run, target: str, split: str) -> tuple[Losses, Losses]:
+  """What linear probes of both runs' features get wrong on each record: their means are 1 - score.
+
+  Both are fitted on the same training records of `after`'s dataset, and read the weights that are deployed. Raises
+  BadInput for a run without features.
+  """
+  dataset, runs = after.dataset, {"before": before, "after": after}
+
+  def embedding(run: Run):
+    if run.task.embed is None:
+      raise BadInput(f"{run.config.objective} has no features to read", run.path, "compare losses")
+    embed = jax.jit(run.task.embed)
+    return lambda stacked: embed(run.params, run.task.to_batch(stacked))
+
+  embeds = {name: embedding(run) for name, run in runs.items()}
+  fields = tuple(dict.fromkeys((*before.task.fields, *after.task.fields)))
+  parts = ((after.config.data.train_split, _FITTED), (split, 0))
+  train, test = (read_side(dataset, part, most, fields, embeds, _TOGETHER) for part, most in parts)
+  found, worst_N = errors(train, test, target)
+  unit_N = _units(dataset, split)
+  return Losses(found["before"], worst_N, unit_N), Losses(found["after"], worst_N, unit_N)
 
 
 def labels(dataset: Dataset, split: str) -> Labels:

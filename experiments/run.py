@@ -12,7 +12,6 @@ from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import start
 from experiments import step as steps
-from experiments.adaptation import deployed
 from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train, from_dict
@@ -29,7 +28,7 @@ from experiments.task import Task, make_task
 class Run:
   """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device.
 
-  Losses take `params`; `weights` are what the model applies: deltas merged, a teacher left behind.
+  Losses take `params`; `weights` are what is deployed, and what the model applies (experiments/task.py).
   """
 
   path: pathlib.Path
@@ -41,7 +40,7 @@ class Run:
 
   @property
   def weights(self) -> dict:
-    return deployed(self.config, self.params)
+    return self.task.weights(self.params)
 
 
 def train(workdir: str, config: Train, values: dict, group: Group | None = None) -> int:
@@ -59,13 +58,14 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
       group.join()
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     carried = None
-    if group and (config.start.run or config.objective == "distillation"):
+    teacher = getattr(config.loss, "teacher", "")
+    if group and (config.start.run or teacher):
       what = "the weights of another run, in a run of several processes"
       raise BadInput(what, "config", "begin in one process; what it has saved can be continued by several")
     if config.start.run:
       setup, carried = start.starting_from(setup, open_run(config.start.run).weights)
-    if config.objective == "distillation":
-      setup = start.taught_by(setup, open_run(config.loss.teacher).weights)
+    if teacher:
+      setup = start.taught_by(setup, open_run(teacher).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0

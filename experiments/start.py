@@ -1,7 +1,8 @@
 """Beginning with the weights of a finished run: what is carried over, by name and shape, and what is not.
 
-A base deploys whole weights (experiments/adaptation.py), so that a run may start from one that was adapted or taught.
-They go where the fresh state has the same names: into the base of low-rank deltas, into student and teacher alike.
+A base deploys whole weights (`Task.weights`), so that a run may start from one that was adapted or taught: of one that
+an average of its weights teaches, from the average. They go where the fresh state has the same names: into the base of
+low-rank deltas, into student and teacher alike.
 """
 
 import dataclasses

@@ -12,12 +12,14 @@ from experiments.config import Train
 
 Path = tuple[str, ...]  # names from the root of the parameters to a leaf
 
-_COMPARING = ("contrastive", "self_distillation")  # objectives in which a record's loss depends on the others
-
 
 def _all(path: Path) -> bool:
   del path
   return True
+
+
+def _whole(params: Any) -> Any:
+  return params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Task:
     after: (params, metrics, step) -> params, after the update of every finite step: what moves without a gradient,
       such as the average that teaches, or a codebook by its statistics in `metrics`; steps count from 0.
     tokens: of one record, toward the budget D; None: as many as its loss counts.
+    weights: params -> what is deployed: what the model applies, the next run starts with, and probes read. Deltas are
+      merged; where an average of the weights teaches, it is the average (arXiv:2104.14294, arXiv:2301.08243).
+    ranks: whether the run of lower held-out loss is the better one. False: the loss is a distance to targets that the
+      run makes itself and falls when they collapse; probes rank such runs.
+    compares: whether a record's loss depends on the other records of its batch.
   """
 
   model: Any
@@ -49,6 +56,9 @@ class Task:
   trainable: Callable[[Path], bool] = _all
   after: Callable | None = None
   tokens: int | None = None
+  weights: Callable = _whole
+  ranks: bool = True
+  compares: bool = False
 
 
 def batch_name(name: str) -> str:
@@ -88,10 +98,11 @@ def make_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task
   if pair not in tasks:
     known = ", ".join(f"{family} with {objective}" for family, objective in tasks)
     raise BadInput(f"{pair[0]} has no objective {pair[1]}", "config.objective", f"choose one of {known}")
-  if config.data.mixture.correct != "none" and config.objective in _COMPARING:
+  task = tasks[pair](config, dataset_config, domains)
+  if config.data.mixture.correct != "none" and task.compares:
     what = f"{config.objective} compares the records of a batch, which no weight makes natural"
     raise BadInput(what, "config.data.mixture.correct", "set it to none")
-  return adapted(tasks[pair](config, dataset_config, domains), config)
+  return adapted(task, config)
 
 
 def all_tasks() -> dict[tuple[str, str], Callable]:
@@ -116,6 +127,7 @@ def all_tasks() -> dict[tuple[str, str], Callable]:
     ("perception", "self_distillation"): taught.self_distillation,
     ("perception", "jepa"): taught.jepa,
     ("perception", "multi_task"): driving.multi_task,
+    ("perception", "policy_distillation"): distillation.policy,
     ("perception", "flow_matching"): generative.flow,
     ("perception", "diffusion"): generative.diffuse,
     ("codes", "next_token"): codes.next_token,

@@ -7,6 +7,8 @@ in time is for the model of the codes (models/codes.py). A. van den Oord et al.,
 B clips, T frames, H x W cells, S codes of a frame in raster order, E channels of a code, V classes of a cell.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,20 @@ from models.layers import weight
 from models.sensors import patches, unpatch
 from models.trunk import Trunk
 from models.vq import VQ
+
+
+def halves(model: "BevTokeniser", params) -> tuple[Callable, Callable]:
+  """(cells int [B, T, H, W] -> codes int32 [B, T, S], codes -> the likeliest class of each cell), both compiled."""
+
+  @jax.jit
+  def to_codes(cells_BxTxHxW):
+    return model.apply({"params": params}, cells_BxTxHxW, method="encode")[0]
+
+  @jax.jit
+  def to_cells(index_BxTxS):
+    return model.apply({"params": params}, index_BxTxS, method="decode").argmax(-1)
+
+  return to_codes, to_cells
 
 
 class BevTokeniser(nn.Module):

@@ -77,8 +77,9 @@ class CodesModel(nn.Module):
 def next_frame(model: CodesModel, params, codes_BxTxS, actions_BxT, action_B, key, temperature: float = 1.0):
   """The frame after the given ones, drawn code by code: (codes int32 [B, S], their log-probabilities [B, S]).
 
-  action_B: the action that leads there. The log-probabilities are of the distribution that is drawn from, with
-  logits over `temperature`; at 1 they are those of the model given the frame (teacher forcing).
+  action_B: the action that leads there. temperature: logits are divided by it; at 0 each code is the likeliest. The
+  log-probabilities are of the distribution that is drawn from; at 1 and 0 they are those of the model given the frame
+  (teacher forcing).
   """
   variables = {"params": params}
   look_back: Callable = model.look_back
@@ -87,11 +88,26 @@ def next_frame(model: CodesModel, params, codes_BxTxS, actions_BxT, action_B, ke
   b, s = codes_BxTxS.shape[0], codes_BxTxS.shape[2]
 
   def draw(frame_Bx1xS, place):
-    logits = model.apply(variables, context, frame_Bx1xS, action_B[:, None], method=read)
-    logs_BxV = jax.nn.log_softmax(logits[:, 0, place] / temperature)
-    code_B = jax.random.categorical(jax.random.fold_in(key, place), logs_BxV)
+    logits_BxV = model.apply(variables, context, frame_Bx1xS, action_B[:, None], method=read)[:, 0, place]
+    logs_BxV = jax.nn.log_softmax(logits_BxV / (temperature or 1.0))
+    if temperature:
+      code_B = jax.random.categorical(jax.random.fold_in(key, place), logs_BxV)
+    else:
+      code_B = logs_BxV.argmax(-1).astype(jnp.int32)
     log_B = jnp.take_along_axis(logs_BxV, code_B[:, None], axis=-1)[:, 0]
     return frame_Bx1xS.at[:, 0, place].set(code_B), log_B
 
   frame, logs_SxB = jax.lax.scan(draw, jnp.zeros((b, 1, s), jnp.int32), jnp.arange(s))
   return frame[:, 0], logs_SxB.T
+
+
+def roll_out(
+  model: CodesModel, params, codes_BxTxS, actions_BxT, observed: int, key, temperature: float = 1.0
+):
+  """The window, int32 [B, T, S], with every frame from `observed` on drawn, each after all before it."""
+  codes, actions = codes_BxTxS.astype(jnp.int32), actions_BxT.astype(jnp.int32)
+  for t in range(observed, codes.shape[1]):
+    one = jax.random.fold_in(key, t)
+    frame, _ = next_frame(model, params, codes[:, :t], actions[:, :t], actions[:, t], one, temperature)
+    codes = codes.at[:, t].set(frame)
+  return codes

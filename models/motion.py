@@ -110,11 +110,13 @@ class MotionModel(nn.Module):
 
 
 def embed(model: MotionModel, params, batch) -> jax.Array:
-  """Features float32 [B, D] of a window: its last hidden states, averaged over whoever is there."""
+  """Features float32 [B, D] of a window: the hidden state of its first agent halfway, at step T // 2.
+
+  It has seen the first half, and nothing of what that agent, or any other, does from then on.
+  """
   _, kept = model.apply({"params": params}, batch, mutable=["intermediates"])
-  hidden = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
-  there = batch["valid_BxTxA"].astype(jnp.float32)
-  return jnp.einsum("btad,bta->bd", hidden, there) / jnp.maximum(there.sum((1, 2)), 1.0)[:, None]
+  hidden_BxTxAxD = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
+  return hidden_BxTxAxD[:, hidden_BxTxAxD.shape[1] // 2, 0]
 
 
 def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):

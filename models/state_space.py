@@ -79,7 +79,7 @@ class StateSpace(nn.Module):
   """x [N, T, D] -> y [N, T, D], causal; steps that are not valid leave the state unchanged.
 
   y = W_o norm(silu(gate) * (ssd(x) + skip x)), with the norm over each head's K channels, so that heads can lie on
-  different devices. `step` does the same for one step of a roll-out.
+  different devices.
 
   Attributes: heads H, head_dim K, state R: shapes of the recurrent state. chunk: Q. dtype: of matmuls.
   """
@@ -108,18 +108,9 @@ class StateSpace(nn.Module):
 
   def __call__(self, x_NxTxD, valid_NxT):
     value, u, log_decay, b, c, gate = self._read_off(x_NxTxD, valid_NxT)
-    y, _ = chunked(u, log_decay, b, c, self.start(len(x_NxTxD)), self.chunk)
+    empty = jnp.zeros((len(x_NxTxD), self.heads, self.head_dim, self.state), jnp.float32)
+    y, _ = chunked(u, log_decay, b, c, empty, self.chunk)
     return self._put_out(y, value, gate)
-
-  def step(self, x_NxD, valid_N, state_NxHxKxR):
-    """(y [N, D], next state): one step of a roll-out, from `start`."""
-    value, u, log_decay, b, c, gate = self._read_off(x_NxD[:, None], valid_N[:, None])
-    state, y = recurrence(state_NxHxKxR, u[:, 0], log_decay[:, 0], b[:, 0], c[:, 0])
-    return self._put_out(y[:, None], value, gate)[:, 0], state
-
-  def start(self, rows: int):
-    """The state before the first step."""
-    return jnp.zeros((rows, self.heads, self.head_dim, self.state), jnp.float32)
 
   def _read_off(self, x_NxTxD, valid_NxT):
     x = x_NxTxD.astype(self.dtype)

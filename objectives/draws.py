@@ -34,6 +34,12 @@ def normal(key: jax.Array, batch: dict, like: jax.Array) -> jax.Array:
   return by_record(lambda own, x: jax.random.normal(own, x.shape), key, batch, like)
 
 
+def standard(key: jax.Array, batch: dict, like: jax.Array, kind: str) -> jax.Array:
+  """The "gaussian" or "laplace" density of scale 1, of the shape of `like` [B, ...]."""
+  draw = {"gaussian": jax.random.normal, "laplace": jax.random.laplace}[kind]
+  return by_record(lambda own, x: draw(own, x.shape), key, batch, like)
+
+
 def times(key: jax.Array, batch: dict) -> jax.Array:
   """Times [B] in [0, 1), each uniform, together evenly spread: less noise in the loss, and no bias.
 

@@ -1,10 +1,10 @@
 """What losses report: sums and counts, which add up exactly over micro-batches, devices, hosts and clients.
 
 A metric is a pair (sum, count) and means sum / count once all pairs have been added. Three names mean something:
-"objective" is minimised, "loss" is what a run is judged by on held-out data, and "by_domain" or "<name>_by_domain"
-is a vector over domains; "iou" or "<name>_iou" is one over classes. Any other scalar is logged as it is (a rank, a
-perplexity: (value, 1)). Statistics that `Task.after` needs, such as (sums_KxD, counts_K) of a codebook, travel in the
-same way and have no mean here.
+"objective" is minimised, "loss" is what a run is judged by on held-out data (by probes, where the loss is a distance to
+targets of the run's own making), and "by_domain" or "<name>_by_domain" is a vector over domains; "iou" or "<name>_iou"
+is one over classes. Any other scalar is logged as it is (a rank, a perplexity: (value, 1)). Statistics that
+`Task.after` needs, such as (sums_KxD, counts_K) of a codebook, travel in the same way and have no mean here.
 
 A batch of clips holds `real_B`: false where a record only fills up the last held-out batch. Whatever is counted is
 weighed by it, and nothing of such a record may serve as another's negative, neighbour or statistic. A batch of an

@@ -7,6 +7,7 @@ tables are read through a `Reading`: what their columns are called, and what the
 Units: `params`, `params_total` parameters, `tokens`, `unique_tokens`,
 `batch_tokens` supervised tokens, `flops` and `flops_6nd` training FLOPs (`flops` fully counted, `flops_6nd`
 6 N D), `loss` held-out nats per token, `seconds` wall clock, `started` UTC of the first attempt.
+`loss_ranks` False where a lower loss is no better run (experiments/task.py); blank: True.
 `probes` what is read out of its features, by target (evaluation/probe_ladder.py), as JSON.
 `split_fingerprint` tells the dataset and the split that the loss was measured on; `objective` also what was hidden
 from the model.
@@ -28,8 +29,8 @@ from scaling import table_checks
 
 COLUMNS = (
   "run_id", "family", "objective", "dataset", "split_fingerprint", "params", "params_total", "params_convention",
-  "tokens", "unique_tokens", "flops", "flops_6nd", "loss", "loss_by_slice", "seed", "learning_rate", "schedule",
-  "batch_tokens", "steps", "seconds", "device", "git_revision", "config_hash", "started", "probes",
+  "tokens", "unique_tokens", "flops", "flops_6nd", "loss", "loss_ranks", "loss_by_slice", "seed", "learning_rate",
+  "schedule", "batch_tokens", "steps", "seconds", "device", "git_revision", "config_hash", "started", "probes",
 )  # fmt: skip
 REQUIRED = ("run_id", "params", "tokens", "flops", "loss")
 NUMBERS = ("params", "tokens", "flops", "loss")
@@ -128,6 +129,8 @@ def read_runs(path: os.PathLike | str, reading: Reading = Reading()) -> Runs:
   if missing:
     remedy = f"it needs {', '.join(REQUIRED)}; --columns=params:NAME,... says what they are called here"
     raise BadInput(f"column {missing[0]!r} is missing", path, remedy)
+  if reading.columns.get("loss", "loss") == "loss":
+    table_checks.refuse_collapsing(path, rows, lines)
   convention, counted = _convention(path, known, rows, lines, reading)
   if counted != "params":
     rules.append(f"params = {counted}")

@@ -160,6 +160,17 @@ def _number(cell: str | None) -> float:
     return math.nan
 
 
+def refuse_collapsing(path: pathlib.Path, rows: Rows, lines: list[int]) -> None:
+  """Runs whose loss is a distance to targets of their own making: it is least when their features say nothing."""
+  for row, line in zip(rows, lines, strict=True):
+    if row.get("loss_ranks") == "False":
+      what = f"the loss of {row.get('objective')} falls when features collapse, and ranks no runs"
+      remedy = (
+        "add a column of 1 - score, of a target in the column probes, and fit that: --columns=loss:NAME"
+      )
+      raise BadInput(what, f"{path} line {line}", remedy)
+
+
 def refuse_mixtures(where: object, rows: Rows) -> None:
   """Losses of other tasks, of models that see less, or on other held-out data do not lie on one surface."""
   for name in COMPARABLE:

@@ -1,8 +1,8 @@
-"""Curricula: of the motion model, and of perception from pixels to a policy.
+"""Curricula: of the motion model, and of perception from pixels to a small policy.
 
 Motion: some domains, then all beside a replay of the first, then all domains alike, then a smaller model that follows.
-Clips: hidden patches, the same on the domain to drive in, several heads at once, a world model of the next BEV, and
-a policy that begins with what these have learned.
+Clips: hidden patches everywhere, the same in towns beside a replay of the rest, several heads at once, a world model of
+the next BEV, a policy that begins with what these have learned, and a smaller policy that follows it.
 
   python -m data.build --source=sumo --out=build/sumo
   python -m experiments.curriculum --stages=experiments/configs/curriculum.py --dataset=build/sumo --workdir=build/chain
@@ -10,15 +10,17 @@ a policy that begins with what these have learned.
   python -m experiments.curriculum --stages=experiments/configs/curriculum.py:clips --dataset=build/clips \
     --workdir=build/chain_clips
 
-Each stage must better what came before where it is meant to, and lose little of what it could. Variants: "motion",
-"clips", and each with ":tiny". What came of it: results/adaptation.
+A gate before a stage asks for what it builds on, one after it that it has learned, and has lost little of what was
+there. Variants: "motion", "clips", and each with ":tiny". What came of it: results/curriculum.
 """
 
 from experiments.configs import variants
 
 FIRST = "domain=highway|urban_grid"
 ALLOWED = 0.05  # nats per move that an earlier domain may lose, and noise beside it
-HOME = "domain=urban_grid"
+TOWNS = "domain=ring_radial|roundabout|suburb|urban_grid"
+REST = "apron|highway|rural"
+EVERYWHERE = f"{TOWNS}|{REST}"
 
 
 def stages(variant: str = "") -> list[dict]:
@@ -39,14 +41,14 @@ def _motion(tiny: bool) -> list[dict]:
   early = {"tokens": tokens, "data.mixture.only": FIRST}
   wide = {"tokens": tokens, "data.mixture.replay": FIRST, "data.mixture.replay_share": 0.25}
   even = {"tokens": tokens // 2, "data.mixture.axes": "domain", "data.mixture.temperature": 2.0}
-  untaught = {"value": "loss", "below": 5.0}  # a flat guess costs 5.5
+  learned = {"value": "loss", "below": 5.0}  # a flat guess costs 5.5
+  first = {"value": "loss_by_slice/highway", "below": 4.0}
+  taught = {"tokens": tokens, "loss.teacher": "{balance}"}
   return [
-    _stage("pretrain", config, "", early, exit=(untaught,)),
-    _stage(
-      "widen", config, "pretrain", wide, entry=({"value": "loss_by_slice/highway", "below": 4.0},), exit=kept
-    ),
-    _stage("balance", config, "widen", even, exit=kept),
-    _stage("distil", student, "", {"tokens": tokens, "loss.teacher": "{balance}"}, exit=(untaught,)),
+    _stage("pretrain", config, "", early, exit=(learned,)),
+    _stage("widen", config, "pretrain", wide, entry=(first,), exit=kept),
+    _stage("balance", config, "widen", even, entry=(learned,), exit=kept),
+    _stage("distil", student, "", taught, entry=(learned,), exit=(learned,)),
   ]
 
 
@@ -55,20 +57,63 @@ def _clips(size: str) -> list[dict]:
 
   The raster shows the labels of multi_task, which therefore goes without; its encoder rejoins from fresh weights.
   """
-  masked, driving = "experiments/configs/perception.py:masked", "experiments/configs/driving.py"
+  masked = "experiments/configs/perception.py:masked" + size
+  driving, student = (f"experiments/configs/driving{name}.py" for name in ("", "_distil"))
   sensors = {"model.sensors": "ego,raster,lidar,camera", "model.causal": True, "model.grid_patch": 8}
+  if size:
+    sensors |= {"model.grid_patch": 16, "tokens": 200_000}
+  towns = {
+    "data.mixture.only": TOWNS,
+    "data.mixture.replay": f"domain={REST}",
+    "data.mixture.replay_share": 0.25,
+  }
+  unmasked = {"value": "loss", "below": 0.5}  # of 1 at the start
+  seen = {"value": "loss_by_slice/segmentation", "below": 1.5}  # nats; a flat guess costs ln 11
+  foreseen = {"value": "loss_by_slice/occupancy", "below": 1.5}
+  plans = {"value": "loss_by_slice/plan_ADE", "below": 1.5}  # metres over 3 s
   return [
-    _stage("pretrain", masked + size, "", sensors),
+    _stage("pretrain", masked, "", sensors, exit=(unmasked,)),
     _stage(
       "adapt",
-      masked + size,
+      masked,
       "pretrain",
-      sensors | {"data.mixture.only": HOME},
-      exit=({"slice": HOME, "than": "pretrain", "by": 0.0},),
+      sensors | towns,
+      entry=(unmasked,),
+      exit=(
+        {"slice": TOWNS, "than": "pretrain", "by": 0.0},
+        {"slice": EVERYWHERE, "than": "pretrain", "by": 0.02},
+      ),
     ),
     _stage(
-      "multi_task", f"{driving}:multi_task{size}", "adapt", sensors | {"model.sensors": "ego,lidar,camera"}
+      "multi_task",
+      f"{driving}:multi_task{size}",
+      "adapt",
+      sensors | {"model.sensors": "ego,lidar,camera"},
+      entry=({"slice": EVERYWHERE, "than": "pretrain", "by": 0.05, "probe": "occupancy"},),
+      exit=(seen, foreseen),
     ),
-    _stage("world_model", f"{driving}:flow_cells{size}", "multi_task", sensors),
-    _stage("policy", f"{driving}:policy{size}", "world_model", sensors),
+    _stage(
+      "world_model",
+      f"{driving}:flow_cells{size}",
+      "multi_task",
+      sensors,
+      entry=(foreseen,),
+      exit=({"value": "loss", "below": 1.5},),  # an untrained field costs 2
+    ),
+    _stage(
+      "policy",
+      f"{driving}:policy{size}",
+      "world_model",
+      sensors,
+      entry=({"slice": EVERYWHERE, "than": "multi_task", "by": 0.1, "probe": "displacement"},),
+      exit=(plans,),
+    ),
+    _stage(
+      "distil",
+      student + size,
+      "",
+      sensors | {"loss.teacher": "{policy}"},
+      entry=(plans,),
+      exit=(plans,),
+    ),
   ]

@@ -4,7 +4,7 @@
     --config.data.dataset=build/sumo --workdir=build/student
 
 Variants: "w8", "w16", "w32" and "tiny" of experiments/configs/motion.py. Half of the objective is the teacher's answers
-at temperature 2. A chain that ends in it: results/adaptation.
+at temperature 2. A chain that ends in it: results/curriculum.
 """
 
 from ml_collections import ConfigDict

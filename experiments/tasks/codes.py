@@ -1,5 +1,7 @@
 """The world model over codes: windows of frames, and every code to be told from those before it."""
 
+import jax.numpy as jnp
+
 from data.codes import CodesConfig as Windows
 from data.errors import BadInput
 from data.records import RecordConfig
@@ -24,7 +26,13 @@ def next_token(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   except ValueError as error:
     raise BadInput(str(error), "config.model", "choose another shape") from None
   loss_fn = make_codes_loss(model.apply, config.loss.z_weight, domains)
-  return Task(model, model.init, loss_fn, loss_fn, FIELDS, record_batch(FIELDS))
+
+  def embed(params, batch):
+    """What the window says of the frame after it, averaged over that frame's places."""
+    codes, actions = (batch[name].astype(jnp.int32) for name in ("codes_BxTxS", "actions_BxT"))
+    return model.apply({"params": params}, codes, actions, method="look_back")[:, -1].mean(1)
+
+  return Task(model, model.init, loss_fn, loss_fn, FIELDS, record_batch(FIELDS), embed=embed)
 
 
 def model_config(config: Train, windows: Windows) -> CodesConfig:

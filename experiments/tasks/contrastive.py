@@ -23,4 +23,5 @@ def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Ta
     init=model.init,
     loss_fn=make_loss(model.apply, domains),
     embed=lambda params, batch: model.apply({"params": params}, batch, method="embed"),
+    compares=True,
   )

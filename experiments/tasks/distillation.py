@@ -1,23 +1,29 @@
-"""A motion model that follows a larger one: the teacher's answers beside the logged moves.
+"""Models that follow a larger one of their family: the teacher's answers beside what was logged.
 
 Parameters are {"student", TAUGHT_BY}: the teacher travels with its student, so that a run continues by itself, and
-is left behind when the student is deployed.
+is left behind when the student is deployed. Held out, a student is judged by what was logged alone.
 """
 
 import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 
 from data.errors import BadInput
 from data.records import RecordConfig
-from experiments.config import Adaptation, Train, from_dict
+from experiments.config import Train, from_dict
 from experiments.run_directory import read_config
 from experiments.task import Task
-from experiments.tasks import motion
-from models.motion import embed
-from objectives import distillation
+from experiments.tasks import driving, motion, perception
+from objectives import distillation, draws
+from objectives.imitation import scale
 from objectives.metrics import record_weights
 from objectives.next_token import make_loss
 
 TAUGHT_BY = "fixed_teacher"
+_WHERE = "config.loss.teacher"
+_FOLLOWED = ("plan", "actions")  # heads whose answers are distributions
 
 
 def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
@@ -26,16 +32,8 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
   Raises BadInput when the teacher is no run of a motion model.
   """
   student, chosen = motion.next_token(config, dataset_config, domains), config.loss
-  taught = from_dict(read_config(chosen.teacher))
-  if taught.family != config.family:
-    what = f"the teacher is of family {taught.family}"
-    raise BadInput(what, "config.loss.teacher", f"choose a run of family {config.family}")
-  whole = dataclasses.replace(taught, adaptation=Adaptation("none", 0, 0.0, "", ""), loss=config.loss)
-  teacher = motion.next_token(whole, dataset_config, domains)
-
-  def init(key, batch):
-    both = {"student": student.init(key, batch)["params"], TAUGHT_BY: teacher.init(key, batch)["params"]}
-    return {"params": both}
+  taught = dataclasses.replace(_taught(config, ("next_token", "distillation")), loss=chosen)
+  teacher = motion.next_token(taught, dataset_config, domains)
 
   def loss_fn(params, batch, key):
     logits = student.model.apply({"params": params["student"]}, batch)
@@ -47,11 +45,93 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
     objective = (1 - chosen.weight) * hard + chosen.weight * soft
     return metrics | {"objective": (objective, count), "distillation": (soft, count)}
 
+  return _followed(student, teacher, loss_fn)
+
+
+def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
+  """objective = (1 - weight) multi_task + weight (plan + actions), the latter two as the teacher answers, per step.
+
+  Weights of the heads are those of multi_task. The teacher sees every sensor, also where its student lacks one.
+  Raises BadInput when the teacher is no run of these heads, or reads images by other patches.
+  """
+  student, chosen = driving.multi_task(config, dataset_config, domains), config.loss
+  taught = _taught(config, ("multi_task", "policy_distillation"))
+  teacher = driving.multi_task(taught, dataset_config, domains)
+  clips = perception.clip_config(dataset_config)
+  weights = {name: w for name, w in dataclasses.asdict(chosen.weights).items() if w > 0}
+  if chosen.learned or not weights or not set(weights) <= set(_FOLLOWED):
+    what = f"heads {', '.join(weights)}, weights {'learned' if chosen.learned else 'fixed'}"
+    raise BadInput(what, "config.loss", f"follow {' and '.join(_FOLLOWED)} only, by fixed weights")
+  if missing := [name for name in weights if getattr(taught.loss.weights, name) == 0]:
+    raise BadInput(f"the teacher has no head {missing[0]!r}", _WHERE, "choose one that has")
+  if taught.loss.density != chosen.density:
+    what = f"the teacher's trajectories are {taught.loss.density}"
+    raise BadInput(what, "config.loss.density", "choose the same")
+  if taught.model.camera_patch != config.model.camera_patch:
+    what = f"the teacher's images have patches of {taught.model.camera_patch}"
+    raise BadInput(what, "config.model.camera_patch", "choose the same")
+  units = driving.units(clips, chosen.ahead)
+
+  def loss_fn(params, batch, key):
+    metrics = student.loss_fn(params["student"], batch, key)
+    own = student.model.apply({"params": params["student"]}, batch)
+    wanted = teacher.model.apply({"params": params[TAUGHT_BY]}, batch)
+    real_B = record_weights(batch)
+    found = {}
+    if "plan" in weights:
+      ours, theirs = _mixture(own), _mixture(wanted)
+      noise = draws.standard(jax.random.fold_in(key, 2), batch, theirs[0], chosen.density)
+      mask = batch["future_mask_BxTxF"]
+      weight_BxT = jnp.broadcast_to(real_B[:, None], mask.shape[:2])
+      found["plan"] = distillation.trajectories(ours, theirs, mask, noise, weight_BxT, chosen.density)
+    if "actions" in weights:
+      moves, weight_BxTxF = "actions_BxTxFxV", batch["actions_mask_BxTxF"] * real_B[:, None, None]
+      found["actions"] = distillation.predictions(own[moves], wanted[moves], weight_BxTxF, chosen.temperature)
+    total = sum(w / units[name] * found[name][0] for name, w in weights.items())
+    hard, count = metrics["objective"]
+    objective = (1 - chosen.weight) * hard + chosen.weight * total
+    said = {f"{name}_distillation": value for name, value in found.items()}
+    return metrics | said | {"objective": (objective, count)}
+
+  followed = _followed(student, teacher, loss_fn)
+  both = tuple(dict.fromkeys((*student.fields, *teacher.fields)))
+  return dataclasses.replace(
+    followed, fields=both, to_batch=lambda stacked: teacher.to_batch(stacked) | student.to_batch(stacked)
+  )
+
+
+def _mixture(answers: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """(mean, scale, logits) of the plan."""
+  return answers["plan_mean_BxTxNxFx2"], scale(answers["plan_scale_BxTxNxFx2"]), answers["plan_logits_BxTxN"]
+
+
+def _taught(config: Train, objectives: tuple[str, ...]) -> Train:
+  """The teacher's configuration; raises BadInput when it answers something else.
+
+  Its adapters and prefixes are part of the model, whichever of its weights have learned.
+  """
+  taught = from_dict(read_config(config.loss.teacher))
+  if taught.family != config.family or taught.objective not in objectives:
+    what = f"the teacher is of family {taught.family}, objective {taught.objective}"
+    raise BadInput(what, _WHERE, f"choose a run of family {config.family}, of {' or '.join(objectives)}")
+  return taught
+
+
+def _followed(student: Task, teacher: Task, loss_fn: Callable) -> Task:
+  """The student with its teacher beside it, which neither learns nor is judged."""
+
+  def init(key, batch):
+    both = {"student": student.init(key, batch)["params"], TAUGHT_BY: teacher.init(key, batch)["params"]}
+    return {"params": both}
+
+  read = student.embed
+  assert read is not None  # both families have features
   return dataclasses.replace(
     student,
     init=init,
     loss_fn=loss_fn,
     held_out=lambda params, batch, key: student.held_out(params["student"], batch, key),
-    embed=lambda params, batch: embed(student.model, params["student"], batch),
+    embed=lambda params, batch: read(params["student"], batch),
     trainable=lambda path: path[0] == "student",
+    weights=lambda params: params["student"],
   )

@@ -1,6 +1,9 @@
 """Perception taught by its own moving average: prototypes (self-distillation), or embeddings (JEPA).
 
-Parameters are {"student": ..., "teacher": ...}; only the student has gradients. Probes read the teacher.
+Parameters are {"student": ..., "teacher": ...}; only the student has gradients. The teacher is what probes read, what
+a later stage starts with, and what is deployed: averages of weights are better than the weights (A. Tarvainen and
+H. Valpola, arXiv:1703.01780), and both papers evaluate the teacher. The loss ranks no runs: teacher and student agree
+best on features that say nothing.
 """
 
 from collections.abc import Callable
@@ -26,7 +29,7 @@ from objectives.teacher import follow, momentum
 
 
 def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
-  """The teacher is an encoder only."""
+  """The teacher is an encoder only: the student's predictor is deployed beside it."""
   clips, loss = perception.clip_config(dataset_config), config.loss
   encoder = perception.perception_config(config, clips)
   narrow = perception.predictor_trunk(encoder, loss.predictor)
@@ -52,6 +55,8 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     embed=lambda params, batch: summary(*teacher.apply({"params": params["teacher"]}, batch)),
     trainable=_is_student,
     after=after,
+    weights=lambda params: params["student"] | {"encoder": params["teacher"]},
+    ranks=False,
   )
 
 
@@ -94,6 +99,9 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
     embed=lambda params, batch: model.apply({"params": params["teacher"]}, batch, method="embed"),
     trainable=_is_student,
     after=after,
+    weights=lambda params: params["teacher"],
+    ranks=False,
+    compares=True,
   )
 
 

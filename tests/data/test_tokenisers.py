@@ -1,6 +1,10 @@
 """Tokenisers: exact round trips, bounds that are reached, exact counts, and what is refused."""
 
+import ast
+import dataclasses
 import math
+import pathlib
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -9,27 +13,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import motion, tokens
-from data.bev_cells import BevCells
+from data.codes import COMMAVQ
 from data.errors import BadInput
+from data.grid_tokens import GridTokens
+from data.learned_tokens import LearnedTokens
 from data.patches import Patches
-from data.tokens import Tokens
+from data.tokens import Tokeniser, Tokens
 from data.vector_tokens import ActionTokens, Field, VectorTokens, box_tokens, classes, polyline_tokens
 from data.voxels import Voxels
+from tests.bev_tokenisers import FINITE, LEARNED, learned_tokens
 
 PILLARS = Voxels(low=(0.0, -4.0, -2.0), size=(0.5, 1.0, 4.0), counts=(8, 8, 1), capacity=6)
 BOXES = box_tokens(slots=3, reach=50.0, bins=64, kinds=5)
-ALL = [
-  Patches(8, 12, 3, patch=4, frames=2), BevCells(4, 6, 9), PILLARS, BOXES,
-  polyline_tokens(elements=2, points=4, reach=30.0, bins=32, kinds=3), ActionTokens(),
-]  # fmt: skip
+LINES = polyline_tokens(elements=2, points=4, reach=30.0, bins=32, kinds=3)
+
+
+# Name to what makes the tokeniser, and its tokens per frame, counted by hand.
+ALL: dict[str, tuple[Callable[[], Tokeniser], Fraction]] = {
+  "video": (lambda: Patches(8, 12, 3, patch=4, frames=2), Fraction(2 * 3, 2)),
+  "images": (lambda: Patches(8, 12, 3, patch=4, frames=1), Fraction(2 * 3)),
+  "cells": (lambda: GridTokens(4, 6, 9), Fraction(4 * 6)),
+  "commavq": (lambda: COMMAVQ, Fraction(128)),
+  "vq": (lambda: learned_tokens(LEARNED), Fraction(2 * 2)),
+  "fsq": (lambda: learned_tokens(FINITE), Fraction(2 * 2)),
+  "pillars": (lambda: PILLARS, Fraction(6)),
+  "boxes": (lambda: BOXES, Fraction(3 * 8)),
+  "lines": (lambda: LINES, Fraction(2 * (1 + 4 * 2))),
+  "actions": (ActionTokens, Fraction(1)),
+}
+EXACT = {"video", "images", "cells", "commavq"}  # bit for bit
+PROJECTED = {"boxes", "lines", "actions"}  # what comes back has the same tokens once more
 
 
 def example(tokeniser, rng, steps: int) -> np.ndarray:
   """A random input of `steps` frames that has tokens everywhere, with one leading axis of 2."""
   if isinstance(tokeniser, Patches):
     return rng.integers(0, 256, (2, steps, 8, 12, 3)).astype(np.uint8)
-  if isinstance(tokeniser, BevCells):
-    return rng.integers(0, 9, (2, steps, 4, 6)).astype(np.uint8)
+  if isinstance(tokeniser, GridTokens):
+    frames = (2, steps, tokeniser.height, tokeniser.width)
+    return rng.integers(0, tokeniser.classes, frames).astype(np.uint16)
+  if isinstance(tokeniser, LearnedTokens):
+    return rng.integers(0, tokeniser.shape.classes, (2, steps, *[tokeniser.shape.grid] * 2)).astype(np.uint8)
   if isinstance(tokeniser, Voxels):
     return rng.uniform([0, -4, -2, 0], [4, 4, 2, 1], (2, steps, 6, 4))
   if isinstance(tokeniser, VectorTokens):
@@ -44,12 +68,16 @@ def example(tokeniser, rng, steps: int) -> np.ndarray:
   return np.stack([rng.uniform(table[0], table[-1], (2, steps)) for table in spans], -1)
 
 
-@pytest.mark.parametrize("tokeniser", ALL, ids=lambda one: type(one).__name__)
-def test_every_tokeniser_keeps_the_one_contract(tokeniser):
-  """Shapes, ids below the vocabulary, counts; and decode . encode is a projection: once more changes nothing."""
+@pytest.mark.parametrize("name", ALL)
+def test_every_tokeniser_keeps_the_one_contract(name):
+  """Shapes, ids below the vocabulary, exact counts, and what comes back."""
+  make, per_frame = ALL[name]
+  tokeniser = make()
   array = example(tokeniser, np.random.default_rng(0), 4)
   made = tokeniser.encode(array)
+  assert tokeniser.tokens_per_frame == per_frame
   count = tokens.count(tokeniser, 4)
+  assert count == 4 * per_frame
   assert made.values.shape[:2] == made.mask.shape == made.positions.shape[:2] == (2, count)
   assert made.mask.dtype == bool and made.positions.dtype == np.int32 and made.dropped == 0
   assert (np.diff(made.positions[:, :, 0], axis=1) >= 0).all()  # frame after frame
@@ -58,17 +86,33 @@ def test_every_tokeniser_keeps_the_one_contract(tokeniser):
   else:
     assert made.values.dtype == np.int32
     assert made.values.min() >= 0 and made.values.max() < tokeniser.vocabulary
+    with pytest.raises(BadInput, match="the vocabulary is"):
+      tokeniser.decode(dataclasses.replace(made, values=np.full_like(made.values, tokeniser.vocabulary)))
   once = tokeniser.decode(made)
   assert once.shape[:2] == (2, 4)
-  if not isinstance(tokeniser, Voxels):
+  if not isinstance(tokeniser, Voxels):  # a point of each voxel comes back, not each point
     assert once.shape == array.shape
+  if name in EXACT:
+    np.testing.assert_array_equal(once, array)
+  if name in PROJECTED:
     np.testing.assert_array_equal(tokeniser.encode(once).values, made.values)
 
 
+def test_no_tokeniser_is_left_out():
+  """Every class of data/ that counts tokens per frame, and so claims the contract, is walked over above."""
+  claimed = set()
+  for path in sorted(pathlib.Path(tokens.__file__).parent.glob("*.py")):
+    tree = ast.parse(path.read_text())
+    for one in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name != "Tokeniser"):
+      if any(isinstance(part, ast.FunctionDef) and part.name == "tokens_per_frame" for part in one.body):
+        claimed.add(one.name)
+  assert claimed == {type(make()).__name__ for make, _ in ALL.values()}
+
+
 def test_counts_are_exact():
-  assert BevCells(64, 64, 12).tokens_per_frame == 4096
-  assert BevCells(128, 128, 12).tokens_per_frame == 16384
-  assert tokens.count(BevCells(128, 128, 12), 8) == 131072
+  assert GridTokens(64, 64, 12).tokens_per_frame == 4096
+  assert GridTokens(128, 128, 12).tokens_per_frame == 16384
+  assert tokens.count(GridTokens(128, 128, 12), 8) == 131072
   assert Patches(64, 96, 3, patch=8, frames=1).tokens_per_frame == 96
   tubelets = Patches(8, 8, 3, patch=8, frames=2)
   assert tubelets.tokens_per_frame == Fraction(1, 2)
@@ -95,10 +139,10 @@ def test_patches_come_back_bit_for_bit(patch, frames, rows, columns, seed):
 
 def test_cells_are_their_own_tokens():
   cells = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-  made = BevCells(3, 4, 24).encode(cells)
+  made = GridTokens(3, 4, 24).encode(cells)
   np.testing.assert_array_equal(made.values, np.arange(24))
   np.testing.assert_array_equal(made.positions[17], [1, 1, 1])
-  np.testing.assert_array_equal(BevCells(3, 4, 24).decode(made), cells)
+  np.testing.assert_array_equal(GridTokens(3, 4, 24).decode(made), cells)
 
 
 @settings(max_examples=30, deadline=None)
@@ -146,7 +190,7 @@ def test_every_voxel_has_its_own_token():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_boxes_and_lines_keep_their_stated_errors(seed):
-  for tokeniser in ALL[3:5]:
+  for tokeniser in (BOXES, LINES):
     rows = example(tokeniser, np.random.default_rng(seed), 2)
     again = tokeniser.decode(tokeniser.encode(rows))
     for i, field in enumerate(tokeniser.fields):
@@ -211,9 +255,9 @@ def test_actions_are_motion_tokens():
     (Patches(8, 8, 3, 4, 1), np.zeros((2, 8, 9, 3)), "shape"),
     (Patches(8, 8, 3, 4, 2), np.zeros((3, 8, 8, 3)), "3 frames"),
     (Patches(8, 8, 3, 4, 1), np.zeros((2, 8, 8, 3), bool), "bool"),
-    (BevCells(4, 4, 3), np.zeros((1, 4, 4)), "float64"),
-    (BevCells(4, 4, 3), np.full((1, 4, 4), 3), "vocabulary is 3"),
-    (BevCells(4, 4, 3), np.zeros((4, 4), int), "shape"),
+    (GridTokens(4, 4, 3), np.zeros((1, 4, 4)), "float64"),
+    (GridTokens(4, 4, 3), np.full((1, 4, 4), 3), "vocabulary is 3"),
+    (GridTokens(4, 4, 3), np.zeros((4, 4), int), "shape"),
     (PILLARS, np.zeros((1, 5, 2)), "shape"),
     (PILLARS, np.zeros((1, 5, 3), int), "int64"),
     (BOXES, np.zeros((1, 3, 7)), "shape"),
@@ -226,10 +270,10 @@ def test_wrong_shapes_and_dtypes_are_refused_in_one_sentence(tokeniser, array, w
 
 
 def test_tokens_of_another_tokeniser_are_refused():
-  made = BevCells(4, 4, 9).encode(np.full((1, 4, 4), 8))
+  made = GridTokens(4, 4, 9).encode(np.full((1, 4, 4), 8))
   with pytest.raises(BadInput, match="vocabulary is 3"):
-    BevCells(4, 4, 3).decode(made)
+    GridTokens(4, 4, 3).decode(made)
   with pytest.raises(BadInput, match="a frame has 25"):
-    BevCells(5, 5, 9).decode(made)
+    GridTokens(5, 5, 9).decode(made)
   with pytest.raises(BadInput, match="not cut by patches"):
     Patches(9, 8, 3, 4, 1)

@@ -93,17 +93,18 @@ def test_sums_and_counts_merge_across_batches_under_jit_and_vmap():
   assert float(pairs["minADE"][0].sum()) == pytest.approx(total_ade, rel=1e-12)
 
 
-def test_against_the_av2_library():
-  """Per-mode values of the data set's own implementation, where it is installed."""
-  oracle = pytest.importorskip("av2.datasets.motion_forecasting.eval.metrics")
-  rng = np.random.default_rng(1)
-  modes, truth = 5 * rng.normal(size=(6, 30, 2)), 5 * rng.normal(size=(30, 2))
-  valid = jnp.ones((1, 30), bool)
-  fde = oracle.compute_fde(modes, truth)
-  mine = jnp.array(modes)[:, None], jnp.array(truth)[None], valid
-  assert float(metrics.min_fde(*mine)[0]) == pytest.approx(fde.min(), rel=1e-12)
-  assert float(metrics.min_ade(*mine)[0]) == pytest.approx(
-    oracle.compute_ade(modes, truth)[fde.argmin()], rel=1e-12
-  )
-  missed = oracle.compute_is_missed_prediction(modes, truth)
-  assert bool(metrics.missed(*mine)[0]) == bool(missed[fde.argmin()])
+def test_brier_variants_add_the_penalty_of_the_mode_that_is_chosen_first():
+  far, near = offset([1, 1, 1, 1, 1.0]), offset([1, 1, 1, 1, 0.9])
+  probability = jnp.array([[1.0, 0.0], [0.25, 0.0]])
+  keep = jnp.ones(2, bool)
+  pairs = metrics.brier_errors(jnp.stack([far, near]), probability, TRUTH, VALID, keep)
+  # The other mode would sum to 1.0 for agent 0; a probability of zero costs one metre, no more.
+  assert float(pairs["brier_minFDE"][0]) == pytest.approx(0.9 + 0.75**2 + 0.9 + 1)
+  assert float(pairs["brier_minADE"][0]) == pytest.approx(0.98 + 0.75**2 + 0.98 + 1)
+
+
+def test_what_is_no_probability_is_shown():
+  penalty = metrics.brier_penalty(jnp.array([[0.0, 1.0, -1e-9, 1.1, jnp.nan]]))
+  np.testing.assert_array_equal(penalty, [[1, 0, np.nan, np.nan, np.nan]])
+  shares = metrics.normalised(jnp.array([[1.0, 0.0], [3.0, 0.0]]))
+  np.testing.assert_array_equal(shares, [[0.25, np.nan], [0.75, np.nan]])

@@ -80,8 +80,7 @@ def test_two_sites_beat_their_base_and_leave_each_other_bitwise():
     jax.tree.map(np.testing.assert_array_equal, state["params"]["base"], base())
   parts = sites.stack([state["params"]["deltas"] for state in (first, second)])
   weights = [
-    adaptation.deployed(config_of(**LORA), {"base": base(), "deltas": sites.take(parts, number)})
-    for number in range(2)
+    task_of(**LORA)[1].weights({"base": base(), "deltas": sites.take(parts, number)}) for number in range(2)
   ]
   for number in range(2):
     own, other, before = (loss(w, site(number)) for w in (weights[number], weights[1 - number], base()))

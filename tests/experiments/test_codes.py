@@ -28,11 +28,13 @@ def _counting(frames=40):
 def _write(out, frames, window):
   parts = codes.blocks(len(frames), {"train": 0.7, "validation": 0.3}, 2, "here")
   nothing = np.full(len(frames), window.actions - 1)
-  examples = [
-    (split, None, codes.windows_of(frames[part], nothing[part], window, 1, 0))
-    for split, part in parts.items()
-  ]
-  dataset_writer.write_dataset(out, examples, window, ("one",), tuple(parts), {}, (window.kind,))
+  examples = []
+  for split, part in parts.items():
+    windows = codes.windows_of(frames[part], nothing[part], window, 1, 0)
+    for i, one in enumerate(windows):
+      one["domain"] = np.uint8(i % 2)
+    examples.append((split, None, windows))
+  dataset_writer.write_dataset(out, examples, window, ("one", "two"), tuple(parts), {}, (window.kind,))
   return str(out)
 
 
@@ -48,10 +50,13 @@ def _train(tmp_path, dataset, **changes):
 
 
 def test_a_model_of_codes_trains_from_disk_and_learns_to_count(tmp_path):
-  row = _train(tmp_path, _write(tmp_path / "codes", _counting(), WINDOW), tokens=7_200)
+  probe = {"every_steps": 1_000, "records": 0}
+  row = _train(tmp_path, _write(tmp_path / "codes", _counting(), WINDOW), tokens=7_200, probe=probe)
   assert row["tokens"] >= 7_200
   assert row["loss_by_slice"]["later"] < 0.5 * np.log(6)
-  assert row["loss_by_slice"]["one"] == pytest.approx(row["loss"], rel=1e-5)
+  of_both = (row["loss_by_slice"]["one"] * 5 + row["loss_by_slice"]["two"] * 4) / 9  # windows held out
+  assert of_both == pytest.approx(row["loss"], rel=1e-5)
+  assert row["probes"].keys() == {"domain"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +128,7 @@ def small_clip():
 
 def test_a_tiny_run_on_real_commavq_beats_the_unigrams_of_what_it_was_shown(shared_data, tmp_path):
   """From a flat start, ln 1024 = 6.93 nats; the codes by themselves hold 6.72 (9.70 bits) in the whole minute."""
-  frames = codes.read_commavq(shared_data("commavq") / "tokens.npy")[::4]
+  frames = codes.read_commavq(shared_data("commavq") / "tokens.npy")[::4].reshape(-1, 128)
   window = CodesConfig(steps=2, places=128, codes=1024, actions=1)
   row = _train(tmp_path, _write(tmp_path / "codes", frames[:120], window), tokens=20_000)
   assert row["loss"] < np.log(1024) - 0.05

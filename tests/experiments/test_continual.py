@@ -24,7 +24,7 @@ from objectives import draws, metrics
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
-WINDOWS, DOMAINS = 150, ("early", "late")
+WINDOWS, DOMAINS, SPLITS = 150, ("early", "late"), ("train", "validation")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     window["type_A"][:] = window["domain"]
   scene = straight_scene()
   dataset_writer.write_dataset(
-    out, [("train", scene, windows)], tiny_datasets.WINDOW, DOMAINS, ("train",), {}
+    out, [(split, scene, windows) for split in SPLITS], tiny_datasets.WINDOW, DOMAINS, SPLITS, {}
   )
   dataset = open_dataset(out)
   config = from_dict(get_config("tiny").to_dict())
@@ -97,6 +97,43 @@ def test_what_a_run_has_lost_is_found_where_it_was_lost(run, monkeypatch):
   lost = continual.compare("base", "knowing", allowed, "train", 0.95)
   assert lost["domain=early"].closed and lost["domain=early"].change > 0.5
   assert not lost["domain=late"].closed and lost["domain=late"].change == 0.0
+
+
+def opened(monkeypatch, **runs):
+  monkeypatch.setattr(continual, "open_run", lambda name, dataset="": runs[name])
+
+
+def test_what_a_probe_reads_is_compared_where_losses_rank_nothing(run, monkeypatch):
+  """Features that tell the domains apart, followed by none: all that is left is the first domain's name."""
+
+  def features(embed):
+    return dataclasses.replace(run, task=dataclasses.replace(run.task, ranks=False, embed=embed))
+
+  opened(
+    monkeypatch,
+    telling=features(lambda params, batch: jax.nn.one_hot(batch["domain_B"], 2)),
+    collapsed=features(lambda params, batch: jnp.zeros((len(batch["domain_B"]), 2))),
+  )
+  allowed = {"domain=early": 0.0, "domain=late": 0.0}
+  found = continual.compare("collapsed", "telling", allowed, "validation", 0.95, (), "domain")
+  assert found.keys() == {"domain in domain=early", "domain in domain=late"}
+  late, early = found["domain in domain=late"], found["domain in domain=early"]
+  assert (late.before, late.after, late.closed) == (0.0, 1.0, True)
+  assert (early.before, early.after, early.closed) == (0.0, 0.0, False)
+  with pytest.raises(BadInput, match="no target 'speed'; choose one of agents"):
+    continual.compare("collapsed", "telling", allowed, "validation", 0.95, (), "speed")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [(dict(ranks=False), "falls when features collapse"), (dict(compares=True), "none of a record alone")],
+)
+def test_losses_that_rank_no_runs_or_need_a_batch_open_no_gate(run, monkeypatch, changes, words):
+  other = dataclasses.replace(run, task=dataclasses.replace(run.task, **changes))
+  opened(monkeypatch, base=run, other=other)
+  for pair in (("base", "other"), ("other", "base")):
+    with pytest.raises(BadInput, match=rf"{words}.*--probe="):
+      continual.compare(*pair, {"domain=early": 0.0}, "validation", 0.95)
 
 
 @pytest.mark.parametrize(

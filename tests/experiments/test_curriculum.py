@@ -14,7 +14,6 @@ from data.clips import ClipConfig
 from data.errors import BadInput
 from experiments import curriculum_stages as chain
 from experiments import start
-from experiments.adaptation import deployed
 from experiments.config import from_dict
 from experiments.program import LASTING, LastingFault, exit_code
 from experiments.task import make_task
@@ -51,15 +50,16 @@ def test_the_encoder_is_carried_from_pixels_to_the_policy():
     rig="pair", steps=2, step_seconds=0.5, image_height=16, image_width=32, beams=4, azimuths=16, grid=16, cell_m=2.0,
     rear_m=8.0, boxes=2, futures=2, elements=2, element_points=2,
   )  # fmt: skip
-  shapes = {}
-  for stage in chain.read(f"{FILE}:clips:tiny"):
+  shapes, weights = {}, {}
+  for stage in (stage for stage in chain.read(f"{FILE}:clips:tiny") if not stage.named):
     config = configured(stage)
     task = make_task(config, clips, 2)
     empty = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in clips.spec.items()}
     batch = task.to_batch({name: empty[name] for name in task.fields})
     shapes[stage.name] = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch)["params"])
+    weights[stage.name] = task.weights(shapes[stage.name])
     if stage.start:
-      carried = start.compare(shapes[stage.name], deployed(config, shapes[stage.start]), "refuse")
+      carried = start.compare(shapes[stage.name], weights[stage.start], "refuse")
       trunk = [name for name in carried.carried if "/trunk/" in name]
       sensors = {name.split("/")[1] for name in carried.carried} - {"trunk"}
       assert trunk and sensors >= {"ego", "lidar", "camera"}
@@ -81,6 +81,7 @@ def test_a_mistyped_variant_is_named():
     (dict(exit=({"slice": "domain=a", "than": "zero", "by": 0.1},)), "'zero' is no earlier stage"),
     (dict(exit=({"value": "loss", "under": 3},)), "is no gate"),
     (dict(entry=({"value": "loss", "below": 3},)), "entry gate without a stage"),
+    (dict(exit=({"value": "loss", "below": 3, "probe": "speed"},)), "is no gate"),
     (dict(changes=3), "changes is 3"),
     (dict(steps=3), "unknown key 'steps'"),
   ],
@@ -136,6 +137,47 @@ def test_a_closed_gate_ends_the_chain_with_a_sentence(tmp_path, when):
   with pytest.raises(LastingFault, match=r"loss of one is 2\.5000, not below 2") as error:
     judged(tmp_path, {"value": "loss", "below": 2}, when)
   assert exit_code(error.value) == LASTING
+
+
+def collapsed(tmp_path) -> None:
+  """A finished run whose loss is the distance to its own teacher."""
+  (tmp_path / "one").mkdir()
+  (tmp_path / "dataset.json").write_text(json.dumps({"domains": ["rural"]}))
+  (tmp_path / "one" / "config.json").write_text(json.dumps({"data": {"dataset": str(tmp_path)}}))
+  slices = {"rural": 0.01, "feature_rank": 1.0}
+  row = {
+    "objective": "jepa",
+    "loss": 0.01,
+    "loss_ranks": False,
+    "loss_by_slice": slices,
+    "probes": {"yaw": 0.2},
+  }
+  (tmp_path / "one" / "result.json").write_text(json.dumps(row))
+
+
+@pytest.mark.parametrize("value", ["loss", "loss_by_slice/rural"])
+def test_a_loss_that_rewards_collapse_opens_no_gate(tmp_path, value):
+  collapsed(tmp_path)
+  stage = chain.Stage("one", "a.py", "", {}, (), ({"value": value, "below": 1.0},))
+  with pytest.raises(BadInput, match=r'the loss of jepa falls when features collapse.*gate "probes/'):
+    chain.judge(stage, "exit", tmp_path, "tune")
+
+
+@pytest.mark.parametrize("value", ["probes/yaw", "loss_by_slice/feature_rank"])
+def test_what_collapse_makes_worse_may_be_gated(tmp_path, value):
+  collapsed(tmp_path)
+  stage = chain.Stage("one", "a.py", "", {}, (), ({"value": value, "above": 1.5},))
+  with pytest.raises(LastingFault, match=rf"{value} of one is .*, not above 1\.5"):
+    chain.judge(stage, "exit", tmp_path, "tune")
+
+
+def test_a_stage_that_is_taught_enters_by_what_its_teacher_reached(tmp_path):
+  two = dict(name="two", changes={"loss.teacher": "{one}"}, entry=({"value": "loss", "below": 2},))
+  stage = chain.read(written(tmp_path, BEGUN, BEGUN | two))[1]
+  (tmp_path / "one").mkdir()
+  (tmp_path / "one" / "result.json").write_text('{"loss": 2.5}')
+  with pytest.raises(LastingFault, match=r"entry of stage two: loss of one is 2\.5000, not below 2"):
+    chain.judge(stage, "entry", tmp_path, "tune")
 
 
 @pytest.mark.parametrize("value", ["lost", "device", "loss_by_slice/none"])

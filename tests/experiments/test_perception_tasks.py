@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from data.clips import ClipConfig
 from data.errors import BadInput
 from experiments import config as configs
+from experiments import start
 from experiments.configs import perception
 from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.optimizer import make_optimizer
@@ -88,6 +90,26 @@ def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
   features = jax.jit(task.embed)(params, batch)
   assert features.shape == (ROWS, config.model.width)
   assert np.std(features, axis=0).min() > 0
+
+
+@pytest.mark.parametrize("objective", ["jepa", "self_distillation"])
+def test_the_teacher_is_probed_carried_and_deployed(objective):
+  """What a next stage begins with has, bit for bit, the features that probes have read, and not the student's."""
+  task = make_task(_config(objective), CLIPS, 2)
+  assert not task.ranks, "its loss is a distance to a teacher of its own"
+  stacked = _stacked()
+  batch = task.to_batch({name: stacked[name] for name in task.fields})
+  init, embed = jax.jit(lambda key: nn.unbox(task.init(key, batch)["params"])), jax.jit(task.embed)
+  params, fresh = init(jax.random.key(0)), init(jax.random.key(1))
+  params["teacher"] = jax.tree.map(lambda leaf: leaf + 0.1, params["teacher"])  # it has moved on its own
+  weights = task.weights(params)
+  carried = start.compare(fresh, weights, "refuse")
+  begun = start.insert(fresh, weights, carried)
+  np.testing.assert_array_equal(embed(begun, batch), embed(params, batch))
+  student = params["student"]["encoder"] if objective == "jepa" else params["student"]
+  assert np.abs(embed(begun, batch) - embed(params | {"teacher": student}, batch)).max() > 0.01
+  assert all(name == "centre" for name in carried.fresh) and not carried.left
+  jax.tree.map(np.testing.assert_array_equal, begun["student"], weights)
 
 
 @pytest.mark.parametrize(

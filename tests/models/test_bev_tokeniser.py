@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,16 +11,9 @@ import pytest
 
 from models import vq
 from models.bev_tokeniser import BevTokeniser
-from models.bev_tokeniser_config import BevTokeniserConfig
-from models.trunk_config import TrunkConfig
 from objectives import reconstruction
+from tests.bev_tokenisers import FINITE, LEARNED, initial_params
 
-TRUNK = TrunkConfig(
-  width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=False, steps=1, space=4,
-  dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
-)  # fmt: skip
-LEARNED = BevTokeniserConfig(grid=8, patch=4, classes=5, levels=(), codes=8, code_dim=3, trunk=TRUNK)
-FINITE = dataclasses.replace(LEARNED, levels=(4, 3, 2), codes=0, code_dim=0)
 CONFIGS = pytest.mark.parametrize("config", [LEARNED, FINITE], ids=["vq", "fsq"])
 
 
@@ -34,14 +26,9 @@ def _batch(batch=2, seed=0):
   }
 
 
-@functools.cache
-def _params(config):
-  return nn.unbox(jax.jit(BevTokeniser(config).init)(jax.random.key(0), _batch())["params"])
-
-
 @CONFIGS
 def test_codes_decode_to_what_the_model_reconstructs(config):
-  model, variables, batch = BevTokeniser(config), {"params": _params(config)}, _batch()
+  model, variables, batch = BevTokeniser(config), {"params": initial_params(config)}, _batch()
   out = model.apply(variables, batch)
   index, _ = model.apply(variables, batch["cells_BxTxHxW"], method="encode")
   np.testing.assert_array_equal(index, out["index_BxTxS"])
@@ -52,7 +39,7 @@ def test_codes_decode_to_what_the_model_reconstructs(config):
 
 def test_a_patch_is_read_and_written_at_its_own_place():
   """Without attention (zero at first) a cell reaches the code of its patch alone, and a code its patch's cells."""
-  model, variables, batch = BevTokeniser(FINITE), {"params": _params(FINITE)}, _batch(1)
+  model, variables, batch = BevTokeniser(FINITE), {"params": initial_params(FINITE)}, _batch(1)
   cells = batch["cells_BxTxHxW"]
   embed = jax.jit(lambda cells: model.apply(variables, cells, method="embed"))
   before = embed(cells)
@@ -125,7 +112,7 @@ def test_a_short_fit_reconstructs_a_known_mixture_and_uses_its_codes(config):
       params |= {"quantiser": vq.revive(book, metrics["candidates"][0], 0.2)}
     return params, opt, metrics
 
-  params = _params(config)
+  params = initial_params(config)
   assert model.config is config
   opt = tx.init(params)
   for i in range(150):

@@ -112,6 +112,20 @@ def test_frames_are_drawn_as_often_as_the_model_says():
   assert (np.abs(found - joint) < 5 * np.sqrt(joint / draws) + 2 / draws).all()
 
 
+def test_a_roll_out_of_likeliest_codes_is_the_likeliest_given_itself():
+  """Teacher forcing on the written window names every written code as the likeliest; observed frames stay."""
+  config, given = _config(), _batch()
+  model, params = CodesModel(config), _params(config)
+  written = jax.jit(
+    lambda codes_BxTxS, actions_BxT: codes.roll_out(
+      model, params, codes_BxTxS, actions_BxT, 1, jax.random.key(0), temperature=0.0
+    )
+  )(given["codes_BxTxS"], given["actions_BxT"])
+  np.testing.assert_array_equal(written[:, 0], given["codes_BxTxS"][:, 0])
+  logits = model.apply({"params": params}, given | {"codes_BxTxS": written})
+  np.testing.assert_array_equal(logits[:, 1:].argmax(-1), written[:, 1:])
+
+
 def test_counting_tokens_is_exact():
   """64 x 64 cells are 4,096 tokens a frame, 128 x 128 are 16,384, and eight such frames 131,072."""
   from data.codes import CodesConfig as Windows

@@ -92,24 +92,24 @@ def test_ten_thousand_steps_stay_finite_and_exact():
 
 @pytest.fixture(scope="module")
 def layer():
-  """A layer that is nowhere zero, an input, its validity, and the compiled layer."""
+  """An input, its validity, the compiled layer, which is nowhere zero, and its parameters."""
   module = StateSpace(heads=H, head_dim=K, state=R, chunk=4, dtype=jnp.dtype("float32"), width=D)
   x = jax.random.normal(jax.random.key(0), (N, T, D))
   valid = np.random.default_rng(1).random((N, T)) < 0.8
   params = nn.unbox(jax.jit(module.init)(jax.random.key(1), x, valid))["params"]
   params["out"] = jax.random.normal(jax.random.key(2), params["out"].shape)
-  return module, params, x, valid, jax.jit(lambda x, valid: module.apply({"params": params}, x, valid))
+  return x, valid, jax.jit(lambda x, valid: module.apply({"params": params}, x, valid)), params
 
 
 def test_the_layer_is_causal(layer):
-  _, _, x, valid, apply = layer
+  x, valid, apply, _ = layer
   before = apply(x, np.ones_like(valid))
   different = np.abs(apply(x.at[:, 9].add(1.0), np.ones_like(valid)) - before).max((0, 2)) > 0
   assert not different[:9].any() and different[9:].all()
 
 
 def test_steps_that_are_not_valid_leave_the_rest_as_without_them(layer):
-  _, _, x, valid, apply = layer
+  x, valid, apply, _ = layer
   keep = valid[0]
   whole = apply(x, valid)[0][keep]
   alone = np.zeros((N, T, D), np.float32)
@@ -117,11 +117,8 @@ def test_steps_that_are_not_valid_leave_the_rest_as_without_them(layer):
   np.testing.assert_allclose(apply(alone, np.ones_like(valid))[0][: keep.sum()], whole, rtol=1e-5, atol=1e-5)
 
 
-def test_a_roll_out_is_the_layer_step_by_step(layer):
-  module, params, x, valid, apply = layer
-  step = jax.jit(lambda *a: module.apply({"params": params}, *a, method="step"))
-  state, rows = jnp.zeros((N, H, K, R)), []
-  for t in range(T):
-    y, state = step(x[:, t], valid[:, t], state)
-    rows.append(y)
-  np.testing.assert_allclose(jnp.stack(rows, 1), apply(x, valid), rtol=1e-5, atol=1e-5)
+def test_the_layer_hands_its_state_from_step_to_step(layer):
+  """Chunks of one step are the recurrence: the state is all that one step knows of those before."""
+  x, valid, apply, params = layer
+  steps = StateSpace(heads=H, head_dim=K, state=R, chunk=1, dtype=jnp.dtype("float32"), width=D)
+  np.testing.assert_allclose(steps.apply({"params": params}, x, valid), apply(x, valid), rtol=1e-5, atol=1e-5)

@@ -43,6 +43,18 @@ def test_duplicates_and_mixtures(tmp_path, rows):
     table.read_many([first, again])
 
 
+def test_a_loss_that_rewards_collapse_is_not_fitted(tmp_path, rows):
+  """A column made of probe scores is."""
+  rows = [row | {"objective": "jepa", "loss_ranks": "False", "unread": row["loss"]} for row in rows]
+  path = write(tmp_path / "runs.csv", rows)
+  with pytest.raises(BadInput, match=r"the loss of jepa falls when features collapse.*--columns=loss:NAME"):
+    table.read_runs(path)
+  reading = table.Reading({"loss": "unread"}, "non_embedding")
+  assert list(table.read_runs(path, reading).loss) == [row["unread"] for row in rows]
+  ranked = [row | {"loss_ranks": "True"} for row in rows]
+  assert len(table.read_runs(write(tmp_path / "ranked.csv", ranked))) == len(rows)
+
+
 @pytest.mark.parametrize(
   "other",
   [
@@ -259,14 +271,15 @@ def test_collect_reads_back(tmp_path):
   for name in ("b", "a"):
     directory = tmp_path / name
     directory.mkdir()
-    row = {"run_id": name, "params": 1000, "tokens": 10**6, "flops": 6e9, "loss": loss, "seed": name}
+    row = {"run_id": name, "params": 1000, "tokens": 10**6, "flops": 6e9, "loss": loss, "loss_ranks": True}
+    row |= {"seed": name}
     (directory / "result.json").write_text(json.dumps(row | {"loss_by_slice": {"rural, wet": 1.5}}))
     (directory / "provenance.json").write_text(
       json.dumps({"git_revision": "abc", "time": "2026-01-01T00:00:00Z"})
     )
   runs = table.read_runs(table.collect([tmp_path / "b", tmp_path / "a"], tmp_path / "runs.csv"))
   assert [row["run_id"] for row in runs.rows] == ["a", "b"]
-  assert (runs.loss == loss).all()
+  assert (runs.loss == loss).all() and runs.rows[0]["loss_ranks"] == "True"
   assert json.loads(runs.rows[0]["loss_by_slice"]) == {"rural, wet": 1.5}
   assert runs.rows[0]["params_convention"] == runs.convention == "non_embedding"
   assert (runs.rows[0]["git_revision"], runs.rows[0]["started"]) == ("abc", "2026-01-01T00:00:00Z")

@@ -1,19 +1,19 @@
-"""BEV cells as tokens: each cell of a bird's-eye-view map is one token, its semantic class.
+"""Grids of classes as tokens: each cell is one token, its class. Cells of a bird's-eye view; frames of codes.
 
-64 x 64 cells are 4,096 tokens a frame, 128 x 128 are 16,384, and eight frames of those 131,072.
+64 x 64 cells are 4,096 tokens a frame, 128 x 128 are 16,384, and eight frames of those 131,072. Frames that another
+network has made codes of are such grids, too (data/codes.py).
 """
 
 import dataclasses
 
 import numpy as np
 
-from data.errors import BadInput
-from data.tokens import Tokens, grid_positions, require, require_ids
+from data.tokens import Tokens, grid_positions, require, require_frames, require_ids
 
 
 @dataclasses.dataclass(frozen=True)
-class BevCells:
-  """Attributes: height, width: cells of the map. classes: the vocabulary."""
+class GridTokens:
+  """Attributes: height, width: cells of a frame. classes: the vocabulary."""
 
   height: int
   width: int
@@ -39,7 +39,5 @@ class BevCells:
     """Classes [..., T, H, W]; exact."""
     leading = require(tokens.values, "cells", (None,), "iu")
     require_ids(tokens.values, self.classes, "cells")
-    if tokens.values.shape[-1] % self.tokens_per_frame:
-      what = f"holds {tokens.values.shape[-1]} tokens, a frame has {self.tokens_per_frame}"
-      raise BadInput(what, "cells", "give whole frames")
+    require_frames(tokens.values, self.tokens_per_frame, "cells")
     return tokens.values.reshape(*leading, -1, self.height, self.width)

@@ -1,0 +1,98 @@
+"""Forecasts of codes: scores counted by hand, nats of teacher forcing and of a model that knows nothing."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from evaluation.code_forecast import picture, predict, report, table
+from evaluation.code_scores import CodeForecast, training_tables
+from models.codes import CodesModel
+from models.codes_config import CodesConfig
+from models.trunk_config import TrunkConfig
+
+N, T, S, V = 3, 3, 4, 11
+
+
+def _trunk(steps, space):
+  return TrunkConfig(
+    width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=steps, space=space,
+    dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def predicted():
+  """(model, parameters, codes, actions, likeliest, nats): of random parameters, one frame observed."""
+  model, rng = CodesModel(CodesConfig(V, 2, _trunk(T, S + 1), _trunk(S, 1))), np.random.default_rng(0)
+  codes, actions = rng.integers(0, V, (N, T, S)), rng.integers(0, 2, (N, T))
+  batch = {"codes_BxTxS": codes, "actions_BxT": actions}
+  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+  params = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
+  return model, params, codes, actions, *predict(model, params, codes, actions, 1, samples=2, seed=0)
+
+
+def test_nats_of_the_first_frame_are_those_of_teacher_forcing(predicted):
+  model, params, codes, actions, likeliest, nats = predicted
+  assert likeliest.shape == (N, T - 1, S) and nats.shape == (N, T - 1)
+  logits = model.apply({"params": params}, {"codes_BxTxS": codes, "actions_BxT": actions})
+  logs = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), codes[..., None], -1)[..., 0]
+  np.testing.assert_allclose(nats[:, 0], -logs[:, 1].mean(-1), rtol=1e-5)
+  assert (np.abs(nats[:, 1] + logs[:, 2].mean(-1)) > 1e-4).all()  # a later one is told after written frames
+
+
+def test_a_model_that_knows_nothing_needs_all_nats_at_every_horizon(predicted):
+  model, params, codes, actions, *_ = predicted
+  flat = jax.tree.map(np.zeros_like, params)
+  _, nats = predict(model, flat, codes, actions, 1, samples=2, seed=0)
+  np.testing.assert_allclose(nats, np.log(V), rtol=1e-5)
+
+
+def _forecast() -> CodeForecast:
+  """Two windows of two codes: frames 0 0, then 0 1 and 1 1; and 1 0, then 1 0 and 1 0."""
+  codes = np.array([[[0, 0], [0, 1], [1, 1]], [[1, 0], [1, 0], [1, 0]]])
+  likeliest = np.array([[[0, 1], [0, 1]], [[1, 0], [0, 0]]])
+  nats = np.array([[0.5, 1.0], [0.1, 0.3]])
+  return CodeForecast(codes, 1, likeliest, nats, np.array([1, 0]), np.log([0.25, 0.75]), np.array([0.5, 0.0]))
+
+
+def test_rows_are_counted_by_hand():
+  first, second = _forecast().rows(np.ones(2, bool))
+  assert first["frames"] == 1 and first["changed"] == 1 / 4
+  assert first["model"] == {"accuracy": 1, "accuracy_changed": 1, "nats": pytest.approx(0.3)}
+  assert first["copy"]["accuracy"] == 3 / 4
+  stayed, moved = -np.log([0.5 * 0.25 + 0.5, 0.5 * 0.75])  # a 0 that stays, a 1 that was a 0
+  one = -np.log(0.5 * 0.75 + 0.5)  # a 1 that stays
+  assert first["copy"]["nats"] == pytest.approx((2 * stayed + moved + one) / 4)
+  assert second["model"]["accuracy"] == 2 / 4 and second["model"]["accuracy_changed"] == 1 / 2
+  assert second["unigrams"] == {
+    "accuracy": 3 / 4,
+    "nats": pytest.approx(-np.log([0.75, 0.75, 0.75, 0.25]).mean()),
+  }
+  assert second["copy"]["nats"] == pytest.approx(second["unigrams"]["nats"])  # nothing stays two frames
+  alone = _forecast().rows(np.array([False, True]))[0]
+  assert alone["changed"] == 0 and alone["model"]["accuracy_changed"] is None
+
+
+def test_the_tables_of_the_training_split_are_told_by_horizon():
+  unigram, stays = training_tables(np.array([[[0, 1], [0, 0], [1, 1]]]), 2, 1)
+  np.testing.assert_allclose(np.exp(unigram), [4 / 8, 4 / 8])
+  np.testing.assert_allclose(stays, [1 / 4, 1 / 2])
+
+
+def test_a_report_names_the_worst_and_splits_by_domain():
+  rng = np.random.default_rng(0)
+  names = ("truth", "model", "copy", "copy_moved")
+  views = {name: rng.integers(0, 11, (2, 2, 4, 4)) for name in names} | {
+    "reconstruction": np.zeros((2, 2, 4, 4), int)
+  }
+  found = report(_forecast(), views, ("rural", "suburb"), np.array([4, 9]))
+  assert found["windows"] == 2 and found["by_domain"]["suburb"]["windows"] == 1
+  assert found["by_domain"]["suburb"]["horizons"][1]["model"]["accuracy"] == 1 / 2
+  assert [one["window"] for one in found["worst"]] == [9, 4]
+  assert [one["less_than_copy"] for one in found["worst"]] == [1 / 2, -1 / 2]
+  cells = found["horizons"][1]["cells"]["reconstruction"]
+  assert cells["accuracy"] == (views["truth"][:, 1] == 0).mean()
+  assert "suburb, frame +2" in table(found) and "frame +1: copy_moved" in table(found)
+  figure = picture(_forecast(), views, ("rural", "suburb"))
+  assert len(figure.axes) == 4 * 4 * 2

@@ -1,0 +1,85 @@
+"""Forecast metrics against the library of Argoverse 2: its stored answers, and itself where it is installed."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evaluation import joint_metrics, metrics
+from tests.evaluation import av2_oracle
+
+TOLERANCE = 1e-6
+STORED = json.loads(av2_oracle.GOLDEN.read_text())
+
+
+@pytest.fixture(autouse=True)
+def float64():
+  with jax.enable_x64(True):
+    yield
+
+
+@jax.jit
+def ours(forecast, truth, probability, valid):
+  """The same quantities as av2_oracle.answers mode by mode; then what is reported of agents and of worlds."""
+  everywhere, keep = jnp.ones_like(valid), jnp.ones(len(valid), bool)
+  ade, fde = (jax.vmap(f, (0, None, None))(forecast, truth, valid) for f in (metrics.ade, metrics.fde))
+  world_fde = joint_metrics.world_fde(forecast, truth, everywhere, keep)
+  modes = {
+    "ade": ade,
+    "fde": fde,
+    "missed": jax.vmap(lambda mode: metrics.missed(mode[None], truth, valid))(forecast),
+    "brier_ade": ade + metrics.brier_penalty(probability),
+    "brier_fde": fde + metrics.brier_penalty(probability),
+    "brier_fde_normalised": fde + metrics.brier_penalty(metrics.normalised(probability)),
+    "world_ade": joint_metrics.world_ade(forecast, truth, everywhere, keep),
+    "world_fde": world_fde,
+    "world_brier_fde": world_fde + metrics.brier_penalty(probability[:, :1])[:, 0],
+    "world_missed": joint_metrics.world_missed(forecast, truth, everywhere, keep),
+    "world_collided": joint_metrics.world_collided(forecast, everywhere, keep),
+  }
+  agents = metrics.forecast_errors(forecast, truth, valid, keep)
+  agents |= metrics.brier_errors(forecast, probability, truth, valid, keep)
+  return modes, agents, joint_metrics.joint_errors(forecast, probability[:, 0], truth, everywhere, keep)
+
+
+def chosen(answers):
+  """Sums over agents of what the benchmark reports, chosen from the library's values mode by mode."""
+  best = np.argmin(answers["fde"], 0)
+  agents = range(len(best))
+  names = {"minADE": "ade", "minFDE": "fde", "miss_rate": "missed", "brier_minADE": "brier_ade"}
+  names["brier_minFDE"] = "brier_fde"
+  return {name: sum(answers[source][best[a]][a] for a in agents) for name, source in names.items()}
+
+
+def compare(scene, answers):
+  forecast, truth, probability = (
+    np.asarray(scene[name], float) for name in ("forecast", "truth", "probability")
+  )
+  valid = np.asarray(scene["valid"])
+  modes, agents, joint = ours(forecast, truth, probability, valid)
+  for name, value in modes.items():
+    np.testing.assert_allclose(np.asarray(value, float), np.asarray(answers[name], float), atol=TOLERANCE)
+  for name, total in chosen(answers).items():
+    assert float(agents[name][0]) == pytest.approx(total, abs=TOLERANCE), name
+    assert int(agents[name][1]) == len(valid)
+  best = int(np.argmin(answers["world_fde"]))
+  assert float(joint["worldADE"]) == pytest.approx(answers["world_ade"][best], abs=TOLERANCE)
+  assert float(joint["brier_worldFDE"]) == pytest.approx(answers["world_brier_fde"][best], abs=TOLERANCE)
+  assert float(joint["world_collision_rate"]) == pytest.approx(np.mean(answers["world_collided"][best]))
+
+
+@pytest.mark.parametrize("name", av2_oracle.cases())
+def test_stored_answers_of_the_library(name):
+  kept = STORED["cases"][name]
+  compare(kept["scene"], kept["answers"])
+
+
+def test_the_library_itself_on_random_tracks_and_that_the_stored_answers_are_its_own():
+  pytest.importorskip("av2.datasets.motion_forecasting.eval.metrics")
+  for name, scene in av2_oracle.cases().items():
+    assert av2_oracle.answers(scene) == STORED["cases"][name]["answers"], name
+  for seed in range(20):
+    scene = av2_oracle.case(seed, 6, 5, 30)
+    compare(scene, av2_oracle.answers(scene))
