@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from models.adapters import Bottleneck
-from models.layers import MLP, Attention, RMSNorm, repeat, weight
+from models.layers import MLP, NEVER, Attention, RMSNorm, repeat, weight
 from models.motion_config import AGENT_TYPES, MotionConfig
 
 
@@ -106,7 +106,7 @@ class MotionModel(nn.Module):
     head = _moves(self, "head", c, c.width, c.width**-1.0, "vocab")
     bias = _moves(self, "bias", c, 1, 0.0, "vocab")[:, 0]
     logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
-    return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
+    return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, NEVER)
 
 
 def embed(model: MotionModel, params, batch) -> jax.Array:
