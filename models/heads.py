@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from models import geometry
-from models.heads_config import BOXED, CELL_HEADS, HeadsConfig
+from models.heads_config import BOXED, CELL_HEADS, JUDGED, HeadsConfig
 from models.layers import weight
 from models.reading import Read, linear
 from models.sensors import unpatch
@@ -39,8 +39,8 @@ class Heads(nn.Module):
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the
   ego frame and forecast_logits_BxTxKxN. tracking: affinity_BxTxKxJ. plan: plan_{mean,scale}_BxTxNxFx2,
   plan_logits_BxTxN. actions: actions_BxTxFxV. forecast_spread: forecast_spread_BxTxKxF, plan_spread:
-  plan_spread_BxTxF: how far the likeliest trajectory may miss (objectives/uncertainty.py). log_variance_I: learned
-  weights. Scales and spreads are raw (objectives/imitation.py).
+  plan_spread_BxTxF: how far the likeliest trajectory may miss (objectives/uncertainty.py); what they learn changes
+  nothing else. log_variance_I: learned weights. Scales and spreads are raw (objectives/imitation.py).
   """
 
   config: HeadsConfig
@@ -80,10 +80,12 @@ class Heads(nn.Module):
     for kind in (kind for kind in c.queries if kind in BOXED):
       queries, place = self._agents(kind, batch, asked["cells"])
       asked[kind] = read(kind, queries.reshape(b * t, -1, c.read.width), place.reshape(b * t, -1, 2))
-    said = {
-      name: linear(self, name, asked[c.kind(name)], n, 1 / c.read.width, MODES_APART)
-      for name, n in c.outputs.items()
-    }
+    said = {}
+    for name, n in c.outputs.items():
+      read_by = asked[c.kind(name)]
+      if name in JUDGED:  # who judges an answer does not change it
+        read_by = jax.lax.stop_gradient(read_by)
+      said[name] = linear(self, name, read_by, n, 1 / c.read.width, MODES_APART)
     size = (c.grid.cells, c.grid.cells)
     for name in set(said) & set(CELL_HEADS):
       said[name] = unpatch(said[name], size, c.grid.patch, 1)
