@@ -116,19 +116,21 @@ def report(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
   """What the program prints: the worst slices first, then every domain beside the baselines."""
+  from evaluation.driving.scores import TERMS
+  from evaluation.driving.table import RATES
+
   lines = ["worst slices of the policy"]
   lines += [f"  {row['slice']:<44}{_scored(row)}  ({row['episodes']})" for row in result["worst_slices"][:5]]
   names = list(result["baselines"])
-  lines += ["", f"{'score':<14}" + "".join(f"{name:>24}" for name in ("policy", *names))]
+  lines += ["", f"{'score':<18}" + "".join(f"{name:>24}" for name in ("policy", *names))]
   for domain in (*result["by_domain"], "all"):
     parts = [result, *(result["baselines"][name] for name in names)]
-    shown = [part if domain == "all" else part["by_domain"].get(domain, {"score": None}) for part in parts]
-    lines.append(f"{domain:<14}" + "".join(f"{_scored(part):>24}" for part in shown))
-  for rate in ("collision_rate", "off_road_rate", "red_light_rate", "progress", "comfort"):
-    parts = [result, *(result["baselines"][name] for name in names)]
-    lines.append(
-      f"{rate:<14}" + "".join(f"{part[rate]:>24.3f}" for part in parts if part["score"] is not None)
-    )
+    cells = [part if domain == "all" else part["by_domain"].get(domain, {"score": None}) for part in parts]
+    lines.append(f"{domain:<18}" + "".join(f"{_scored(part):>24}" for part in cells))
+  parts = [result, *(result["baselines"][name] for name in names)]
+  for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
+    shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
+    lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
   lines.append(f"ends: {result['ends']}")
   return "\n".join(lines)
 

@@ -38,30 +38,36 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
   job = task.job
   with episodes.started(job, task.egos, lambda live: None) as start:
     asked = len(start.slot_E)
-    pose, speed = episodes.log(start, task.steps)
+    if not asked:
+      return []
+    log = episodes.log(start, job, task.steps)
+  human = scores.judge(log, task.steps + 1, None)
   found = []
-  for name in task.drivers if asked else ():
+  for name in task.drivers:
     try:
-      driven = drive_once(task, name, pose, speed)
+      driven = drive_once(task, name, log)
+      judged = scores.judge(driven, task.steps + 1, human)
     except BadInput:
       raise
     except Exception as error:  # whatever a driver or the simulation meets, its episodes are not lost
       found += [_episode(job, name, e) | failed(f"{type(error).__name__}: {error}") for e in range(asked)]
       continue
-    found += judged(task, driven, pose)
+    for e, own in enumerate(scores.terms(driven, judged, human)):
+      seconds = float(driven.end_step_E[e] * driven.dt)
+      found.append(_episode(job, name, e) | own | {"end": driven.end_E[e], "seconds": seconds})
   return found
 
 
-def drive_once(task: Round, name: str, log_pose_TxEx3, log_speed_TxE) -> episodes.Drive:
+def drive_once(task: Round, name: str, log: episodes.Drive) -> episodes.Drive:
   """A fresh copy of the world, driven by one driver."""
-  driver = make_driver(name, task.egos, log_pose_TxEx3, log_speed_TxE)
+  driver = make_driver(name, task.egos, log)
   with episodes.started(task.job, task.egos, driver.watch) as start:
     return episodes.drive(start, driver, name, task.job, task.steps)
 
 
-def make_driver(name: str, egos: int, log_pose_TxEx3, log_speed_TxE) -> Driver:
+def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
   if name == REPLAY:
-    return LogReplay(log_pose_TxEx3, log_speed_TxE)
+    return LogReplay(log.pose_TxEx3[1:], log.speed_TxE[1:])
   if name == POLICY:
     from evaluation.driving.policy import MotionDriver, compiled
 
@@ -69,20 +75,6 @@ def make_driver(name: str, egos: int, log_pose_TxEx3, log_speed_TxE) -> Driver:
     _choose = _choose or compiled(_policy)
     return MotionDriver(_policy, _choose, egos)
   return {"constant_velocity": ConstantVelocity, "lane_keeping_idm": LaneKeepingIDM}[name]()
-
-
-def judged(task: Round, driven: episodes.Drive, log_pose_TxEx3) -> list[dict[str, Any]]:
-  """One dict per ego: the scenario, how it ended, every term of the score."""
-  arc = driven.arc_TxE[0]
-  for pose in log_pose_TxEx3:
-    arc, _ = driven.guides.locate(pose[:, :2], arc)
-  terms = scores.score(driven, arc)
-  rows = []
-  for e, why in enumerate(driven.end_E):
-    own = {name: float(values[e]) for name, values in terms.items()}
-    seconds = float(driven.end_step_E[e] * driven.dt)
-    rows.append(_episode(task.job, driven.driver, e) | own | {"end": why, "seconds": seconds})
-  return rows
 
 
 def failed(why: str) -> dict[str, Any]:
