@@ -4,7 +4,8 @@
 
 M. Treiber, A. Hennecke, D. Helbing, "Congested traffic states in empirical observations and microscopic simulations",
 Physical Review E 62, 2000. v0 is the highest speed from which every limit ahead can be kept at deceleration b; a
-light that is not green and can still be heeded is a leader that stands. The course leads to a point of the route some way ahead.
+light that is not green and can still be heeded is a leader that stands. The course leads to a point of the route some
+way ahead.
 """
 
 import numpy as np
