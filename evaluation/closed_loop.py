@@ -4,6 +4,7 @@ In worlds that no dataset has seen, several vehicles at a time are taken over fr
 run's motion model; all others are SUMO's drivers and react. The same vehicles are driven by constant velocity, by
 lane-keeping IDM and by replaying what their own drivers did. Writes OUT/closed_loop.json with scores, intervals and the
 worst slices, and OUT/episodes.jsonl with every episode of every driver; what went wrong is named there and counted.
+OUT/pictures has a figure of every failure of the policy and, of every world, a film of its worst episode.
 """
 
 from typing import Any
@@ -23,6 +24,7 @@ _EGOS = flags.DEFINE_integer("egos", 16, "Vehicles driven at a time in each worl
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of an episode.", lower_bound=1.0)
 _SEED = flags.DEFINE_integer("seed", 1000, "Seed of the worlds; those of datasets start at 0.", lower_bound=0)
 _TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of sampled moves; 0: the likeliest.", lower_bound=0.0)
+_PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw failures and film the worst episodes.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
 
 _NOISE = 0.1  # imperfection of simulated drivers, as datasets have by default
@@ -42,7 +44,9 @@ def main() -> int:
   run = runs.open_run(_RUN.value, _DATASET.value)
   drivers = (rounds.POLICY, *rounds.BASELINES)
   steps = round(_SECONDS.value * 10)
-  tasks = [rounds.Round(job, _EGOS.value, steps, drivers) for job in sorted(jobs, key=lambda job: job.seed)]
+  drawn = str(out / "pictures") if _PICTURES.value else ""
+  jobs = sorted(jobs, key=lambda job: job.seed)  # domains take turns
+  tasks = [rounds.Round(job, _EGOS.value, steps, drivers, drawn) for job in jobs]
   found = drive_all(tasks, policy_of(run, _TEMPERATURE.value, _SEED.value), _WORKERS.value)
   result = report(found) | {
     "run": run.row["run_id"],

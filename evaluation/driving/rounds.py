@@ -1,11 +1,12 @@
 """One world after another with every driver: what a worker process does."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 from data.errors import BadInput
 from data.sumo import SumoJob
-from evaluation.driving import episodes, scores
+from evaluation.driving import episodes, film, pictures, scores
 from evaluation.driving.drivers import ConstantVelocity, Driver, LogReplay
 from evaluation.driving.idm import LaneKeepingIDM
 
@@ -15,12 +16,14 @@ BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-  """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s."""
+  """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s.
+  pictures: directory for the policy's failures and films, "" for none."""
 
   job: SumoJob
   egos: int
   steps: int
   drivers: tuple[str, ...]
+  pictures: str = ""
 
 
 _policy: Any = None  # of this process, so that it is sent to it once
@@ -52,10 +55,28 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
     except Exception as error:  # whatever a driver or the simulation meets, its episodes are not lost
       found += [_episode(job, name, e) | failed(f"{type(error).__name__}: {error}") for e in range(asked)]
       continue
-    for e, own in enumerate(scores.terms(driven, judged, human)):
+    terms = scores.terms(driven, judged, human)
+    if task.pictures and name == POLICY:
+      draw(driven, judged, terms, pathlib.Path(task.pictures))
+    for e, own in enumerate(terms):
       seconds = float(driven.end_step_E[e] * driven.dt)
       found.append(_episode(job, name, e) | own | {"end": driven.end_E[e], "seconds": seconds})
   return found
+
+
+def draw(
+  driven: episodes.Drive, judged: list[scores.Judged], terms: list[dict], folder: pathlib.Path
+) -> None:
+  """A figure of every failure at the moment that made it one, and a film of the world's worst episode."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for e, values in enumerate(terms):
+    name = f"{driven.domain}-{driven.seed}-{e}"
+    if values["score"] == 0:
+      t, why = scores.failure(driven, e, judged[e])
+      (folder / f"{name}.svg").write_text(pictures.moment(driven, e, t, why), encoding="utf-8")
+  worst = min(range(len(terms)), key=lambda e: terms[e]["score"])
+  page = film.film(driven, worst, judged[worst], terms[worst])
+  (folder / f"{driven.domain}-{driven.seed}-{worst}.html").write_text(page, encoding="utf-8")
 
 
 def drive_once(task: Round, name: str, log: episodes.Drive) -> episodes.Drive:

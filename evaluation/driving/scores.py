@@ -62,6 +62,20 @@ def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, 
   return found
 
 
+def failure(drive: Drive, e: int, judged: Judged) -> tuple[int, str]:
+  """The frame in which an episode with a score of zero went wrong, and how."""
+  happened, last = judged.driven, int(drive.end_step_E[e])
+  for name, broken in (
+    ("it runs into somebody", happened.fault_TxA.any(-1)),
+    ("it is off the road", happened.off_road_T),
+    ("it passes a red light", happened.red_T),
+    ("it drives against traffic", happened.against_T),
+  ):
+    if broken[: last + 1].any():
+      return int(broken.argmax()), name
+  return last, drive.end_E[e]
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def _scored(episode: Episode, dt: float) -> tuple[Driven, SubScores]:
   driven = driving_score.observe(episode, dt)
