@@ -15,7 +15,7 @@ from data import sumo
 from data.lanes import Path
 from data.schema import Lanes
 from data.sumo import SumoJob
-from data.sumo_live import OPTIONS, STEP, LiveWorld, candidates
+from data.sumo_live import STEP, LiveWorld, candidates
 from evaluation.driving import bicycle
 from evaluation.driving.contact import contacts
 from evaluation.driving.drivers import WATCHED, Driver, View
@@ -86,7 +86,7 @@ def started(job: SumoJob, egos: int, watch: Callable[[LiveWorld], None]) -> Iter
 
   `watch` is shown the traffic a few times before, every `WATCHED` s.
   """
-  with sumo.running(job, STEP, **OPTIONS) as parts:
+  with sumo.running(job, STEP) as parts:
     live = LiveWorld(*parts)
     live.settle(sumo.WARM_UP - _WATCHES * WATCHED)
     for _ in range(_WATCHES):

@@ -2,9 +2,12 @@
 
 The ego comes first in its group, so its move hangs on nobody else's in the same step: of the model, only the ego's own
 row is needed, and the others reach it through the features (data/context.py), as in training. All egos of a world are
-one batch. A move is an acceleration and a yaw rate for `dt` seconds that begin half a step before now, as speed and
-heading of a track are those of its last displacement (data/motion.py): the bicycle is brought to the move's speed and
-course within half a step, and goes on with its rates for the other half.
+one batch. The expected move, the mean over the model's probabilities, knows less rounding than any single token, and
+does not wait for ever where standing on is a little likelier than going.
+
+A move is an acceleration and a yaw rate for `dt` seconds that begin half a step before now, as speed and heading of a
+track are those of its last displacement (data/motion.py): the bicycle is brought to the move's speed and course within
+half a step, and goes on with its rates for the other half.
 """
 
 import dataclasses
@@ -26,24 +29,25 @@ from evaluation.driving.tracks import Look, look
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 
+MOVES = ("expected", "likeliest", "sampled")
 _REPLAN = 8  # moves after which the path ahead is looked up again
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-  """What a worker needs of a run. keep_F: which features the model was trained to see. temperature: 0 takes the
-  likeliest move, else moves are sampled from probabilities to the power of its inverse. seed: of the samples."""
+  """What a worker needs of a run. keep_F: which features the model was trained to see. moves: one of MOVES. seed: of
+  the samples."""
 
   config: MotionConfig
   weights: Any
   window: WindowConfig
   keep_F: np.ndarray
-  temperature: float
+  moves: str
   seed: int
 
 
 def compiled(policy: Policy) -> Callable:
-  """choose(memory, seen, step) -> (memory, moves [E]), compiled for every number of egos it meets.
+  """choose(memory, seen, step) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
 
   memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment.
   """
@@ -62,10 +66,13 @@ def compiled(policy: Policy) -> Callable:
       "valid": past["valid"].at[:, -1].set(seen["valid"][:, 0]),
     }
     logits_ExV = model.apply({"params": weights}, _batch(memory, seen["type"], keep_F))[:, -1, 0]
-    if policy.temperature > 0:
-      noise = jax.random.gumbel(jax.random.fold_in(key, step), logits_ExV.shape)
-      logits_ExV = logits_ExV / policy.temperature + noise
-    return memory, logits_ExV.argmax(-1)
+    logits_ExV = logits_ExV[:, : motion.VOCABULARY]
+    if policy.moves == "expected":
+      rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
+      return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
+    if policy.moves == "sampled":
+      logits_ExV += jax.random.gumbel(jax.random.fold_in(key, step), logits_ExV.shape)
+    return memory, *motion.split(logits_ExV.argmax(-1), jnp)
 
   return functools.partial(jax.jit(choose), weights)
 
@@ -141,8 +148,8 @@ class MotionDriver(Driver):
     moment = self._seen = look(view.live, self._seen, dt)
     if (view.step // self._stride) % _REPLAN == 0:
       self._plan(view)
-    self._memory, moves = self._choose(self._memory, self._gather(view, moment), view.step)
-    self._acceleration_E, self._yaw_rate_E = motion.split(np.asarray(moves)[:count])
+    self._memory, *rates = self._choose(self._memory, self._gather(view, moment), view.step)
+    self._acceleration_E, self._yaw_rate_E = (np.asarray(rate_E, np.float64)[:count] for rate_E in rates)
     own = moment.state_NxS[view.slot_E]
     self._speed_E, self._course_E = view.cars.speed_E, bicycle.course(view.cars)
     self._gain_E = np.maximum(own[:, motion.SPEED] + self._acceleration_E * dt, 0.0) - self._speed_E

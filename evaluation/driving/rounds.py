@@ -11,6 +11,7 @@ from evaluation.driving.drivers import ConstantVelocity, Driver, LogReplay
 from evaluation.driving.idm import LaneKeepingIDM
 
 POLICY, REPLAY = "policy", "log_replay"
+FAILED = "failed"  # how the end of an episode begins that could not be driven
 BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 
 
@@ -100,7 +101,7 @@ def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
 
 def failed(why: str) -> dict[str, Any]:
   """What is said of an episode that could not be driven: it counts, with nothing achieved."""
-  return {name: 0.0 for name in scores.TERMS} | {"end": f"failed: {why}", "seconds": 0.0}
+  return {name: 0.0 for name in scores.TERMS} | {"end": f"{FAILED}: {why}", "seconds": 0.0}
 
 
 def lost(task: Round, why: str) -> list[dict[str, Any]]:

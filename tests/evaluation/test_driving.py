@@ -165,11 +165,9 @@ def task():
 
 def test_same_world_same_score_with_any_number_of_workers(task):
   other = dataclasses.replace(task, job=sumo.plan(1001, 1, 1, 0.1, 0.1, ("apron",))[0])
-  one, two = (
-    {k: rows for k, rows, _ in in_workers(rounds.drive_world, [task, other, task], workers)}
-    for workers in (1, 2)
-  )
-  assert one == two and one[0] == one[2] != one[1]
+  one = [rounds.drive_world(each) for each in (task, other, task)]
+  two = {k: rows for k, rows, _ in in_workers(rounds.drive_world, [task, other], 2)}
+  assert [two[0], two[1]] == one[:2] and one[0] == one[2] != one[1]
   assert [row["driver"] for row in one[0]] == [name for name in task.drivers for _ in range(4)]
   replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
   assert all(row["progress"] > 0.99 and row["no_at_fault_collision"] == 1 for row in replayed)
