@@ -63,7 +63,7 @@ STUDIES = {
   "diffusion_cells": Study("driving.py:diffusion_cells:tiny", "occupancy", SAMPLED),
   "vq": Study("tokeniser.py:tiny", "domain", CODES, seeds=(1, 2, 3)),  # its target was chosen on seed 0
   "fsq": Study("tokeniser.py:fsq", "domain", CODES | SMALL),
-  "next_token": Study("motion.py:tiny", "moving_share", {}, "windows"),
+  "next_token": Study("motion.py:tiny", "acceleration", {}, "windows"),
   "codes": Study("codes.py:bev", "domain", WORLD, "codes"),
 }
 

@@ -6,7 +6,8 @@ planned path: arc length s and lateral offset l (left positive). Every feature i
 simulated worlds, so that rare ones are heard too.
 
 Shapes: leading `...` are batch and time and must have the same rank everywhere (size one broadcasts);
-`A` agents, `P` path points, `Q` signals on a path.
+`A` agents, `V` of them, the first, whose view is asked for (in training all), `P` path points, `Q` signals on a
+path.
 """
 
 import types
@@ -27,6 +28,9 @@ STOP_MARGIN = 2.0  # m a stop line may lie behind the centre of an agent that wa
 FAR = 1e6  # m, stands for "none"
 
 OWN = slice(0, 9)
+PLACE = slice(
+  5, 9
+)  # of these, what depends on the frame: everything else is relative to the agent or its path
 MAP = slice(9, 30)
 AGENTS = slice(30, 63)
 FEATURES = 63
@@ -57,12 +61,12 @@ class Surroundings(NamedTuple):
   Attributes:
     size: [..., A, 2] m, length and width.
     group: [..., A] integer; agents see each other only within a group.
-    path: [..., A, P, 2] m, points at equal spacing along the planned path.
-    spacing: [..., A] m between path points; 0 where the agent has no path.
-    limit: [..., A, P] m/s speed limit.
-    junction: [..., A, P] 1 inside junctions.
-    stop: [..., A, Q] m arc length of signalled stop lines, FAR for none.
-    signal: [..., A, Q] data.schema.Signal at those lines now.
+    path: [..., V, P, 2] m, points at equal spacing along the planned path.
+    spacing: [..., V] m between path points; 0 where the agent has no path.
+    limit: [..., V, P] m/s speed limit.
+    junction: [..., V, P] 1 inside junctions.
+    stop: [..., V, Q] m arc length of signalled stop lines, FAR for none.
+    signal: [..., V, Q] data.schema.Signal at those lines now.
   """
 
   size: Array
@@ -76,21 +80,23 @@ class Surroundings(NamedTuple):
 
 
 def features(state, valid, around: Surroundings, xp: types.ModuleType = np):
-  """State [..., A, motion.STATE] and valid [..., A] to features [..., A, FEATURES], zero where invalid."""
-  arc_AxA, lateral_AxA, tangent = _frenet(state[..., :2], around, xp)
+  """State [..., A, motion.STATE] and valid [..., A] to features [..., V, FEATURES], zero where invalid."""
+  arc_VxA, lateral_VxA, tangent = _frenet(state[..., :2], around, xp)
+  viewers = around.path.shape[-3]
+  own = state[..., :viewers, :]
   parts = [
-    _own(state, around, xp),
-    _map(state, xp.diagonal(arc_AxA, 0, -2, -1), xp.diagonal(lateral_AxA, 0, -2, -1), tangent, around, xp),
-    _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp),
+    _own(own, around.size[..., :viewers, :], xp),
+    _map(own, xp.diagonal(arc_VxA, 0, -2, -1), xp.diagonal(lateral_VxA, 0, -2, -1), tangent, around, xp),
+    _others(state, valid, arc_VxA, lateral_VxA, tangent, around, xp),
   ]
   seen = xp.concatenate(parts, axis=-1)
   seen = seen / xp.asarray(SPREAD, xp.float32).reshape((1,) * (seen.ndim - 1) + (-1,))
-  return xp.where(valid[..., None], xp.clip(seen, -LARGEST, LARGEST), 0.0)
+  return xp.where(valid[..., :viewers, None], xp.clip(seen, -LARGEST, LARGEST), 0.0)
 
 
-def _own(state, around, xp):
+def _own(state, size, xp):
   heading = state[..., motion.HEADING]
-  size = xp.broadcast_to(around.size, (*heading.shape, 2))
+  size = xp.broadcast_to(size, (*heading.shape, 2))
   return xp.stack(
     [
       state[..., motion.SPEED] / 10,
@@ -98,13 +104,20 @@ def _own(state, around, xp):
       state[..., motion.YAW_RATE] * 4,
       size[..., 0] / 5,
       size[..., 1] / 2,
-      state[..., motion.X] / 50,
-      state[..., motion.Y] / 50,
-      xp.cos(heading),
-      xp.sin(heading),
+      *_place(state, xp),
     ],
     axis=-1,
   )
+
+
+def _place(state, xp):
+  heading = state[..., motion.HEADING]
+  return state[..., motion.X] / 50, state[..., motion.Y] / 50, xp.cos(heading), xp.sin(heading)
+
+
+def place(state, xp: types.ModuleType = np):
+  """The features PLACE [..., 4] of agents with state [..., motion.STATE], in whatever frame that is."""
+  return xp.stack(_place(state, xp), axis=-1) / xp.asarray(SPREAD[PLACE], xp.float32)
 
 
 def _map(state, arc, lateral, tangent, around, xp):
@@ -151,20 +164,21 @@ def _map(state, arc, lateral, tangent, around, xp):
   return xp.where(known[..., None], xp.stack(columns, axis=-1), 0.0)
 
 
-def _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp):
+def _others(state, valid, arc_VxA, lateral_VxA, tangent, around, xp):
   """Row i: what agent i sees. Six neighbours by lane and side, then the most threatening crossing agent."""
-  agents = state.shape[-2]
-  pair = around.group[..., :, None] == around.group[..., None, :]
-  other = ~xp.eye(agents, dtype=bool).reshape((1,) * (pair.ndim - 2) + (agents, agents))
-  pair = pair & valid[..., None, :] & valid[..., :, None] & other
-  arc = xp.diagonal(arc_AxA, 0, -2, -1)
-  gap = arc_AxA - arc[..., None]
-  side = lateral_AxA - xp.diagonal(lateral_AxA, 0, -2, -1)[..., None]
-  heading, speed = state[..., motion.HEADING], state[..., motion.SPEED]
+  viewers, agents = arc_VxA.shape[-2:]
+  pair = around.group[..., :viewers, None] == around.group[..., None, :]
+  other = ~xp.eye(viewers, agents, dtype=bool).reshape((1,) * (pair.ndim - 2) + (viewers, agents))
+  pair = pair & valid[..., None, :] & valid[..., :viewers, None] & other
+  arc = xp.diagonal(arc_VxA, 0, -2, -1)
+  gap = arc_VxA - arc[..., None]
+  side = lateral_VxA - xp.diagonal(lateral_VxA, 0, -2, -1)[..., None]
+  heading, every_speed = state[..., motion.HEADING], state[..., motion.SPEED]
+  speed = every_speed[..., :viewers]
   turned = heading[..., None, :] - tangent[..., :, None]
-  closing = speed[..., None, :] * xp.cos(turned) - speed[..., :, None]
+  closing = every_speed[..., None, :] * xp.cos(turned) - speed[..., :, None]
   length = around.size[..., 0]
-  clear = xp.abs(gap) - 0.5 * (length[..., None, :] + length[..., :, None])
+  clear = xp.abs(gap) - 0.5 * (length[..., None, :] + length[..., :viewers, None])
   near = pair & (xp.abs(gap) < RANGE) & (around.spacing > 0)[..., None]
 
   columns = []
@@ -187,17 +201,18 @@ def _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp):
         values = [xp.minimum(speed / room, 3), xp.minimum(approach**2 / (2 * room) / 3, 3)]
         columns += [xp.where(present, value, 0.0) for value in values]
 
-  dx, dy = (state[..., None, :, i] - state[..., :, None, i] for i in (motion.X, motion.Y))
-  vx, vy = speed * xp.cos(heading), speed * xp.sin(heading)
-  wx, wy = vx[..., None, :] - vx[..., :, None], vy[..., None, :] - vy[..., :, None]
+  own = heading[..., :viewers]
+  dx, dy = (state[..., None, :, i] - state[..., :viewers, None, i] for i in (motion.X, motion.Y))
+  vx, vy = every_speed * xp.cos(heading), every_speed * xp.sin(heading)
+  wx, wy = (v[..., None, :] - v[..., :viewers, None] for v in (vx, vy))
   time = xp.clip(-(dx * wx + dy * wy) / xp.maximum(wx**2 + wy**2, 1e-2), 0, HORIZON)
   miss = xp.hypot(dx + wx * time, dy + wy * time)
-  apart = xp.cos(heading[..., None, :] - heading[..., :, None])
+  apart = xp.cos(heading[..., None, :] - own[..., :, None])
   threat = pair & (apart < 0.94) & (time > 0)  # more than 20 degrees apart and approaching
   which = xp.where(threat, miss + 2 * time, FAR).argmin(-1)
   present = threat.any(-1)
-  rx, ry = _rotate(_take(dx, which, xp), _take(dy, which, xp), heading, xp)
-  ux, uy = _rotate(_take(wx, which, xp), _take(wy, which, xp), heading, xp)
+  rx, ry = _rotate(_take(dx, which, xp), _take(dy, which, xp), own, xp)
+  ux, uy = _rotate(_take(wx, which, xp), _take(wy, which, xp), own, xp)
   values = [xp.clip(v / 20, -4, 4) for v in (rx, ry)] + [xp.clip(v / 10, -4, 4) for v in (ux, uy)]
   values += [_take(time, which, xp) / HORIZON, _near(_take(miss, which, xp), 5)]
   columns += [xp.where(present, value, 0.0) for value in values] + [1.0 * present]
@@ -205,8 +220,8 @@ def _others(state, valid, arc_AxA, lateral_AxA, tangent, around, xp):
 
 
 def _frenet(position, around, xp):
-  """Every agent j on every path i: arc length and lateral offset [..., A, A] m, and the tangent angle
-  [..., A] of each agent's own path where the agent is. One linear step from the nearest path point."""
+  """Every agent j on every path i: arc length and lateral offset [..., V, A] m, and the tangent angle
+  [..., V] of each agent's own path where the agent is. One linear step from the nearest path point."""
   x, y = around.path[..., 0], around.path[..., 1]
   px, py = position[..., None, :, 0], position[..., None, :, 1]
   away = (x[..., None, :] - px[..., None]) ** 2 + (y[..., None, :] - py[..., None]) ** 2

@@ -105,15 +105,19 @@ def near_agents(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ground(scene: Scene) -> Ground:
-  """Paints the lanes near the agents: surfaces by lane type, then the markings at the edges of lanes of a road."""
-  low, high = near_agents(scene)
+  """The lanes near the agents."""
+  return paint_lanes(scene.lanes, *near_agents(scene))
+
+
+def paint_lanes(lanes: Lanes, low: np.ndarray, high: np.ndarray) -> Ground:
+  """The lanes between two corners [2] m: surfaces by lane type, then the markings at the edges of lanes of a road."""
   cell = max(CELL, float(np.sqrt(np.prod(high - low) / _LARGEST)))
   shape = 2 * np.ceil((high - low) / (2 * cell)).astype(int)
   made = Ground(np.zeros(tuple(shape), np.uint8), low, cell)
-  found = sample(scene.lanes, _SPACING * cell)
+  found = sample(lanes, _SPACING * cell)
   found = found[((found.xy > low + _BORDER) & (found.xy < high - _BORDER)).all(-1)]
-  width = scene.lanes.width_L[found.lane].astype(np.float64)
-  kind = scene.lanes.type_L[found.lane]
+  width = lanes.width_L[found.lane].astype(np.float64)
+  kind = lanes.type_L[found.lane]
   for lane_type, bit in _BITS.items():
     chosen = np.flatnonzero(kind == lane_type)
     if len(chosen):
@@ -123,7 +127,7 @@ def ground(scene: Scene) -> Ground:
         place = (middle + np.float32(share) * across).astype(np.int32)
         made.bits.reshape(-1)[place[:, 0] * shape[1] + place[:, 1]] |= bit
   for line in (1, -1):
-    neighbour = (scene.lanes.left_L if line > 0 else scene.lanes.right_L)[found.lane]
+    neighbour = (lanes.left_L if line > 0 else lanes.right_L)[found.lane]
     marked = np.isin(kind, (LaneType.ROAD, LaneType.RAMP))
     dashed = (found.arc % (_DASH + _GAP) < _DASH) & (line > 0)  # neighbours share the line to the left of one
     marked &= (neighbour < 0) | dashed

@@ -38,6 +38,17 @@ class Path:
     """float64 [n, 2]: the points at arc lengths `arcs` [n], held at the ends."""
     return np.stack([np.interp(arcs, self.arcs, self.points[:, i]) for i in range(2)], -1)
 
+  def cut(self, start: float, length: float) -> "Path":
+    """The stretch from arc length `start` on, `length` m or what is left."""
+    end = min(start + length, self.length)
+    inside = (self.arcs > start) & (self.arcs < end)
+    ends = self.at(np.array([start, end]))
+    points = np.concatenate([ends[:1], self.points[inside], ends[1:]]).astype(np.float32)
+    arcs = np.concatenate([[0.0], self.arcs[inside] - start, [end - start]])
+    first = max(int(np.searchsorted(self.starts, start, side="right")) - 1, 0)
+    last = max(int(np.searchsorted(self.starts, end)), first + 1)
+    return Path(points, arcs, self.lanes[first:last], np.maximum(self.starts[first:last] - start, 0.0))
+
 
 def arc_lengths(points: np.ndarray) -> np.ndarray:
   """float64 [P] m: distance travelled at each point."""

@@ -117,32 +117,50 @@ def encode(position_TxAx2, heading_TxA, velocity_TxAx2, valid_TxA, dt: float) ->
   states = np.zeros((steps, agents, STATE), np.float32)
   state, alive, cuts = np.zeros((agents, STATE)), np.zeros(agents, bool), 0
   for t in range(steps):
-    fresh = np.zeros((agents, STATE))
-    fresh[:, :2], fresh[:, HEADING] = position_TxAx2[t], heading_TxA[t]
-    fresh[:, SPEED] = np.maximum((velocity_TxAx2[t] * _direction(heading_TxA[t])).sum(-1), 0.0)
     follows = alive & valid_TxA[t]
+    fresh = first_state(position_TxAx2[t], heading_TxA[t], velocity_TxAx2[t])
     state = np.where(follows[:, None], state, fresh)
     states[t] = np.where(valid_TxA[t][:, None], state, 0.0)
     if t + 1 == steps:
       break
-    logged = position_TxAx2[t + 1]
-    chord = logged - position_TxAx2[t]
-    driven = state[:, SPEED, None] * dt * _direction(state[:, HEADING])
-    before = np.where(follows[:, None], position_TxAx2[t] - position_TxAx2[t - 1], driven)
-    wanted = driven + (chord - before) + SPEED_GAIN * (before - driven)
-    wanted += POSITION_GAIN * (position_TxAx2[t] - state[:, :2])
-    moved = (chord**2).sum(-1) > 0.5**2
-    # The direction of travel, not of the box: p' advances along theta'.
-    course = np.where(moved, np.arctan2(chord[:, 1], chord[:, 0]), heading_TxA[t + 1])
-    token = choose(state, state[:, :2] + wanted, course, dt)
-    following = step(state, token, dt)
-    missed = np.hypot(*(following[:, :2] - logged).T) > _TELEPORT
+    before = np.where(follows[:, None], position_TxAx2[t - 1], np.nan)
+    token, state, missed = pursue(
+      state, before, position_TxAx2[t], position_TxAx2[t + 1], heading_TxA[t + 1], dt
+    )
     pair = valid_TxA[t] & valid_TxA[t + 1]
     alive = pair & ~missed
     cuts += int((pair & missed).sum())
     tokens[t], mask[t] = np.where(alive, token, 0), alive
-    state = following
   return Moves(tokens, mask, states, cuts)
+
+
+def first_state(position_Ax2, heading_A, velocity_Ax2) -> np.ndarray:
+  """float64 [A, S]: where a track begins."""
+  state = np.zeros((len(heading_A), STATE))
+  state[:, :2], state[:, HEADING] = position_Ax2, heading_A
+  state[:, SPEED] = np.maximum((velocity_Ax2 * _direction(heading_A)).sum(-1), 0.0)
+  return state
+
+
+def pursue(state_AxS, before_Ax2, now_Ax2, after_Ax2, heading_A, dt: float):
+  """One turn of the soft loop above: the token [A], the state that it leads to [A, S], and whether it misses [A].
+
+  Args:
+    state_AxS: at the time of `now`. before_Ax2, now_Ax2, after_Ax2: logged positions, `dt` s apart; NaN before a
+      track's first frame. heading_A: logged, at the time of `after`.
+  """
+  chord = after_Ax2 - now_Ax2
+  driven = state_AxS[:, SPEED, None] * dt * _direction(state_AxS[:, HEADING])
+  last = np.where(np.isnan(before_Ax2), driven, now_Ax2 - before_Ax2)
+  wanted = (
+    driven + (chord - last) + SPEED_GAIN * (last - driven) + POSITION_GAIN * (now_Ax2 - state_AxS[:, :2])
+  )
+  moved = (chord**2).sum(-1) > 0.5**2
+  # The direction of travel, not of the box: p' advances along theta'.
+  course = np.where(moved, np.arctan2(chord[:, 1], chord[:, 0]), heading_A)
+  token = choose(state_AxS, state_AxS[:, :2] + wanted, course, dt)
+  following = step(state_AxS, token, dt)
+  return token, following, np.hypot(*(following[:, :2] - after_Ax2).T) > _TELEPORT
 
 
 def decode(state_AxS, tokens_TxA, dt: float) -> np.ndarray:

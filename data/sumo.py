@@ -4,12 +4,14 @@
 libsumo holds one simulation per process: run jobs one after another, or in several processes.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import math
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from data.sumo_recording import Recording, record
 DOMAINS = ("urban_grid", "suburb", "ring_radial", "rural", "highway", "roundabout", "apron")
 MIN_FRAMES = 4  # agents seen for less are left out
 
-_WARM_UP = 20.0  # s
+WARM_UP = 20.0  # s that traffic settles unseen
 _MAX_STEP = 0.5  # s of one simulation step
 _DENSITY = {  # vehicles per kilometre of lane: dense enough that most drivers have someone ahead
   "urban_grid": (10, 18), "suburb": (8, 15), "ring_radial": (10, 18), "rural": (6, 14), "highway": (14, 28),
@@ -96,6 +98,19 @@ def simulate(job: SumoJob) -> Scene:
   Raises BadInput when SUMO is not installed or `job.dt` is not a whole number of milliseconds.
   """
   step, stride = _steps(job.dt)
+  with running(job, step) as (sim, world, demand):
+    vehicles, version = demand.vehicles, sim.getVersion()[1]
+    log = record(sim, demand, world, demand.rng, job.steps, step, stride, WARM_UP)
+  return schema.validate(_scene(job, world, demand, log, vehicles, version), _identity(job))
+
+
+@contextlib.contextmanager
+def running(job: SumoJob, step: float, **options: object) -> Iterator[tuple[Any, SumoMap, Demand]]:
+  """The simulation of a job with its map and its demand, started at steps of `step` s, closed at the end.
+
+  Args:
+    options: SUMO's own, besides those that every job has; "_" stands for "-".
+  """
   sim = _libsumo()
   map_rng, demand_rng = (np.random.default_rng([job.seed, stream]) for stream in (1, 2))
   left_hand = job.traffic_side == "left"
@@ -107,13 +122,12 @@ def simulate(job: SumoJob) -> Scene:
     additional = folder / "types.xml"
     additional.write_text("<additional>" + "".join(t.xml for t in types) + "</additional>", encoding="utf-8")
     vehicles = int(np.clip(round(job.density * world.lane_km), *_VEHICLES))
-    sim.start(_options(net, additional, step, job))
+    own = [text for k, v in options.items() for text in (f"--{k.replace('_', '-')}", str(v))]
+    sim.start(_options(net, additional, step, job) + own)
     try:
-      demand = Demand(sim, world, job.domain, types, demand_rng, vehicles)
-      log = record(sim, demand, world, demand_rng, job.steps, step, stride, _WARM_UP)
+      yield sim, world, Demand(sim, world, job.domain, types, demand_rng, vehicles)
     finally:
       sim.close()
-  return schema.validate(_scene(job, world, demand, log, vehicles, sim.getVersion()[1]), _identity(job))
 
 
 def _libsumo() -> Any:
@@ -216,7 +230,7 @@ def _metadata(
     route=f"synthetic:{world.map_id}",
     map_id=world.map_id,
     recording=_identity(job),
-    start_s=_WARM_UP,
+    start_s=WARM_UP,
     dt=job.dt,
     date=day.isoformat(),
     map_version=version,

@@ -47,10 +47,7 @@ def record(
   """Runs `warm_up` s unseen, then keeps every `stride`-th step of `step` s until there are `frames`."""
   from libsumo import constants as c
 
-  lights = sorted({link.tl for link in world.links})
-  for light in lights:  # neighbouring lights do not switch as one
-    sim.trafficlight.setPhase(light, 0)
-    sim.trafficlight.setPhaseDuration(light, float(rng.uniform(1, 15)))
+  lights = stagger_lights(sim, world, rng)
   variables = [c.VAR_POSITION, c.VAR_SPEED, c.VAR_ANGLE, c.VAR_LANE_ID, c.VAR_LANEPOSITION]
   position, speed, angle, lane, arc = variables
   rows: list[tuple] = []
@@ -77,7 +74,16 @@ def record(
         place = lane_of.get(values[lane], -1)
         rows.append((frame, agent, x, y, values[speed], values[angle], values[arc], place))
     states.append([sim.trafficlight.getRedYellowGreenState(light) for light in lights])
-  return _arrays(rows, list(number), _signals(states, lights, world), demand)
+  return _arrays(rows, list(number), signals(states, lights, world), demand)
+
+
+def stagger_lights(sim: Any, world: SumoMap, rng: np.random.Generator) -> list[str]:
+  """Names of the lights, whose first phases get random lengths: neighbours do not switch as one."""
+  lights = sorted({link.tl for link in world.links})
+  for light in lights:
+    sim.trafficlight.setPhase(light, 0)
+    sim.trafficlight.setPhaseDuration(light, float(rng.uniform(1, 15)))
+  return lights
 
 
 def _arrays(rows: list[tuple], names: list[str], signal_TxL: np.ndarray, demand: Demand) -> Recording:
@@ -105,7 +111,7 @@ def _arrays(rows: list[tuple], names: list[str], signal_TxL: np.ndarray, demand:
   )
 
 
-def _signals(states: list[list[str]], lights: list[str], world: SumoMap) -> np.ndarray:
+def signals(states: list[list[str]], lights: list[str], world: SumoMap) -> np.ndarray:
   """uint8 [T, L] from the state string of every light in every frame."""
   signal = np.zeros((len(states), len(world.lanes)), np.uint8)
   for column, light in enumerate(lights):

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.schema import AgentType, Lanes, Signal
 
-_WHEELBASE = 0.75  # of the length, front bumper to the pulled point
+WHEELBASE = 0.75  # of the length, front bumper to the pulled point
 _CHANGE_TIME = 3.0  # s a lane change takes at least
 _CHANGE_SLOPE = 1.5  # m driven per metre of lateral shift, at least: nobody slides sideways in a queue
 
@@ -86,21 +86,26 @@ def headings(front_TxAx2: np.ndarray, valid_TxA: np.ndarray, first_A: np.ndarray
     first_A: rad, heading in the first valid frame. length_A: m.
   """
   heading = np.zeros(valid_TxA.shape)
-  rod = _WHEELBASE * length_A
+  rod = WHEELBASE * length_A
   now = first_A.astype(np.float64)
   for t in range(1, len(valid_TxA)):
     pulled = valid_TxA[t] & valid_TxA[t - 1]
     heading[t - 1] = now
     pull = np.where(pulled[:, None], front_TxAx2[t] - front_TxAx2[t - 1], 0.0)
-    distance = np.hypot(pull[:, 0], pull[:, 1])
-    course = np.arctan2(pull[:, 1], pull[:, 0])
-    phi = (course - now + np.pi) % (2 * np.pi) - np.pi
-    # A pull straight backwards never turns a rod; keep clear of the singularity.
-    phi = np.clip(phi, -np.pi + 1e-3, np.pi - 1e-3)
-    left = 2 * np.arctan(np.tan(phi / 2) * np.exp(-distance / rod))
-    now = np.where(distance > 1e-6, course - left, now)
+    now = pulled_heading(now, pull, rod)
   heading[-1] = now
   return (heading + np.pi) % (2 * np.pi) - np.pi
+
+
+def pulled_heading(heading_A: np.ndarray, pull_Ax2: np.ndarray, rod_A: np.ndarray) -> np.ndarray:
+  """float64 [A] rad: heading of rods of `rod_A` m after their fronts were pulled by `pull_Ax2` m."""
+  distance = np.hypot(pull_Ax2[:, 0], pull_Ax2[:, 1])
+  course = np.arctan2(pull_Ax2[:, 1], pull_Ax2[:, 0])
+  phi = (course - heading_A + np.pi) % (2 * np.pi) - np.pi
+  # A pull straight backwards never turns a rod; keep clear of the singularity.
+  phi = np.clip(phi, -np.pi + 1e-3, np.pi - 1e-3)
+  left = 2 * np.arctan(np.tan(phi / 2) * np.exp(-distance / rod_A))
+  return np.where(distance > 1e-6, course - left, heading_A)
 
 
 def rare_events(tracks: dict[str, np.ndarray], arc_TxA: np.ndarray, dt: float) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from data import context, lanes, motion, records
+from data import context, lanes, motion, paths, records
 from data.errors import BadInput
 from data.schema import LaneType, Scene, Signal
 
 Window = dict[str, np.ndarray]
 
-_PATH_MARGIN = 110.0  # m beyond what the initial speed covers: acceleration and look-ahead
+PATH_MARGIN = 110.0  # m beyond what the initial speed covers: acceleration and look-ahead
 MOVING = 2.0  # m an agent must travel in the window to be reported as moving
 
 
@@ -201,28 +201,18 @@ def _path_into(row, slot, scene, here, agent, t, state, ego, config):
   if lane < 0 or scene.lanes.type_L[lane] == LaneType.WALK:
     return
   route = scene.route[scene.route_splits[agent] : scene.route_splits[agent + 1]]
-  wanted = _PATH_MARGIN + float(state[motion.SPEED]) * config.steps * config.dt
+  wanted = PATH_MARGIN + float(state[motion.SPEED]) * config.steps * config.dt
   path = lanes.follow(scene.lanes, lane, state[:2], route, wanted)
   if path.length < 2.0:
     return
-  arcs = np.linspace(0, path.length, config.points)
-  row["path_AxPx2"][slot] = _to_frame_points(path.at(arcs), ego)
-  row["spacing_A"][slot] = arcs[1]
-  on = path.lanes[np.searchsorted(path.starts, arcs, side="right") - 1]
-  row["limit_AxP"][slot] = scene.lanes.speed_limit_L[on]
-  row["junction_AxP"][slot] = scene.lanes.type_L[on] == LaneType.JUNCTION
-  signal_TxK = scene.signal_TxL[here][:, path.lanes]
-  kept = 0
-  for k in np.flatnonzero((signal_TxK != Signal.NONE).any(0)):
-    # A turning path carries its own signal, shown at its entry; it replaces that of the lane before.
-    turning = scene.lanes.type_L[path.lanes[k]] == LaneType.JUNCTION
-    if not turning and k + 1 < len(path.lanes) and (signal_TxK[:, k + 1] != Signal.NONE).any():
-      continue
-    end = path.starts[k] if turning else (path.starts[k + 1] if k + 1 < len(path.starts) else path.length)
-    if kept < config.stops:
-      row["stop_AxQ"][slot, kept] = end
-      row["signal_TxAxQ"][: len(here), slot, kept] = signal_TxK[:, k]
-      kept += 1
+  signal_TxL = scene.signal_TxL[here]
+  planned = paths.sample(scene.lanes, path, (signal_TxL != Signal.NONE).any(0), config.points, config.stops)
+  row["path_AxPx2"][slot] = _to_frame_points(planned.xy_Px2, ego)
+  row["spacing_A"][slot] = planned.spacing
+  row["limit_AxP"][slot], row["junction_AxP"][slot] = planned.limit_P, planned.junction_P
+  row["stop_AxQ"][slot] = planned.stop_Q
+  shown = planned.light_Q >= 0
+  row["signal_TxAxQ"][: len(here), slot, shown] = signal_TxL[:, planned.light_Q[shown]]
 
 
 def _pack(rows: list[Window], config: WindowConfig, domain: int) -> list[Window]:

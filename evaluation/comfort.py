@@ -7,8 +7,9 @@ From speed v and heading h at equal steps, D being the derivative of the fixed f
 
 D is the filter of A. Savitzky and M. Golay (Analytical Chemistry, 1964): a parabola fitted to 15 frames, its slope in
 the middle; near both ends the slope of the first or last window's parabola. At 10 Hz that is 1.5 s. The filter decides
-which courses are comfortable, so it is no option. Bounds as in nuPlan (H. Caesar et al., arXiv:2106.11810) and NAVSIM
-(D. Dauner et al., NeurIPS 2024, arXiv:2406.15349), which smooth with windows of several lengths; all are strict.
+which courses are comfortable, so it is no option, and at other rates comfort is not defined. Bounds as in nuPlan (H.
+Caesar et al., arXiv:2106.11810) and NAVSIM (D. Dauner et al., NeurIPS 2024, arXiv:2406.15349), which smooth with
+windows of several lengths; all are strict.
 
 A course is valid from its first frame on for n frames; fewer than 15 have no derivative, and no comfort: NaN.
 """
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FRAMES = 15  # of a window
+FRAMES, STEP = 15, 0.1  # of a window; s between them
 
 BOUNDS = {  # below and above
   "longitudinal_acceleration": (-4.05, 2.40),  # m/s^2

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data import motion
 from data.clips import FIRST_BOX_CLASS
 
 _SHOWN = {  # sensor, or family without sensors, to the targets that follow from one step of what it reads
@@ -20,6 +21,7 @@ _SHOWN = {  # sensor, or family without sensors, to the targets that follow from
   "motion": ("agents",),
 }
 
+AHEAD = 6  # moves of an agent that are asked of a window
 COARSE = 4  # squares along each side of the grid whose occupancy is asked
 
 
@@ -66,13 +68,21 @@ def clip_targets(clips: Mapping[str, np.ndarray], names: Mapping[str, Sequence[s
 
 
 def window_targets(windows: Mapping[str, np.ndarray], domains: Sequence[str]) -> dict[str, Target]:
-  """Targets of stacked windows of motion tokens [N, ...] (data/windows.py): who is there, and where."""
+  """Targets of stacked windows of motion tokens [N, ...] (data/windows.py), of their first agent halfway.
+
+  "acceleration": its mean over the next AHEAD moves that the window holds, m/s^2; asked where the agent
+  makes them all. "agents": those there.
+  """
   every = np.ones(len(windows["domain"]), bool)
-  valid = windows["valid_TxA"][:, -1]
-  moving = windows["moving_A"].sum(-1) / np.maximum((windows["group_A"] > 0).sum(-1), 1)
+  half = windows["tokens_TxA"].shape[1] // 2
+  next_ = slice(half, half + AHEAD)
+  acceleration, _ = motion.split(windows["tokens_TxA"][:, next_, 0].astype(int))
   return {
-    "agents": Target(valid.sum(-1, keepdims=True).astype(np.float64), every),
-    "moving_share": Target(moving[:, None].astype(np.float64), every),
+    "acceleration": Target(
+      acceleration.mean(1, keepdims=True, dtype=np.float64),
+      np.asarray(windows["mask_TxA"][:, next_, 0].all(1)),
+    ),
+    "agents": Target(windows["valid_TxA"][:, half].sum(-1, keepdims=True).astype(np.float64), every),
     "domain": Target(windows["domain"].astype(int), every, tuple(domains)),
   }
 

@@ -19,7 +19,7 @@ _FIELDS = {
     "boxes_TxKx7", "present_TxK", "cells_TxHxW", "ego_TxS", "future_TxFx2", "future_mask_TxF", "place_Tx3",
     "scene", "domain", "weather", "light", "rare",
   ),
-  "windows": ("valid_TxA", "moving_A", "group_A", "domain"),
+  "windows": ("tokens_TxA", "mask_TxA", "valid_TxA", "domain"),
   "codes": ("domain",),
 }  # fmt: skip
 _OF_WINDOWS = {"windows": window_targets, "codes": code_targets}

@@ -91,8 +91,10 @@ class HeadWeights:
   detection: Least0
   elements: Least0
   forecasting: Least0
+  forecast_spread: Least0
   tracking: Least0
   plan: Least0
+  plan_spread: Least0
   actions: Least0
 
 

@@ -38,6 +38,8 @@ class Task:
     trainable: whether a leaf has gradients and optimiser state; the others move in `after`, or never.
     after: (params, metrics, step) -> params, after the update of every finite step: what moves without a gradient,
       such as the average that teaches, or a codebook by its statistics in `metrics`; steps count from 0.
+    findings: (weights, batch) -> {"boxes" or "elements": {name: array}}, what was found and what is there, for
+      measures that need a whole split (evaluation/heads.py); None where nothing is looked for.
     tokens: of one record, toward the budget D; None: as many as its loss counts.
     weights: params -> what is deployed: what the model applies, the next run starts with, and probes read. Deltas are
       merged; where an average of the weights teaches, it is the average (arXiv:2104.14294, arXiv:2301.08243).
@@ -53,6 +55,7 @@ class Task:
   fields: tuple[str, ...]
   to_batch: Callable
   embed: Callable | None = None
+  findings: Callable | None = None
   trainable: Callable[[Path], bool] = _all
   after: Callable | None = None
   tokens: int | None = None

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from models.codes_config import CodesConfig
-from models.layers import weight
+from models.layers import NEVER, weight
 from models.trunk import Trunk
 
 
@@ -71,7 +71,7 @@ class CodesModel(nn.Module):
     x = self.frame(x, jnp.ones(x.shape[:3], bool)).reshape(b, t, s, d).astype(jnp.dtype(c.dtype))
     logits = jnp.einsum("btsd,vd->btsv", x, self.head.astype(x.dtype)).astype(jnp.float32)
     possible = jnp.arange(c.rows)[None, None, None] < c.codes
-    return jnp.where(possible, logits + self.bias[None, None, None], -1e9)
+    return jnp.where(possible, logits + self.bias[None, None, None], NEVER)
 
 
 def next_frame(model: CodesModel, params, codes_BxTxS, actions_BxT, action_B, key, temperature: float = 1.0):

@@ -1,20 +1,27 @@
 """Heads on the tokens of a trunk: what is around, where it will be, and where to go.
 
 Queries read the tokens of their own step (models/reading.py), so that heads work with any sensors; what happened
-before is in the tokens. A query is a patch of the grid, an element to be found, an agent's box, or the ego.
+before is in the tokens. A query is a patch of the grid, an element to be found, an agent's box, an agent's box with
+how it has moved, or the ego. Those that have a place read what is near them first.
+
+Trajectories are answered as they differ from going on as before: of the ego with its acceleration and yaw rate, of
+another agent with the velocity that it has had for a step. Offsets from anchors: Y. Chai et al., "MultiPath",
+arXiv:1910.05449.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.heads_config import CELL_HEADS, HeadsConfig
+from models import geometry
+from models.heads_config import BOXED, CELL_HEADS, JUDGED, HeadsConfig
 from models.layers import weight
 from models.reading import Read, linear
 from models.sensors import unpatch
 
-STRIDE_M = 5.0  # an answer of one moves another agent so far in a step
-STRAY_M = 1.0  # and the ego, in a step, from going straight on at the speed that it has
+STRIDE_M = 5.0  # an answer of one moves an agent of unknown velocity so far in a step
+STRAY_M = 1.0  # and one whose velocity is known, and the ego, from where they would go on to
+FAST_MS = 10.0  # m/s
 HEIGHT_M = 3.0
 HEAT_PRIOR = -4.0  # logit: hardly a cell holds the centre of an agent (T.-Y. Lin et al., arXiv:1708.02002)
 MODES_APART = 0.05  # of what modes and elements answer at first: equal ones would stay equal
@@ -22,29 +29,42 @@ NEAR_M = 2.0  # what a tracked agent may be off from where it was expected, befo
 
 
 class Heads(nn.Module):
-  """apply({"params": p}, x_BxTxSxD, valid_BxTxS, batch) -> answers by name, all float32.
+  """apply({"params": p}, x_BxTxSxD, valid_BxTxS, place_Sx2, batch) -> answers by name, all float32.
 
-  batch: "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone; "ego_BxTxS",
-  whose first entry is the speed in m/s, by heads that are asked once a step.
+  place_Sx2: where the tokens are, m; NaN for those of no place. batch: "ego_BxTxS" (models/geometry.py);
+  "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone; "agent_BxTxK", by
+  forecasting alone: it is asked of agents that have been tracked up to its step. No head is shown the next step.
 
   segmentation: cells_BxTxHxWxV. occupancy: later_BxTxJxHxWxV. detection: heat_BxTxHxWxC, box_BxTxHxWx8.
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the
   ego frame and forecast_logits_BxTxKxN. tracking: affinity_BxTxKxJ. plan: plan_{mean,scale}_BxTxNxFx2,
-  plan_logits_BxTxN. actions: actions_BxTxFxV. log_variance_I: learned weights. Scales are raw
-  (objectives/imitation.py).
+  plan_logits_BxTxN. actions: actions_BxTxFxV. forecast_spread: forecast_spread_BxTxKxF, plan_spread:
+  plan_spread_BxTxF: how far the likeliest trajectory may miss (objectives/uncertainty.py); what they learn changes
+  nothing else. log_variance_I: learned weights. Scales and spreads are raw (objectives/imitation.py).
   """
 
   config: HeadsConfig
 
   @nn.compact
-  def __call__(self, x_BxTxSxD, valid_BxTxS, batch):
+  def __call__(self, x_BxTxSxD, valid_BxTxS, place_Sx2, batch):
     c = self.config
     answers: dict[str, jax.Array] = {}
     b, t, s, d = x_BxTxSxD.shape
     x, valid = x_BxTxSxD.reshape(b * t, s, d), valid_BxTxS.reshape(b * t, s)
 
-    def read(kind, queries):
-      return Read(c.read, name=f"{kind}_read")(queries, x, valid).reshape(b, t, -1, c.read.width)
+    somewhere_S = jnp.isfinite(place_Sx2[:, 0])
+    place_Sx2 = jnp.where(somewhere_S[:, None], place_Sx2, 0)
+
+    def read(kind, queries, place=None):
+      """place: [B T or 1, Q, 2] m, where the queries are."""
+      apart = None
+      if place is not None:
+        apart = ((place[:, :, None] - place_Sx2[None, None]) / (c.grid.patch * c.grid.cell_m)) ** 2
+        apart = jnp.where(somewhere_S[None, None], apart.sum(-1), 0)
+      answer = Read(c.read, name=f"{kind}_read")(queries, x, valid, apart)
+      return answer.reshape(b, t, -1, c.read.width)
+
+    centres = jnp.asarray(geometry.patch_centres(c.grid))[None]
 
     def learned(kind):
       place = weight(self, f"{kind}_place", (c.queries[kind], c.read.width), (None, "table"), 1)
@@ -54,15 +74,18 @@ class Heads(nn.Module):
         queries = queries + linear(
           self, "ego_state_stem", state, c.read.width, len(c.ego_scales) ** -0.5, 0.0
         )
-      return read(kind, queries)
+      return read(kind, queries, centres if kind == "cells" else None)
 
-    asked = {kind: learned(kind) for kind in c.queries if kind != "agents"}
-    if "agents" in c.queries:
-      asked["agents"] = read("agents", self._agents(batch, asked["cells"]).reshape(b * t, -1, c.read.width))
-    said = {
-      name: linear(self, name, asked[c.kind(name)], n, 1 / c.read.width, MODES_APART)
-      for name, n in c.outputs.items()
-    }
+    asked = {kind: learned(kind) for kind in c.queries if kind not in BOXED}
+    for kind in (kind for kind in c.queries if kind in BOXED):
+      queries, place = self._agents(kind, batch, asked["cells"])
+      asked[kind] = read(kind, queries.reshape(b * t, -1, c.read.width), place.reshape(b * t, -1, 2))
+    said = {}
+    for name, n in c.outputs.items():
+      read_by = asked[c.kind(name)]
+      if name in JUDGED:  # who judges an answer does not change it
+        read_by = jax.lax.stop_gradient(read_by)
+      said[name] = linear(self, name, read_by, n, 1 / c.read.width, MODES_APART)
     size = (c.grid.cells, c.grid.cells)
     for name in set(said) & set(CELL_HEADS):
       said[name] = unpatch(said[name], size, c.grid.patch, 1)
@@ -73,22 +96,43 @@ class Heads(nn.Module):
       answers["log_variance_I"] = self.param("log_variance_bias", zeros, (c.learned,), jnp.float32)
     return answers
 
-  def _agents(self, batch, cells_BxTxGxD):
-    """A query of each box: its numbers, and what the patch under its centre has read."""
-    c, boxes = self.config, jnp.where(batch["present_BxTxK"][..., None], batch["boxes_BxTxKx7"], 0)
+  def _boxes(self, batch):
+    """Numbers of the boxes; zeros where there is none."""
+    return jnp.where(batch["present_BxTxK"][..., None], batch["boxes_BxTxKx7"], 0)
+
+  def _velocities(self, batch):
+    """(velocity m/s, known) of models/geometry.py."""
+    agents = self._boxes(batch)[..., :2], batch["agent_BxTxK"], batch["present_BxTxK"]
+    return geometry.velocities(*agents, batch["ego_BxTxS"], self.config.step_seconds)
+
+  def _agents(self, kind, batch, cells_BxTxGxD):
+    """(a query of each box, its place): its numbers, and what the patch under its centre has read.
+
+    Who is tracked is not told apart from who is not: a slot's velocity would give its match away.
+    """
+    c, boxes = self.config, self._boxes(batch)
     size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
     yaw = boxes[..., 6:]
-    kind = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
-    place = [boxes[..., :2] / c.grid.half_m, boxes[..., 2:3] / HEIGHT_M]
-    parts = [*place, size, jnp.sin(yaw), jnp.cos(yaw), kind]
+    what = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
+    parts = [
+      boxes[..., :2] / c.grid.half_m,
+      boxes[..., 2:3] / HEIGHT_M,
+      size,
+      jnp.sin(yaw),
+      jnp.cos(yaw),
+      what,
+    ]
+    if kind == "tracks":
+      velocity, known = self._velocities(batch)
+      parts += [geometry.turned(velocity, -boxes[..., 6]) / FAST_MS, known[..., None]]
     numbers = jnp.concatenate(parts, -1)
-    query = linear(self, "box_stem", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
+    query = linear(self, f"{kind}_stem", numbers, c.read.width, numbers.shape[-1] ** -0.5, 0.0)
     edge = c.grid.cells // c.grid.patch
     corner = jnp.asarray(c.grid.corner_m)[None, None, None]
     patch = jnp.floor((boxes[..., :2] + corner) / (c.grid.cell_m * c.grid.patch)).astype(jnp.int32)
     patch = jnp.clip(patch, 0, edge - 1)
     index = patch[..., 0] * edge + patch[..., 1]
-    return query + jnp.take_along_axis(cells_BxTxGxD, index[..., None], axis=2)
+    return query + jnp.take_along_axis(cells_BxTxGxD, index[..., None], axis=2), boxes[..., :2]
 
   def _segmentation(self, said, batch):
     return {"cells_BxTxHxWxV": said}
@@ -116,34 +160,45 @@ class Heads(nn.Module):
 
   def _forecasting(self, said, batch):
     mean, scale, logits = self._mixture(said)
-    boxes = jnp.where(batch["present_BxTxK"][..., None], batch["boxes_BxTxKx7"], 0)[..., None, None, :]
-    cos, sin = jnp.cos(boxes[..., 6]), jnp.sin(boxes[..., 6])
-    x, y = STRIDE_M * mean[..., 0], STRIDE_M * mean[..., 1]
-    turned = jnp.stack([cos * x - sin * y, sin * x + cos * y], -1) + boxes[..., :2]
+    boxes, (velocity, known) = self._boxes(batch), self._velocities(batch)
+    unit = jnp.where(known, STRAY_M, STRIDE_M)[..., None, None, None]
+    stray = geometry.turned(unit * mean, boxes[..., 6][..., None, None])
+    expected = boxes[..., None, :2] + velocity[..., None, :] * self._seconds()[None, None, None, :, None]
     return {
-      "forecast_mean_BxTxKxNxFx2": turned,
+      "forecast_mean_BxTxKxNxFx2": expected[..., None, :, :] + stray,
       "forecast_scale_BxTxKxNxFx2": scale,
       "forecast_logits_BxTxKxN": logits,
     }
 
+  def _seconds(self):
+    """[F]: of the points of a trajectory, from now."""
+    return self.config.step_seconds * jnp.arange(1, self.config.futures + 1)
+
   def _tracking(self, said, batch):
-    """Affinity: a product of features, less the squared miss of where the agent is expected next."""
-    width, boxes = self.config.read.width, batch["boxes_BxTxKx7"]
+    """Affinity: a product of features, less the squared miss of where the agent is expected, in the next frame."""
+    width = self.config.read.width
     q, k, gone, move = jnp.split(said, [width, 2 * width, 2 * width + 1], -1)
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("norm",))
     spread = NEAR_M * jnp.exp(self.param("tracking_spread_scale", zeros, (1,), jnp.float32))
-    centre = jnp.where(batch["present_BxTxK"][..., None], boxes[..., :2], 0)
-    expected = centre + STRIDE_M * move
-    miss = ((expected[:, :-1, :, None] - centre[:, 1:, None]) ** 2).sum(-1)
+    centre = self._boxes(batch)[..., :2]
+    rest = geometry.carried(centre, batch["ego_BxTxS"], self.config.step_seconds)
+    expected = rest + STRIDE_M * move[:, :-1]
+    miss = ((expected[:, :, :, None] - centre[:, 1:, None]) ** 2).sum(-1)
     alike = jnp.einsum("btkd,btjd->btkj", q[:, :-1], k[:, 1:]) * width**-0.5
     affinity = alike - miss / (2 * spread**2)[None, None, None]
     return {"affinity_BxTxKxJ": jnp.concatenate([affinity, gone[:, :-1]], -1)}
 
   def _plan(self, said, batch):
     mean, scale, logits = self._mixture(said[:, :, 0])
-    straight = straight_on(batch["ego_BxTxS"], self.config.futures, self.config.step_seconds)
-    mean = STRAY_M * mean + straight[:, :, None]
+    ahead = geometry.going_on(batch["ego_BxTxS"], self.config.futures, self.config.step_seconds)
+    mean = ahead[:, :, None] + STRAY_M * mean
     return {"plan_mean_BxTxNxFx2": mean, "plan_scale_BxTxNxFx2": scale, "plan_logits_BxTxN": logits}
+
+  def _forecast_spread(self, said, batch):
+    return {"forecast_spread_BxTxKxF": said}
+
+  def _plan_spread(self, said, batch):
+    return {"plan_spread_BxTxF": said[:, :, 0]}
 
   def _actions(self, said, batch):
     return {"actions_BxTxFxV": said[:, :, 0].reshape(*said.shape[:2], self.config.futures, self.config.moves)}

@@ -6,10 +6,14 @@ from models.reading_config import ReadConfig, linear_params
 from models.sensors_config import GridConfig
 
 CELL_HEADS = ("segmentation", "occupancy", "detection")  # asked at every patch of the grid
-AGENT_HEADS = ("forecasting", "tracking")  # asked at every box
-EGO_HEADS = ("plan", "actions")  # asked once a step
+AGENT_HEADS = ("forecasting", "forecast_spread", "tracking")  # asked at every box
+BOXED = ("tracks", "agents")  # the queries of these
+PLACED = ("cells", *BOXED)  # queries that are somewhere
+EGO_HEADS = ("plan", "plan_spread", "actions")  # asked once a step
+JUDGED = {"plan_spread": "plan", "forecast_spread": "forecasting"}  # heads that say how far to trust another
 HEADS = (*CELL_HEADS, "elements", *AGENT_HEADS, *EGO_HEADS)
 BOX_NUMBERS = 8  # that describe a box, in and out
+MOVED_NUMBERS = 3  # velocity, and whether it is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,9 @@ class HeadsConfig:
     unknown = [name for name in self.names if name not in HEADS]
     if unknown or not self.names:
       raise ValueError(f"heads are {', '.join(self.names) or 'none'}; choose of {', '.join(HEADS)}")
+    for judge, judged in JUDGED.items():
+      if judge in self.names and judged not in self.names:
+        raise ValueError(f"{judge} says how far to trust {judged}, which is not there")
 
   @property
   def mixture(self) -> int:
@@ -62,8 +69,10 @@ class HeadsConfig:
       "detection": cells * (self.box_classes + BOX_NUMBERS),
       "elements": 2 * self.element_points + self.element_classes + 1,
       "forecasting": self.mixture,
+      "forecast_spread": self.futures,
       "tracking": 2 * width + 3,
       "plan": self.mixture,
+      "plan_spread": self.futures,
       "actions": self.futures * self.moves,
     }
     return {name: every[name] for name in self.names}
@@ -71,7 +80,7 @@ class HeadsConfig:
   @property
   def queries(self) -> dict[str, int]:
     """Kind of query to how many there are in a step; agents look up what their cell has read."""
-    kinds = {"agents": self.boxes, "elements": self.elements, "ego": 1}
+    kinds = dict.fromkeys(BOXED, self.boxes) | {"elements": self.elements, "ego": 1}
     asked = {name: kinds[self.kind(name)] for name in self.names if self.kind(name) != "cells"}
     found = {self.kind(name): count for name, count in asked.items()}
     if any(name in CELL_HEADS + AGENT_HEADS for name in self.names):
@@ -83,26 +92,38 @@ class HeadsConfig:
     """The kind of query that a head answers to."""
     if name in CELL_HEADS:
       return "cells"
-    return "elements" if name == "elements" else "agents" if name in AGENT_HEADS else "ego"
+    kinds = {
+      "elements": "elements",
+      "forecasting": "tracks",
+      "forecast_spread": "tracks",
+      "tracking": "agents",
+    }
+    return kinds.get(name, "ego")
+
+  @property
+  def stems(self) -> dict[str, int]:
+    """Kind of query to the numbers that it is made of."""
+    box = BOX_NUMBERS + self.box_classes
+    numbers = {"tracks": box + MOVED_NUMBERS, "agents": box, "ego": len(self.ego_scales)}
+    return {kind: n for kind, n in numbers.items() if kind in self.queries}
 
   def param_count(self) -> int:
     width = self.read.width
     read = len(self.queries) * self.read.param_count()
     answers = sum(linear_params(width, n) for n in self.outputs.values())
-    box = linear_params(BOX_NUMBERS + self.box_classes, width) if "agents" in self.queries else 0
-    ego = linear_params(len(self.ego_scales), width) if "ego" in self.queries else 0
-    learned_queries = sum(n * width for kind, n in self.queries.items() if kind != "agents")
-    return read + answers + box + ego + learned_queries + ("tracking" in self.names) + self.learned
+    stems = sum(linear_params(n, width) for n in self.stems.values())
+    reaches = self.read.heads * sum(kind in PLACED for kind in self.queries)
+    learned_queries = sum(n * width for kind, n in self.queries.items() if kind not in BOXED)
+    return read + answers + stems + reaches + learned_queries + ("tracking" in self.names) + self.learned
 
-  def flops_per_step(self, tokens: int) -> int:
-    """Forward, for a step of so many tokens: 2 per multiply-add."""
-    width, total = self.read.width, 0
+  def flops(self, tokens: int, steps: int) -> int:
+    """Forward, for a clip of so many steps of so many tokens: 2 per multiply-add. No step follows the last one."""
+    width, a_step = self.read.width, 0
     for n in self.queries.values():
-      total += self.read.flops(n, tokens)
+      a_step += self.read.flops(n, tokens)
     for name, n in self.outputs.items():
-      total += self.queries[self.kind(name)] * 2 * width * n
-    if "agents" in self.queries:
-      total += self.boxes * 2 * width * (BOX_NUMBERS + self.box_classes)
-    if "ego" in self.queries:
-      total += 2 * width * len(self.ego_scales)
-    return total + (2 * width * self.boxes**2 if "tracking" in self.names else 0)
+      a_step += self.queries[self.kind(name)] * 2 * width * n
+    for kind, n in self.stems.items():
+      a_step += self.queries[kind] * 2 * width * n
+    pairs = 2 * width * self.boxes**2 if "tracking" in self.names else 0
+    return steps * a_step + (steps - 1) * pairs

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 ROTARY_BASE = 100.0  # windows have tens of steps: the slowest angles turn by less than half a circle in them
 NORM_EPSILON = 1e-6  # keeps a vector of zeros at zero
+NEVER = -1e9  # a logit of probability 0, which -inf would be without a gradient
 
 
 def weight(module: nn.Module, name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], fan_in: int):

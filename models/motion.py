@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from models.adapters import Bottleneck
-from models.layers import MLP, Attention, RMSNorm, repeat, weight
+from models.layers import MLP, NEVER, Attention, RMSNorm, repeat, weight
 from models.motion_config import AGENT_TYPES, MotionConfig
 
 
@@ -106,15 +106,17 @@ class MotionModel(nn.Module):
     head = _moves(self, "head", c, c.width, c.width**-1.0, "vocab")
     bias = _moves(self, "bias", c, 1, 0.0, "vocab")[:, 0]
     logits = jnp.einsum("btad,vd->btav", x, head.astype(x.dtype)).astype(jnp.float32) + bias[None, None, None]
-    return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, -1e9)
+    return jnp.where(jnp.arange(c.rows)[None, None, None] < c.vocabulary, logits, NEVER)
 
 
 def embed(model: MotionModel, params, batch) -> jax.Array:
-  """Features float32 [B, D] of a window: its last hidden states, averaged over whoever is there."""
+  """Features float32 [B, D] of a window: the hidden state of its first agent halfway, at step T // 2.
+
+  It has seen the first half, and nothing of what that agent, or any other, does from then on.
+  """
   _, kept = model.apply({"params": params}, batch, mutable=["intermediates"])
-  hidden = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
-  there = batch["valid_BxTxA"].astype(jnp.float32)
-  return jnp.einsum("btad,bta->bd", hidden, there) / jnp.maximum(there.sum((1, 2)), 1.0)[:, None]
+  hidden_BxTxAxD = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
+  return hidden_BxTxAxD[:, hidden_BxTxAxD.shape[1] // 2, 0]
 
 
 def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):

@@ -8,6 +8,7 @@ import dataclasses
 
 import flax.linen as nn
 
+from models.geometry import token_places
 from models.heads import Heads
 from models.heads_config import HeadsConfig
 from models.perception import PerceptionModel
@@ -38,8 +39,8 @@ class PolicyConfig:
 
   def flops_per_token(self) -> int:
     """Training FLOPs per token of the trunk, the heads' share included."""
-    space = self.perception.trunk.space
-    return self.perception.flops_per_token() + 3 * self.heads.flops_per_step(space) // space
+    steps, space = self.perception.trunk.steps, self.perception.trunk.space
+    return self.perception.flops_per_token() + 3 * self.heads.flops(space, steps) // (steps * space)
 
 
 class PolicyModel(nn.Module):
@@ -52,7 +53,7 @@ class PolicyModel(nn.Module):
     self.heads = Heads(self.config.heads)
 
   def __call__(self, batch):
-    return self.heads(*self.perception(batch), batch)
+    return self.heads(*self.perception(batch), token_places(self.config.perception), batch)
 
   def tokens(self, batch):
     """(x_BxTxSxD, valid_BxTxS), as of the perception model."""

@@ -9,12 +9,17 @@ from models.reading_config import ReadConfig
 
 
 class CrossAttention(nn.Module):
-  """softmax(q k^T / sqrt(K) + mask) v for queries of y [N, Q, D] and keys and values of x [N, S, E]."""
+  """softmax(q k^T / sqrt(K) + mask - d^2 / 2 r^2) v for queries of y [N, Q, D], keys and values of x [N, S, E].
+
+  d^2 is apart_NxQxS, if given: squared distances of queries and tokens, in patches. Each head has a reach r that is
+  learned; at first 1, 2, 4, ... patches, so that some heads look close by. P. Gao et al., "Fast Convergence of DETR
+  with Spatially Modulated Co-Attention", arXiv:2101.07448.
+  """
 
   config: ReadConfig
 
   @nn.compact
-  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS):
+  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS, apart_NxQxS=None):
     c, dtype = self.config, jnp.dtype(self.config.dtype)
 
     def project(name, x, width):
@@ -26,7 +31,12 @@ class CrossAttention(nn.Module):
     k, v = (project(name, x_NxSxE, c.context) for name in "kv")
     # Where no sensor gives anything, all tokens are read alike: a softmax over nobody would be NaN.
     seen = valid_NxS | ~valid_NxS.any(1, keepdims=True)
-    y = jax.nn.dot_product_attention(q, k, v, mask=seen[:, None, None])
+    bias = None
+    if apart_NxQxS is not None:
+      octaves = nn.with_logical_partitioning(lambda *_: jnp.arange(c.heads, dtype=jnp.float32), ("heads",))
+      octave_H = self.param("reach_scale", octaves)
+      bias = -apart_NxQxS[:, None] * 0.5 * 4.0 ** -octave_H[None, :, None, None]
+    y = jax.nn.dot_product_attention(q, k, v, bias, seen[:, None, None])
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (c.heads, c.head_dim, c.width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y, out.astype(dtype)).astype(jnp.float32)
@@ -38,9 +48,10 @@ class Read(nn.Module):
   config: ReadConfig
 
   @nn.compact
-  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS):
+  def __call__(self, y_NxQxD, x_NxSxE, valid_NxS, apart_NxQxS=None):
     c = self.config
-    y = y_NxQxD + CrossAttention(c, name="attention")(RMSNorm(name="query_norm")(y_NxQxD), x_NxSxE, valid_NxS)
+    attention = CrossAttention(c, name="attention")
+    y = y_NxQxD + attention(RMSNorm(name="query_norm")(y_NxQxD), x_NxSxE, valid_NxS, apart_NxQxS)
     mlp = MLP(4 * c.width, jnp.dtype(c.dtype), 1, name="mlp")
     return RMSNorm(name="norm")(y + mlp(RMSNorm(name="mlp_norm")(y)).astype(jnp.float32))
 

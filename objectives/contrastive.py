@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from objectives import collapse
+from objectives.likelihood import NEVER
 from objectives.metrics import Metrics, by_domain, weighted
 
 LARGEST_SCALE = 100.0  # of CLIP: a scale that grows on makes steps unstable
@@ -43,7 +44,7 @@ def info_nce(
   same = scene_B[:, None] == scene_B[None, :]
   own = jnp.eye(len(scene_B), dtype=bool)
   negative = both_B[:, None] & both_B[None, :] & ~same
-  others = jnp.where(negative, logits, -1e9)
+  others = jnp.where(negative, logits, NEVER)
   logits = jnp.where(own, logits, others)
   match = jnp.diagonal(logits)
   nats = (jax.nn.logsumexp(logits, axis=1) + jax.nn.logsumexp(logits, axis=0)) / 2 - match

@@ -4,6 +4,7 @@
          y = 1: - (1 - p)^2 log p          else: - (1 - y)^4 p^2 log(1 - p)
   box:   L1 at the centre's cell of (offset in the cell, z, log length, width, height, sin and cos of yaw)
 
+Cells where an agent may be that was not labelled or not seen (`unsure`) are no negatives.
 X. Zhou et al., "Objects as Points", arXiv:1904.07850; T. Yin et al., "CenterPoint", arXiv:2006.11275. Cell [i, j]
 covers x from i cell_m - rear_m and y from (j - W / 2) cell_m, in metres in the ego frame of its step.
 """
@@ -11,8 +12,11 @@ covers x from i cell_m - rear_m and y from (j - W / 2) cell_m, in metres in the 
 import jax
 import jax.numpy as jnp
 
+from objectives import visibility
+
 MATCH_M = 2.0  # a peak and a box nearer than this are the same agent
 THRESHOLD = 0.3  # of the heat, for a peak to count as a detection
+LEAST_HALF = 0.71  # cells: half diagonal of a cell, so that an agent covers the cell of its centre
 
 
 def place(boxes_BxTxKx7, cell_m: float, rear_m: float, width: int):
@@ -62,21 +66,47 @@ def decode(heat_BxTxHxWxC, box_BxTxHxWx8, count: int, cell_m: float, rear_m: flo
   return score, kind, jnp.concatenate([centre, raw[..., 2:3], jnp.exp(raw[..., 3:6]), yaw], -1)
 
 
+def unsure(agent_BxTxHxW, boxes_BxTxKx7, present_BxTxK, seen_BxTxK, cell_m: float, rear_m: float):
+  """Bool [B, T, H, W]: cells of agents that are not asked for, and where yet nobody could say that there is none.
+
+  agent_BxTxHxW: cells that any agent covers, also those that have no slot. seen_BxTxK: the boxes that are asked for;
+  the others that are present were not seen.
+  """
+  b, t, h, w = agent_BxTxHxW.shape
+  row, column = ((jnp.arange(n) + 0.5) * cell_m for n in (h, w))
+  x, y = jnp.broadcast_arrays((row - rear_m)[:, None], (column - 0.5 * w * cell_m)[None])
+  centres = jnp.stack([x, y], -1).reshape(1, 1, h * w, 2)
+
+  def covered(which_BxTxK):
+    inside = visibility.in_boxes(centres, boxes_BxTxKx7, which_BxTxK, LEAST_HALF * cell_m, 0.0)
+    return inside.any(-1).reshape(b, t, h, w)
+
+  return (agent_BxTxHxW | covered(present_BxTxK & ~seen_BxTxK)) & ~covered(present_BxTxK & seen_BxTxK)
+
+
 def loss(
-  heat_BxTxHxWxC, box_BxTxHxWx8, boxes_BxTxKx7, present_BxTxK, class_BxTxK, cell_m: float, rear_m: float
+  heat_BxTxHxWxC,
+  box_BxTxHxWx8,
+  boxes_BxTxKx7,
+  seen_BxTxK,
+  class_BxTxK,
+  unsure_BxTxHxW,
+  cell_m: float,
+  rear_m: float,
 ):
   """{name: (sum_B, count_B)}. "loss": focal + L1, per box; "recall", "precision": of `match`.
 
-  heat_BxTxHxWxC: logits. Slots without an agent, and agents outside the grid, are neither asked for nor punished
-  by the box loss.
+  heat_BxTxHxWxC: logits. Slots without an agent that was seen, and agents outside the grid, are neither asked for nor
+  punished by the box loss. What is said of cells of `unsure_BxTxHxW` is no mistake.
   """
   b, t, h, w, _ = heat_BxTxHxWxC.shape
   _, cell = place(boxes_BxTxKx7, cell_m, rear_m, w)
-  inside = present_BxTxK & ((cell >= 0) & (cell < jnp.asarray([h, w])[None, None, None])).all(-1)
+  inside = seen_BxTxK & ((cell >= 0) & (cell < jnp.asarray([h, w])[None, None, None])).all(-1)
   y = heat_target(boxes_BxTxKx7, inside, class_BxTxK, heat_BxTxHxWxC.shape[2:], cell_m, rear_m)
   log_p, log_not_p = jax.nn.log_sigmoid(heat_BxTxHxWxC), jax.nn.log_sigmoid(-heat_BxTxHxWxC)
   p = jnp.exp(log_p)
-  focal = -jnp.where(y == 1, (1 - p) ** 2 * log_p, (1 - y) ** 4 * p**2 * log_not_p)
+  negative = jnp.where(unsure_BxTxHxW[..., None], 0, (1 - y) ** 4)
+  focal = -jnp.where(y == 1, (1 - p) ** 2 * log_p, negative * p**2 * log_not_p)
   flat = jnp.where(inside, cell[..., 0] * w + cell[..., 1], 0)
   said = jnp.take_along_axis(box_BxTxHxWx8.reshape(b, t, h * w, -1), flat[..., None], axis=2)
   wanted = box_target(boxes_BxTxKx7, cell_m, rear_m, w)
@@ -88,13 +118,23 @@ def loss(
   apart = jnp.linalg.norm(found[..., :, None, :2] - boxes_BxTxKx7[..., None, :, :2], axis=-1)
   believed = score > THRESHOLD
   same = believed[..., None] & inside[..., None, :] & (kind[..., :, None] == class_BxTxK[..., None, :])
-  hits = match(jnp.where(same, apart, jnp.inf)).sum((1, 2)).astype(jnp.float32)
+  hit = match(jnp.where(same, apart, jnp.inf))
+  hits = hit.sum((1, 2)).astype(jnp.float32)
+  judged = believed & (hit | ~at(unsure_BxTxHxW, found, cell_m, rear_m))
   return {
     "loss": (focal.sum((1, 2, 3, 4)) + miss.sum((1, 2, 3)), boxes),
     "focal": (focal.sum((1, 2, 3, 4)), boxes),
     "recall": (hits, boxes),
-    "precision": (hits, believed.sum((1, 2)).astype(jnp.float32)),
+    "precision": (hits, judged.sum((1, 2)).astype(jnp.float32)),
   }
+
+
+def at(map_BxTxHxW, boxes_BxTxNx7, cell_m: float, rear_m: float):
+  """[B, T, N]: what a map says at the centres of boxes; of those outside, at its edge."""
+  b, t, h, w = map_BxTxHxW.shape
+  _, cell = place(boxes_BxTxNx7, cell_m, rear_m, w)
+  row, column = jnp.clip(cell[..., 0], 0, h - 1), jnp.clip(cell[..., 1], 0, w - 1)
+  return jnp.take_along_axis(map_BxTxHxW.reshape(b, t, -1), row * w + column, axis=2)
 
 
 def match(apart_BxTxNxK):

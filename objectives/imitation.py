@@ -46,6 +46,11 @@ def displacement(future, mask, mean) -> jax.Array:
   return distance.sum(-1) / jnp.maximum(known.sum(-1), 1)
 
 
+def likeliest(mean, logits) -> jax.Array:
+  """The mode of the greatest weight: [..., F, 2] of modes [..., K, F, 2] with logits [..., K]."""
+  return jnp.take_along_axis(mean, logits.argmax(-1)[..., None, None, None], axis=-3)[..., 0, :, :]
+
+
 def trajectory(future, mask, mean, scale, logits, kind: str) -> Metrics:
   """Metrics per clip, summed over everything but the first axis: {name: (sum_B, count_B)}.
 

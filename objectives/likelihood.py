@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+NEVER = -1e9  # a logit of probability 0, which -inf would be without a gradient
+
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
   """(- log softmax(logits)[label], log of the softmax's normaliser) of logits [..., V], labels [...] int."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from objectives import draws
-from objectives.likelihood import cross_entropy
+from objectives.likelihood import NEVER, cross_entropy
 
 
 def shuffle(batch: dict, key: jax.Array) -> dict:
@@ -44,7 +44,7 @@ def loss(affinity_BxTxKxJ, agent_BxTxK, present_BxTxK):
   match = matches(agent_BxTxK, present_BxTxK)
   gone = jnp.ones((b, match.shape[1], 1), bool)
   open_ = jnp.concatenate([present_BxTxK[:, 1:], gone], -1)[:, :, None]
-  logits = jnp.where(open_, affinity_BxTxKxJ, -1e9)
+  logits = jnp.where(open_, affinity_BxTxKxJ, NEVER)
   nats, _ = cross_entropy(logits, match)
   there = present_BxTxK[:, :-1].astype(jnp.float32)
   stays = there * (match < k)

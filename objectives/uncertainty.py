@@ -4,6 +4,10 @@
   gap of bin b = sum over its statements of (came true - stated) / their number
   expected calibration error = sum_b (n_b / n) |gap_b|
 
+A trajectory's trust: one spread s for each point, of both coordinates of its error (`circles`):
+
+  nats = d^2 / 2 s^2 + 2 log s + log 2 pi,   P(error at most d) = 1 - exp(-d^2 / 2 s^2)    for a miss of d metres
+
 A. Kendall, Y. Gal, arXiv:1703.04977; C. Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599;
 for regression the statements are quantiles: V. Kuleshov et al., arXiv:1807.00263.
 """
@@ -12,6 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from objectives.likelihood import log_density
+
+LEVELS = (0.5, 0.9)  # of stated circles, whose coverage is reported
+BINS = 10  # of stated probabilities
 
 
 def gaussian(error, spread, mask):
@@ -33,6 +40,37 @@ def gaussian(error, spread, mask):
 def quantile(error, spread):
   """The stated probability of an error at most this large in size: uniform on [0, 1] when spreads are right."""
   return jax.lax.erf(jnp.abs(error) / spread * 2**-0.5)
+
+
+def circles(miss, spread, mask):
+  """{name: (sum_B, count_B)} of misses [B, ...] in metres, with the stated spread of either coordinate, where mask.
+
+  "loss": nats per point. "covered_50", "covered_90": how often the point lay within the circle that was stated to
+  hold it so often, 0.5 and 0.9 when spreads are right. "stated": [B, BINS], how many misses had a stated probability
+  of each tenth, of all: 0.1 each when spreads are right (`coverage_error`).
+  """
+  known = mask.astype(jnp.float32)
+  rest = tuple(range(1, miss.ndim))
+  miss = jnp.where(mask, miss, 0)
+  nats = 0.5 * (miss / spread) ** 2 + 2 * jnp.log(spread) + jnp.log(2 * jnp.pi)
+  stated = circle_probability(miss, spread)
+  count = known.sum(rest)
+  bins = jax.nn.one_hot(jnp.clip((stated * BINS).astype(jnp.int32), 0, BINS - 1), BINS) * known[..., None]
+  found = {"loss": ((nats * known).sum(rest), count)}
+  for level in LEVELS:
+    found[f"covered_{round(100 * level)}"] = ((stated <= level) * known).sum(rest), count
+  return found | {"stated": (bins.sum(rest), jnp.broadcast_to(count[:, None], (len(count), BINS)))}
+
+
+def circle_probability(miss, spread):
+  """The stated probability of a miss at most so large: uniform on [0, 1] when spreads are right."""
+  return -jnp.expm1(-0.5 * (miss / spread) ** 2)
+
+
+def coverage_error(stated_G, count_G) -> jax.Array:
+  """Mean over levels g / G of |share within the stated level - g / G|, of added-up sums and counts of "stated"."""
+  levels = jnp.arange(1, len(stated_G)) / len(stated_G)
+  return jnp.abs(jnp.cumsum(stated_G / jnp.maximum(count_G, 1))[:-1] - levels).mean()
 
 
 def calibration(stated, came_true, mask, bins: int):

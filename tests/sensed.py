@@ -10,7 +10,7 @@ from models.trunk_config import TrunkConfig
 
 GRID = GridConfig(cells=8, patch=4, cell_m=2.0, rear_m=4.0)
 SENSORS = {
-  "ego": EgoConfig((10.0, 0.5)),
+  "ego": EgoConfig((10.0, 0.5, 3.0)),
   "raster": RasterConfig(GRID, (0, 0, 128)),
   "lidar": LidarConfig(GRID, 12, 8),
   "camera": CameraConfig(2, 8, 16, 8),

@@ -11,7 +11,13 @@ Variants, and each with ":tiny" (about a minute; "tiny" is "multi_task:tiny"):
   "occupancy": BEV classes of later steps from LiDAR and cameras, either of which a rig may lack.
   "policy": trajectory and controls from all sensors.
   "flow", "diffusion": the ego's trajectory. "flow_cells", "diffusion_cells": the next step's BEV classes.
-What they reach: results/objectives.
+What they reach: results/objectives; head by head, in the field's terms:
+
+  python -m evaluation.heads --run=build/run --out=build/heads
+
+Plans and forecasts are told as they differ from going on as before: plan_ADE stands beside "constant_velocity" and
+"constant_turn" (constant acceleration and yaw rate), forecasting_ADE beside "constant_velocity". An untrained plan is
+as good as the latter: what a policy has learned is how much better than that it plans.
 
 Tiny runs (results/objectives):
   "policy" beats its random-init probe by 0.28 +- 0.11 (3 seeds) on displacement.
@@ -29,8 +35,10 @@ NO_HEADS = dict(
   detection=0.0,
   elements=0.0,
   forecasting=0.0,
+  forecast_spread=0.0,
   tracking=0.0,
   plan=0.0,
+  plan_spread=0.0,
   actions=0.0,
 )
 
@@ -48,9 +56,15 @@ def get_config(variant: str = "") -> ConfigDict:
     ahead=2,
     patch=patch,
   )
-  perceive = {
-    head: 1.0 for head in ("segmentation", "occupancy", "detection", "elements", "forecasting", "tracking")
-  }
+  perceive = dict(
+    segmentation=1.0,
+    occupancy=1.0,
+    detection=1.0,
+    elements=0.2,  # of about ten nats each at first, where the others begin with one to three per unit
+    forecasting=1.0,
+    forecast_spread=1.0,
+    tracking=1.0,
+  )
   generative = dict(
     target="cells" if name.endswith("cells") else "plan",
     patch=patch,
@@ -61,7 +75,7 @@ def get_config(variant: str = "") -> ConfigDict:
   losses = dict(
     multi_task=dict(weights=NO_HEADS | perceive, **heads),
     occupancy=dict(weights=NO_HEADS | dict(occupancy=1.0), **heads),
-    policy=dict(weights=NO_HEADS | dict(plan=1.0, actions=1.0), **heads),
+    policy=dict(weights=NO_HEADS | dict(plan=1.0, plan_spread=1.0, actions=1.0), **heads),
     flow=generative | dict(sigma_min=0.0),
     diffusion=generative | dict(noise_steps=200, prediction="v", eta=0.0),
   )

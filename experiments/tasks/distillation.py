@@ -15,7 +15,7 @@ from data.records import RecordConfig
 from experiments.config import Train, from_dict
 from experiments.run_directory import read_config
 from experiments.task import Task
-from experiments.tasks import driving, motion, perception
+from experiments.tasks import driving, driving_terms, motion, perception
 from objectives import distillation, draws
 from objectives.imitation import scale
 from objectives.metrics import record_weights
@@ -24,6 +24,7 @@ from objectives.next_token import make_loss
 TAUGHT_BY = "fixed_teacher"
 _WHERE = "config.loss.teacher"
 _FOLLOWED = ("plan", "actions")  # heads whose answers are distributions
+_OWN = ("plan_spread",)  # heads that judge the student's own answers
 
 
 def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
@@ -59,10 +60,11 @@ def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   teacher = driving.multi_task(taught, dataset_config, domains)
   clips = perception.clip_config(dataset_config)
   weights = {name: w for name, w in dataclasses.asdict(chosen.weights).items() if w > 0}
-  if chosen.learned or not weights or not set(weights) <= set(_FOLLOWED):
+  followed = {name: w for name, w in weights.items() if name in _FOLLOWED}
+  if chosen.learned or not followed or not set(weights) <= {*_FOLLOWED, *_OWN}:
     what = f"heads {', '.join(weights)}, weights {'learned' if chosen.learned else 'fixed'}"
     raise BadInput(what, "config.loss", f"follow {' and '.join(_FOLLOWED)} only, by fixed weights")
-  if missing := [name for name in weights if getattr(taught.loss.weights, name) == 0]:
+  if missing := [name for name in followed if getattr(taught.loss.weights, name) == 0]:
     raise BadInput(f"the teacher has no head {missing[0]!r}", _WHERE, "choose one that has")
   if taught.loss.density != chosen.density:
     what = f"the teacher's trajectories are {taught.loss.density}"
@@ -70,7 +72,7 @@ def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   if taught.model.camera_patch != config.model.camera_patch:
     what = f"the teacher's images have patches of {taught.model.camera_patch}"
     raise BadInput(what, "config.model.camera_patch", "choose the same")
-  units = driving.units(clips, chosen.ahead)
+  units = driving_terms.units(clips, chosen.ahead)
 
   def loss_fn(params, batch, key):
     metrics = student.loss_fn(params["student"], batch, key)
@@ -87,16 +89,16 @@ def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     if "actions" in weights:
       moves, weight_BxTxF = "actions_BxTxFxV", batch["actions_mask_BxTxF"] * real_B[:, None, None]
       found["actions"] = distillation.predictions(own[moves], wanted[moves], weight_BxTxF, chosen.temperature)
-    total = sum(w / units[name] * found[name][0] for name, w in weights.items())
+    total = sum(w / units[name] * found[name][0] for name, w in followed.items())
     hard, count = metrics["objective"]
     objective = (1 - chosen.weight) * hard + chosen.weight * total
     said = {f"{name}_distillation": value for name, value in found.items()}
     return metrics | said | {"objective": (objective, count)}
 
-  followed = _followed(student, teacher, loss_fn)
+  task = _followed(student, teacher, loss_fn)
   both = tuple(dict.fromkeys((*student.fields, *teacher.fields)))
   return dataclasses.replace(
-    followed, fields=both, to_batch=lambda stacked: teacher.to_batch(stacked) | student.to_batch(stacked)
+    task, fields=both, to_batch=lambda stacked: teacher.to_batch(stacked) | student.to_batch(stacked)
   )
 
 

@@ -8,31 +8,22 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES, ClipConfig
+from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES
 from data.errors import BadInput
 from data.motion import VOCABULARY
 from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task
 from experiments.tasks import perception
-from models.heads import straight_on
+from experiments.tasks.driving_terms import findings, terms, units
 from models.heads_config import HeadsConfig
 from models.perception import summary
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
-from objectives import (
-  detection,
-  forecasting,
-  imitation,
-  map_elements,
-  metrics,
-  segmentation,
-  tracking,
-)
+from objectives import imitation, tracking
 from objectives import multi_task as objective
 
 LABELS = (
@@ -54,9 +45,9 @@ LABELS = (
   "actions_mask_TxF",
 )
 
-DENSITIES = ("forecasting", "plan")  # heads whose loss is a negative log density, per known point
-
-
+# Heads whose loss is a negative log density, per known point.
+DENSITIES = ("forecasting", "plan")
+SPREADS = ("forecast_spread", "plan_spread")
 # Heads whose labels of a step the raster of that step shows.
 SHOWN = ("segmentation", "detection", "elements")
 
@@ -93,9 +84,11 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     )
   )
   model = PolicyModel(model_config)
-  every = terms(clips, config.loss.ahead, config.loss.density)
+  found = findings(encoder, clips)
+  every = terms(encoder, clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
   floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
+  floors |= dict.fromkeys(SPREADS, imitation.least_nats("gaussian"))
   lose = perception.sensor_dropout(encoder, config.loss.drop)
 
   def loss_of(see: Callable) -> Callable:
@@ -130,90 +123,6 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),
+    findings=lambda weights, batch: found(model.apply({"params": weights}, batch), batch),
     tokens=encoder.tokens,
   )
-
-
-def units(clips: ClipConfig, ahead: int) -> dict[str, int]:
-  """Of each head, what a step of a clip can ask of it at most: weights are per such unit."""
-  return {
-    "segmentation": clips.grid**2,
-    "occupancy": clips.grid**2 * ahead,
-    "detection": clips.boxes,
-    "elements": clips.elements,
-    "forecasting": clips.boxes * clips.futures,
-    "tracking": clips.boxes,
-    "plan": clips.futures,
-    "actions": clips.futures,
-  }
-
-
-def terms(clips: ClipConfig, ahead: int, density: str) -> dict[str, Callable]:
-  """Head to term(answers, batch)."""
-
-  def segment(answers, batch):
-    cells = batch["cells_BxTxHxW"]
-    return segmentation.loss(answers["cells_BxTxHxWxV"], cells, jnp.ones(cells.shape, bool))
-
-  def occupy(answers, batch):
-    labels, mask = segmentation.later(batch["cells_BxTxHxW"], ahead)
-    found = segmentation.loss(answers["later_BxTxJxHxWxV"], labels, mask)
-    still = labels == batch["cells_BxTxHxW"][:, :, None]
-    return found | {"copy_accuracy": metrics.by_sample(still, mask)}
-
-  def detect(answers, batch):
-    return detection.loss(
-      answers["heat_BxTxHxWxC"],
-      answers["box_BxTxHxWx8"],
-      batch["boxes_BxTxKx7"],
-      batch["visible_BxTxK"],  # what no sensor sees is not asked for
-      batch["class_BxTxK"],
-      clips.cell_m,
-      clips.rear_m,
-    )
-
-  def find_elements(answers, batch):
-    return map_elements.loss(
-      answers["element_points_BxTxQxPx2"],
-      answers["element_logits_BxTxQxV"],
-      batch["elements_BxTxMxPx2"],
-      batch["element_class_BxTxM"],
-      batch["element_mask_BxTxM"],
-    )
-
-  def forecast(answers, batch):
-    return forecasting.loss(
-      batch["futures_BxTxKxFx2"],
-      batch["futures_mask_BxTxKxF"],
-      batch["present_BxTxK"],
-      answers["forecast_mean_BxTxKxNxFx2"],
-      imitation.scale(answers["forecast_scale_BxTxKxNxFx2"]),
-      answers["forecast_logits_BxTxKxN"],
-      density,
-    )
-
-  def track(answers, batch):
-    return tracking.loss(answers["affinity_BxTxKxJ"], batch["agent_BxTxK"], batch["present_BxTxK"])
-
-  def plan(answers, batch):
-    future, mask = batch["future_BxTxFx2"], batch["future_mask_BxTxF"]
-    mean, raw = answers["plan_mean_BxTxNxFx2"], answers["plan_scale_BxTxNxFx2"]
-    logits = answers["plan_logits_BxTxN"]
-    found = imitation.trajectory(future, mask, mean, imitation.scale(raw), logits, density)
-    straight = straight_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds)[:, :, None]
-    error = imitation.displacement(future, mask, straight)[..., 0]
-    return found | {"constant_velocity": metrics.by_sample(error, mask.any(-1))}
-
-  def act(answers, batch):
-    return imitation.actions(answers["actions_BxTxFxV"], batch["actions_BxTxF"], batch["actions_mask_BxTxF"])
-
-  return {
-    "segmentation": segment,
-    "occupancy": occupy,
-    "detection": detect,
-    "elements": find_elements,
-    "forecasting": forecast,
-    "tracking": track,
-    "plan": plan,
-    "actions": act,
-  }

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from data import motion
 from data.clips import FIRST_BOX_CLASS, LIGHTS, RARE, WEATHERS
 from data.errors import BadInput
 from evaluation import probe
@@ -151,14 +152,20 @@ def test_targets_of_a_drawn_clip():
   assert found["weather"].names == WEATHERS and found["weather"].is_class
 
 
-def test_targets_of_windows_of_motion_tokens():
-  windows = {
-    "valid_TxA": np.array([[[1, 1, 0], [1, 0, 0]]], bool), "moving_A": np.array([[True, False, False]]),
-    "group_A": np.array([[1, 1, 0]], np.uint8), "domain": np.array([2], np.uint8),
-  }  # fmt: skip
+def test_targets_of_windows_of_motion_tokens_are_the_first_agents_moves_from_halfway_on():
+  brake, rows = motion.ACCELERATIONS.index(-1.2), len(motion.YAW_RATES)
+  tokens, mask = np.full((2, 16, 2), motion.KEEP), np.ones((2, 16, 2), bool)
+  tokens[0, 8:11, 0], tokens[0, 14:, 0], tokens[:, :8, 0], tokens[..., 1] = brake * rows, 0, 0, 0
+  mask[1, 13, 0] = False
+  valid = np.ones((2, 16, 2), bool)
+  valid[1, 8, 1] = False
+  windows = {"tokens_TxA": tokens, "mask_TxA": mask, "valid_TxA": valid, "domain": np.array([2, 0], np.uint8)}
   found = window_targets(windows, DOMAINS)
-  assert found["agents"].values.tolist() == [[1.0]] and found["moving_share"].values.tolist() == [[0.5]]
-  assert found["domain"].values.tolist() == [2]
+  np.testing.assert_allclose(
+    found["acceleration"].values[:, 0], [-0.6, 0.0], atol=1e-7
+  )  # half of six at -1.2
+  assert found["acceleration"].known_N.tolist() == [True, False]
+  assert found["agents"].values.tolist() == [[2.0], [1.0]] and found["domain"].values.tolist() == [2, 0]
 
 
 def test_the_result_is_json_and_its_table_names_every_rung():

@@ -20,7 +20,12 @@ from tests.sensed import SENSORS, perception_config, sensor_batch
 
 def _policy(encoder, read):
   heads = dataclasses.replace(test_heads.CONFIG, read=read)
-  agents = {"boxes_BxTxKx7": (2, 2, 4, 7), "present_BxTxK": (2, 2, 4), "class_BxTxK": (2, 2, 4)}
+  agents = {
+    "boxes_BxTxKx7": (2, 2, 4, 7),
+    "present_BxTxK": (2, 2, 4),
+    "class_BxTxK": (2, 2, 4),
+    "agent_BxTxK": (2, 2, 4),
+  }
   batch = {name: jnp.zeros(shape, int) for name, shape in agents.items()}
   return PolicyModel(PolicyConfig(encoder, heads)), (sensor_batch(encoder) | batch,)
 

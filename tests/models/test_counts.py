@@ -77,6 +77,7 @@ def _policy(names):
   keys = jax.random.split(jax.random.key(0), 2)
   agents = {"present_BxTxK": jnp.ones((2, 2, 4), bool), "class_BxTxK": jnp.zeros((2, 2, 4), jnp.int32)}
   agents["boxes_BxTxKx7"] = jax.random.normal(keys[0], (2, 2, 4, 7))
+  agents["agent_BxTxK"] = jnp.broadcast_to(jnp.arange(4), (2, 2, 4))
   return config, PolicyModel(config), (sensor_batch(perception) | agents,), 2 * 2 * perception.trunk.space
 
 
@@ -103,7 +104,8 @@ MODELS = {
   "tokeniser, learned codebook": lambda: _tokeniser((), 48, 5),
   "tokeniser, finite scalars": lambda: _tokeniser((5, 4, 3), 0, 0),
   "policy": lambda: _policy(EGO_HEADS),
-  "every head but tracking": lambda: _policy(tuple(name for name in HEADS if name != "tracking")),
+  "every head": lambda: _policy(HEADS),
+  "tracking": lambda: _policy(("tracking",)),
   "denoiser": _denoiser,
 }
 

@@ -1,6 +1,7 @@
 """The motion world model: exact factorisation, scan and remat parity."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from data import context, motion
-from models.motion import MotionModel
+from models.motion import MotionModel, embed
 from models.motion_config import MotionConfig
 from tests.worlds import random_batch
 
@@ -45,6 +46,21 @@ def test_no_move_sees_itself_or_a_later_one():
   assert not different[:t].any()
   assert not different[t, : i + 1].any()
   assert different[t, i + 1] and different[t + 1].all()
+
+
+def test_features_of_a_window_know_its_first_half_alone():
+  batch = random_batch(1)
+  batch["valid_BxTxA"][:] = batch["mask_BxTxA"][:] = True
+  params = nn.unbox(_params(CONFIG, batch))
+  read = jax.jit(functools.partial(embed, MotionModel(CONFIG), params))
+  half = CONFIG.steps // 2
+  later, earlier = ({k: v.copy() for k, v in batch.items()} for _ in range(2))
+  later["tokens_BxTxA"][:, half:] = (batch["tokens_BxTxA"][:, half:] + 7) % motion.VOCABULARY
+  later["features_BxTxAxF"][:, half + 1 :] += 1.0
+  earlier["features_BxTxAxF"][:, half - 1, 0] += 1.0
+  now = np.asarray(read(batch))
+  np.testing.assert_array_equal(read(later), now)
+  assert now.shape == (1, CONFIG.width) and np.abs(read(earlier) - now).max() > 1e-4
 
 
 def test_groups_and_invalid_positions_are_invisible():

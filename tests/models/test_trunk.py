@@ -6,7 +6,6 @@ import functools
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -148,19 +147,31 @@ def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
 
 
 @pytest.mark.parametrize("mixing", MIXINGS)
-def test_bfloat16_agrees_to_its_precision(mixing):
-  """Outputs are normalised, of size 1: half of them within 1/64 of float32, all within 1/8; of the hybrid 98 in 100.
+def test_bfloat16_changes_no_token_more_than_rounding_the_weights_would(mixing):
+  """At every token, at most twice what float32 makes of weights and inputs that are off by up to 2^-8, the rounding of
+  bfloat16; half of the outputs, of size 1, within 1/64.
 
-  The hybrid's recurrence over time is normalised at every step, the first ones of a place with little in its state
-  too, which enlarges their rounding.
+  No fixed bound would do for a recurrence: at the first step of a place its output is value * (skip + dt c.b), which
+  the norm over a head blows up to size 1 when the sum is nearly zero, and turns around with its sign.
   """
   config = MIXINGS[mixing]
   params, (x, valid) = _params(config), _input(config)
-  low = _apply(dataclasses.replace(config, dtype="bfloat16"))(params, x, valid)
-  assert low.dtype == jnp.float32
-  error = np.abs(np.asarray(low - _apply(config)(params, x, valid)))
-  most = np.quantile(error, 0.98) if mixing == "hybrid" else error.max()
-  assert 0 < np.median(error) < 1 / 64 and most < 1 / 8
+
+  def off(key):
+    leaves, tree = jax.tree.flatten((params, x))
+    keys = jax.random.split(key, len(leaves))
+    moved = (w * (1 + jax.random.uniform(k, w.shape, minval=-(2.0**-8), maxval=2.0**-8))
+             for k, w in zip(keys, leaves, strict=True))  # fmt: skip
+    params_off, x_off = jax.tree.unflatten(tree, list(moved))
+    return Trunk(config).apply({"params": params_off}, x_off, valid)
+
+  exact = np.asarray(_apply(config)(params, x, valid))
+  low = np.asarray(_apply(dataclasses.replace(config, dtype="bfloat16"))(params, x, valid))
+  moved = np.asarray(jax.jit(lambda keys: jax.lax.map(off, keys))(jax.random.split(jax.random.key(0), 16)))
+  assert low.dtype == np.float32
+  error, allowed = np.abs(low - exact), 2 * np.abs(moved - exact).max(0)
+  assert (error.max(-1) <= allowed.max(-1)).all()
+  assert 0 < np.median(error) < 1 / 64
 
 
 @pytest.mark.parametrize(("steps", "space"), [(2, 128), (64, 4)])

@@ -9,6 +9,7 @@ from models.heads_config import BOX_NUMBERS
 from objectives import detection
 
 CELL_M, REAR_M, SHAPE = 1.0, 4.0, (16, 16, 2)
+SURE = jnp.zeros((1, 1, *SHAPE[:2]), bool)
 
 
 def _scene():
@@ -36,10 +37,10 @@ def _perfect(boxes, present, kind):
   return heat, box
 
 
-def _loss(heat, box, scene):
+def _loss(heat, box, scene, unsure=SURE):
   return {
     name: (float(total.sum()), float(count.sum()))
-    for name, (total, count) in detection.loss(heat, box, *scene, CELL_M, REAR_M).items()
+    for name, (total, count) in detection.loss(heat, box, *scene, unsure, CELL_M, REAR_M).items()
   }
 
 
@@ -83,7 +84,7 @@ def test_absent_agents_and_other_cells_teach_the_box_nothing():
   heat, box = jnp.zeros((1, 1, *SHAPE)), jnp.zeros((1, 1, *SHAPE[:2], 8))
 
   def loss(box):
-    found = detection.loss(heat, box, boxes, present, kind, CELL_M, REAR_M)
+    found = detection.loss(heat, box, boxes, present, kind, SURE, CELL_M, REAR_M)
     return found["loss"][0].sum(), found
 
   slope, _ = jax.jit(jax.grad(loss, has_aux=True))(box)
@@ -112,3 +113,39 @@ def test_a_box_that_is_seen_twice_is_found_once():
 def test_the_surer_peak_takes_its_box_and_leaves_the_other():
   apart = jnp.array([[0.5, 1.0], [0.2, 1.5], [0.1, 0.3]])[None, None]  # of three peaks, best first
   np.testing.assert_array_equal(detection.match(apart)[0, 0], [True, True, False])
+
+
+def _unsure():
+  """A car that was seen, one that was not, and one that has no slot."""
+  boxes = jnp.array([
+    [2.5, 2.5, 0.8, 4.0, 2.0, 1.5, 0.0],
+    [2.5, -4.5, 0.8, 2.2, 4.2, 1.5, np.pi / 2],
+  ])[None, None]  # fmt: skip
+  present, seen = jnp.ones((1, 1, 2), bool), jnp.array([[[True, False]]])
+  agent = SURE.at[0, 0, 6, 10].set(True).at[0, 0, 11, 12].set(True)
+  return boxes, seen, detection.unsure(agent, boxes, present, seen, CELL_M, REAR_M)
+
+
+def test_cells_of_agents_that_are_not_asked_for_are_unsure():
+  """Cell [6, 10] is the seen car's own. The unseen one is turned, 2 m along y and 4 m along x about cell [6, 3]."""
+  _, _, unsure = _unsure()
+  wanted = np.zeros(SHAPE[:2], bool)
+  wanted[4:9, 2:5] = True
+  wanted[11, 12] = True
+  np.testing.assert_array_equal(unsure[0, 0], wanted)
+
+
+def test_heat_on_agents_that_are_not_asked_for_costs_nothing_and_no_precision():
+  boxes, seen, unsure = _unsure()
+  scene = boxes, seen, jnp.zeros((1, 1, 2), jnp.int32)
+  sure = jnp.full((1, 1, *SHAPE), -20.0).at[0, 0, 6, 10, 0].set(20.0)
+  box = jnp.zeros((1, 1, *SHAPE[:2], 8))
+  before = _loss(sure, box, scene, unsure)
+  also = sure.at[0, 0, 6, 3, 0].set(20.0).at[0, 0, 11, 12, 0].set(20.0)
+  assert _loss(also, box, scene, unsure) == before
+  assert before["precision"] == before["recall"] == (1, 1)
+  punished = _loss(also, box, scene)
+  assert punished["focal"][0] > before["focal"][0] + 10
+  assert punished["precision"] == (1, 2)  # of two peaks, as many as slots
+  elsewhere = sure.at[0, 0, 14, 1, 0].set(20.0)
+  assert _loss(elsewhere, box, scene, unsure)["focal"][0] > before["focal"][0] + 10

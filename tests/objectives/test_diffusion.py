@@ -106,7 +106,9 @@ def test_known_data_are_reached_exactly_in_any_number_of_steps(eta):
 def test_two_modes_are_recovered_with_their_weights(prediction):
   schedule = diffusion.cosine_schedule(STEPS)
   params = two_modes.train(
-    lambda apply, target: diffusion.make_loss(apply, target, schedule, prediction, 1), jax.random.key(0)
+    lambda apply, target: diffusion.make_loss(apply, target, schedule, prediction, 1),
+    jax.random.key(0),
+    hidden=64,
   )
   noise = jax.random.normal(jax.random.key(1), (16384, two_modes.POINTS, 2))
 

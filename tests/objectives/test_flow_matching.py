@@ -95,18 +95,34 @@ def test_unknown_points_neither_cost_nor_teach():
   assert jnp.isfinite(jax.grad(lambda p: loss(p, poisoned)["objective"][0])(0.5))
 
 
-def test_two_modes_are_recovered_with_their_weights():
-  """Within 10 % of the weight: where paths part, the error of a field that was fitted for seconds moves the border
-  between the modes. Weights from 0.284 to 0.303 were seen, and 5 % of 0.3 is 0.015.
+def _two_modes_velocity(x, time_B):
+  """E[x1 - x0 | x_t] for x1 of two modes: the velocity of each, by the probability that x_t leads there."""
+  variance_B = (1 - time_B) ** 2 + (time_B * two_modes.SPREAD) ** 2
+  centres = two_modes.centres()[None]
+  miss = x[:, None] - time_B[:, None, None, None] * centres
+  prior = jnp.log(jnp.array([two_modes.LEFT, 1 - two_modes.LEFT]))
+  weight = jax.nn.softmax(prior[None] - (miss**2).sum((2, 3)) / (2 * variance_B[:, None]))
+  slope_B = (time_B * two_modes.SPREAD**2 - (1 - time_B)) / variance_B
+  return (weight[..., None, None] * (centres + slope_B[:, None, None, None] * miss)).sum(1)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_two_modes_are_recovered_with_their_weights(fitted):
+  """By the exact velocity and by one that was fitted for seconds.
+
+  Paths part at a border that moves with the field's error. With 64 hidden units weights from 0.284 to 0.300 were seen
+  over seeds, with 128 from 0.296 to 0.300; the exact velocity gives 0.296 from the same noise.
   """
-  params = two_modes.train(
-    lambda apply, target: flow_matching.make_loss(apply, target, 0.0, 1), jax.random.key(0)
-  )
+  velocity = _two_modes_velocity
+  if fitted:
+    params = two_modes.train(
+      lambda apply, target: flow_matching.make_loss(apply, target, 0.0, 1), jax.random.key(0), hidden=128
+    )
+
+    def velocity(x, time_B):
+      return two_modes.apply({"params": params}, None, x, time_B)
+
   noise = jax.random.normal(jax.random.key(1), (16384, two_modes.POINTS, 2))
-
-  def velocity(x, time_B):
-    return two_modes.apply({"params": params}, None, x, time_B)
-
   left, near = two_modes.modes(flow_matching.sample(velocity, noise, 32, "heun"))
-  assert left == pytest.approx(two_modes.LEFT, rel=0.1)
+  assert left == pytest.approx(two_modes.LEFT, rel=0.05)
   assert near > 0.95

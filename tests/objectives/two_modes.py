@@ -5,20 +5,25 @@ import jax.numpy as jnp
 import optax
 
 POINTS, LEFT, SPREAD = 4, 0.3, 0.1
-_HIDDEN, _STEPS, _BATCH, _FREQUENCIES = 64, 3000, 512, 3
+_STEPS, _BATCH, _FREQUENCIES = 3000, 512, 3
 
 
 def draw(key, batch: int):
   """Trajectories [B, F, 2] of unit scale: ahead in x, curving to y = +1 (left) or -1 (right)."""
   side_key, noise_key = jax.random.split(key)
   side = jnp.where(jax.random.uniform(side_key, (batch, 1)) < LEFT, 1.0, -1.0)
-  ahead = jnp.linspace(0.25, 1.0, POINTS)[None]
-  clean = jnp.stack([jnp.broadcast_to(ahead, (batch, POINTS)), side * ahead**2], -1)
+  clean = jnp.where(side[..., None] > 0, *centres()[:, None])
   return clean + SPREAD * jax.random.normal(noise_key, clean.shape)
 
 
-def init(key):
-  sizes = (2 * POINTS + 1 + 2 * _FREQUENCIES, _HIDDEN, _HIDDEN, 2 * POINTS)
+def centres():
+  """[2, F, 2]: the left mode, the right one."""
+  ahead = jnp.linspace(0.25, 1.0, POINTS)
+  return jnp.stack([jnp.stack([ahead, side * ahead**2], -1) for side in (1.0, -1.0)])
+
+
+def init(key, hidden: int):
+  sizes = (2 * POINTS + 1 + 2 * _FREQUENCIES, hidden, hidden, 2 * POINTS)
   keys = jax.random.split(key, len(sizes) - 1)
   return [
     {"w": jax.random.normal(k, (a, b)) * a**-0.5, "b": jnp.zeros(b)}
@@ -35,8 +40,8 @@ def apply(variables, batch, x, time_B):
   return y.reshape(x.shape)
 
 
-def train(make_loss, key):
-  """Parameters after a few seconds of Adam on fresh draws."""
+def train(make_loss, key, hidden: int):
+  """Parameters after a few seconds of Adam on fresh draws: two layers of so many hidden units."""
   loss_fn = make_loss(apply, lambda batch: (batch["x"], jnp.ones(batch["x"].shape[:2], bool)))
   tx = optax.adam(optax.cosine_decay_schedule(1e-2, _STEPS))
 
@@ -55,15 +60,13 @@ def train(make_loss, key):
     updates, opt = tx.update(jax.grad(objective)(params, step_key), opt)
     return (optax.apply_updates(params, updates), opt), None
 
-  params = init(key)
+  params = init(key, hidden)
   keys = jax.random.split(key, _STEPS)
   return jax.jit(lambda state: jax.lax.scan(step, state, keys))((params, tx.init(params)))[0][0]
 
 
 def modes(samples):
   """(weight of the left mode, share within 4 spreads of either mode's centre line)."""
-  ahead = jnp.linspace(0.25, 1.0, POINTS)[None]
-  side = jnp.where(samples[:, -1:, 1] > 0, 1.0, -1.0)
-  centre = jnp.stack([jnp.broadcast_to(ahead, samples.shape[:2]), side * ahead**2], -1)
+  centre = jnp.where(samples[:, -1:, 1:] > 0, *centres()[:, None])
   near = jnp.linalg.norm(samples - centre, axis=-1).max(-1) < 4 * SPREAD
   return float((samples[:, -1, 1] > 0).mean()), float(near.mean())

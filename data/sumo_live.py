@@ -1,0 +1,180 @@
+"""A simulated world that runs step by step while some of its vehicles are driven from outside.
+
+The rest are SUMO's drivers: they see the vehicles taken over and react to them. Between two steps the world is a set
+of arrays over slots; a slot is empty, or holds one agent for as long as that is there.
+"""
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from data.schema import AgentType
+from data.sumo_demand import AGENT_TYPE, Demand
+from data.sumo_map import SumoMap
+from data.sumo_recording import signals, stagger_lights
+from data.sumo_tracks import WHEELBASE, pulled_heading
+
+STEP = 0.1  # s
+OPTIONS = {"lanechange.duration": 3.0}  # s: nobody jumps to the lane beside
+_LEAP = 7.0  # m beyond which a step is no driving: no vehicle here reaches 70 m/s
+_NOWHERE = 1e6  # m; the simulation says so of agents that have no position
+_SPARE = 64  # slots for those who enter before others have left
+_TOP_UP = 10  # steps between two looks at whether traffic has thinned out
+
+
+class LiveWorld:
+  """One running simulation (`data.sumo.running`). `advance` moves it by `STEP` s.
+
+  Attributes (N slots; values of empty slots mean nothing):
+    present_N: bool. centre_Nx2: float64 m. heading_N: rad. speed_N: m/s. size_Nx2: m. type_N: AgentType.
+    serial_N: int64, which agent it is, in order of appearance. taken_N: bool, driven from outside.
+    faults: how often what was met that no agent can do, "a vehicle leapt", "no position".
+  """
+
+  def __init__(self, sim: Any, world: SumoMap, demand: Demand):
+    self.sim, self.map, self.demand = sim, world, demand
+    self._lights = stagger_lights(sim, world, demand.rng)
+    self._slot_of: dict[str, int] = {}
+    self._steps = self._appeared = 0
+    self.faults: Counter[str] = Counter()
+    slots = demand.vehicles + demand.pedestrians + _SPARE
+    self._names, self._free = [""] * slots, list(range(slots))[::-1]
+    self.present_N, self.taken_N = np.zeros(slots, bool), np.zeros(slots, bool)
+    self.centre_Nx2, self.size_Nx2 = np.zeros((slots, 2)), np.ones((slots, 2))
+    self.heading_N, self.speed_N = np.zeros(slots), np.zeros(slots)
+    self.type_N, self.serial_N = np.zeros(slots, np.uint8), np.full(slots, -1)
+    self._front_Nx2 = np.zeros((slots, 2))
+    demand.begin()
+
+  def name_of(self, slot: int) -> str:
+    return self._names[slot]
+
+  def take(self, slot: int) -> None:
+    """From now on the vehicle goes where `advance` is told, whatever the simulation thinks of it."""
+    name = self._names[slot]
+    self.sim.vehicle.setSpeedMode(name, 0)
+    self.sim.vehicle.setLaneChangeMode(name, 0)
+    self.taken_N[slot] = True
+
+  def drop(self, slot: int) -> None:
+    """Takes a vehicle out of the world."""
+    name = self._names[slot]
+    if name in self._slot_of:
+      self.sim.vehicle.unsubscribe(name)
+      self.sim.vehicle.remove(name)
+      self._leave(name)
+
+  def advance(self, slot_E: np.ndarray, pose_Ex3: np.ndarray, speed_E: np.ndarray) -> None:
+    """One step. Vehicles taken over will then be at `pose_Ex3` (centre x, y in m, heading in rad) with `speed_E`."""
+    heading = pose_Ex3[:, 2]
+    reach = 0.5 * self.size_Nx2[slot_E, :1]
+    front_Ex2 = pose_Ex3[:, :2] + reach * np.stack([np.cos(heading), np.sin(heading)], -1)
+    compass_E = np.degrees(0.5 * np.pi - heading)
+    vehicle = self.sim.vehicle
+    rows = zip(slot_E.tolist(), front_Ex2.tolist(), compass_E.tolist(), speed_E.tolist(), strict=True)
+    for slot, (x, y), compass, speed in rows:
+      name = self._names[slot]
+      vehicle.moveToXY(name, "", -1, x, y, compass % 360.0, 2)
+      vehicle.setPreviousSpeed(name, speed)
+    self._step()
+    here = self.present_N[slot_E]
+    slot_E = slot_E[here]
+    self.centre_Nx2[slot_E], self.heading_N[slot_E] = pose_Ex3[here, :2], heading[here]
+    self.speed_N[slot_E], self._front_Nx2[slot_E] = speed_E[here], front_Ex2[here]
+
+  def settle(self, seconds: float) -> None:
+    """Runs without anybody taken over."""
+    for _ in range(round(seconds / STEP)):
+      self._step()
+
+  def signal_L(self) -> np.ndarray:
+    """uint8 [L] Signal at the end of every lane now."""
+    state = [self.sim.trafficlight.getRedYellowGreenState(light) for light in self._lights]
+    return signals([state], self._lights, self.map)[0]
+
+  def _step(self) -> None:
+    from libsumo import constants as c
+
+    self.sim.simulationStep()
+    self._steps += 1
+    for domain, names in (
+      (self.sim.vehicle, self.sim.simulation.getDepartedIDList()),
+      (self.sim.person, self.sim.simulation.getDepartedPersonIDList()),
+    ):
+      for name in names:
+        domain.subscribe(name, [c.VAR_POSITION])
+        self._enter(name, domain.getAngle(name), domain.getSpeed(name))
+    seen = [self.sim.vehicle.getAllSubscriptionResults(), self.sim.person.getAllSubscriptionResults()]
+    slots, fronts = [], []
+    for found in seen:
+      for name, values in found.items():
+        slots.append(self._slot_of[name])
+        fronts.append(values[c.VAR_POSITION])
+    if len(slots) < len(self._slot_of):
+      for name in [name for name in self._slot_of if not any(name in found for found in seen)]:
+        self._leave(name)
+    self._move(np.array(slots, np.int64), np.array(fronts, np.float64).reshape(-1, 2))
+    if self._steps % _TOP_UP == 0:
+      self.demand.top_up()
+
+  def _move(self, slot_M: np.ndarray, front_Mx2: np.ndarray) -> None:
+    """Arrays follow from where the fronts are now; a slot that was entered in this step keeps its first heading."""
+    known = (np.abs(front_Mx2) < _NOWHERE).all(-1)
+    if not known.all():
+      self.faults["no position"] += int((~known).sum())
+      self.present_N[slot_M[~known]] = False
+      slot_M, front_Mx2 = slot_M[known], front_Mx2[known]
+    was = self.present_N[slot_M]
+    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._front_Nx2[slot_M], 0.0)
+    far = np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
+    leapt = (far > _LEAP) & ~self.taken_N[slot_M]
+    if leapt.any():  # somebody else, as far as anyone can tell: its track begins anew
+      self.faults["a vehicle leapt"] += int(leapt.sum())
+      pull_Mx2 = np.where(leapt[:, None], 0.0, pull_Mx2)
+      was = was & ~leapt
+      for slot in slot_M[leapt]:
+        self.serial_N[slot], self._appeared = self._appeared, self._appeared + 1
+    heading = pulled_heading(self.heading_N[slot_M], pull_Mx2, WHEELBASE * self.size_Nx2[slot_M, 0])
+    ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
+    self.heading_N[slot_M] = heading
+    self.centre_Nx2[slot_M] = front_Mx2 - 0.5 * self.size_Nx2[slot_M, :1] * ahead
+    self.speed_N[slot_M] = np.where(was, far / STEP, self.speed_N[slot_M])
+    self._front_Nx2[slot_M], self.present_N[slot_M] = front_Mx2, True
+
+  def _enter(self, name: str, compass: float, speed: float) -> None:
+    slot = self._free.pop()
+    kind = self.demand.type_of[name]
+    self._slot_of[name], self._names[slot] = slot, name
+    self.size_Nx2[slot], self.type_N[slot] = (kind.length, kind.width), AGENT_TYPE[kind.kind]
+    self.heading_N[slot], self.speed_N[slot] = np.radians(90.0 - compass), speed
+    self.serial_N[slot], self._appeared = self._appeared, self._appeared + 1
+    self.present_N[slot] = self.taken_N[slot] = False
+
+  def _leave(self, name: str) -> None:
+    slot = self._slot_of.pop(name)
+    self.present_N[slot] = self.taken_N[slot] = False
+    self._free.append(slot)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """A vehicle that may be taken over: its slot, its lane, and the roads of its route from there on."""
+
+  slot: int
+  lane: int
+  route: tuple[int, ...]
+
+
+def candidates(live: LiveWorld) -> list[Candidate]:
+  """Cars (on aprons service vehicles too) that are on a lane and will not stop on purpose, in order of appearance."""
+  found = []
+  kinds = (AgentType.CAR, AgentType.SERVICE)
+  for slot in np.flatnonzero(live.present_N & np.isin(live.type_N, kinds)).tolist():
+    name = live.name_of(slot)
+    lane = live.map.lane_of.get(live.sim.vehicle.getLaneID(name), -1)
+    if lane < 0 or live.sim.vehicle.getStops(name):
+      continue
+    found.append(Candidate(slot, lane, tuple(live.demand.route_of[name])))
+  return sorted(found, key=lambda candidate: live.serial_N[candidate.slot])

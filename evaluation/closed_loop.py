@@ -1,0 +1,144 @@
+"""A trained policy drives in simulated traffic: python -m evaluation.closed_loop --run=W --out=DIR.
+
+In worlds that no dataset has seen, several vehicles at a time are taken over from the simulation and driven by the
+run's motion model; all others are SUMO's drivers and react. The same vehicles are driven by constant velocity, by
+lane-keeping IDM and by replaying what their own drivers did. Writes OUT/closed_loop.json with scores, intervals and the
+worst slices, and OUT/episodes.jsonl with every episode of every driver; what went wrong is named there and counted.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_DATASET = flags.DEFINE_string(
+  "dataset", "", "Where the dataset it was trained on lies now, if it has been moved."
+)
+_OUT = flags.DEFINE_string("out", None, "Directory for the results.", required=True)
+_DOMAINS = flags.DEFINE_list("domains", [], "Domains to drive in; empty: all of them.")
+_WORLDS = flags.DEFINE_integer("worlds", 4, "Worlds per domain.", lower_bound=1)
+_EGOS = flags.DEFINE_integer("egos", 16, "Vehicles driven at a time in each world.", 1, 64)
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of an episode.", lower_bound=1.0)
+_SEED = flags.DEFINE_integer("seed", 1000, "Seed of the worlds; those of datasets start at 0.", lower_bound=0)
+_TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of sampled moves; 0: the likeliest.", lower_bound=0.0)
+_WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
+
+_NOISE = 0.1  # imperfection of simulated drivers, as datasets have by default
+
+
+def main() -> int:
+  import dataclasses
+  import json
+
+  from data import sumo
+  from data.files import require_directory, write_json_atomic, write_text_atomic
+  from evaluation.driving import rounds
+  from experiments import run as runs
+
+  out = require_directory(_OUT.value, "--out")
+  jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
+  run = runs.open_run(_RUN.value, _DATASET.value)
+  drivers = (rounds.POLICY, *rounds.BASELINES)
+  steps = round(_SECONDS.value * 10)
+  tasks = [rounds.Round(job, _EGOS.value, steps, drivers) for job in sorted(jobs, key=lambda job: job.seed)]
+  found = drive_all(tasks, policy_of(run, _TEMPERATURE.value, _SEED.value), _WORKERS.value)
+  result = report(found) | {
+    "run": run.row["run_id"],
+    "seed": _SEED.value,
+    "egos": _EGOS.value,
+    "seconds": _SECONDS.value,
+    "temperature": _TEMPERATURE.value,
+    "jobs": [dataclasses.asdict(job) for job in jobs],
+  }
+  write_text_atomic(out / "episodes.jsonl", "".join(json.dumps(row) + "\n" for row in found))
+  write_json_atomic(out / "closed_loop.json", result)
+  print(table(result))
+  print(out / "closed_loop.json")
+  return 0
+
+
+def policy_of(run, temperature: float, seed: int):
+  """What workers need of a run.
+
+  Raises BadInput when it is no motion model.
+  """
+  import jax
+  import numpy as np
+
+  from data.errors import BadInput
+  from evaluation.driving.policy import Policy
+  from models.motion import MotionModel
+
+  if not isinstance(run.task.model, MotionModel):
+    raise BadInput(f"is of family {run.config.family}", _RUN.value, "give the run of a motion model")
+  example = run.dataset.example()
+  seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
+  keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
+  weights = jax.tree.map(np.asarray, run.weights)
+  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, temperature, seed)
+
+
+def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
+  """The episodes of all worlds, in the order of the worlds."""
+  from evaluation.driving import rounds
+  from evaluation.driving.workers import in_workers
+  from experiments.progress import Progress
+
+  found: dict[int, list[dict[str, Any]]] = {}
+  with Progress(len(tasks), "closed loop", unit="world") as bar:
+    for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policy, (policy,)):
+      found[k] = rows if rows is not None else rounds.lost(tasks[k], why)
+      bar.update(1)
+  return [row for k in sorted(found) for row in found[k]]
+
+
+def report(found: list[dict[str, Any]]) -> dict[str, Any]:
+  """closed_loop.json but for its provenance."""
+  from evaluation.driving import rounds
+  from evaluation.driving.table import by_domain, difference, summary, worst_slices
+
+  own = {name: [row for row in found if row["driver"] == name] for name in (rounds.POLICY, *rounds.BASELINES)}
+  parts = {name: summary(rows) | {"by_domain": by_domain(rows)} for name, rows in own.items()}
+  policy = parts.pop(rounds.POLICY)
+  less = {
+    name: {
+      domain: difference(
+        *([r for r in own[who] if domain in ("all", r["domain"])] for who in (rounds.POLICY, name))
+      )
+      for domain in ("all", *policy["by_domain"])
+    }
+    for name in parts
+  }
+  return policy | {"worst_slices": worst_slices(own[rounds.POLICY]), "baselines": parts, "policy_less": less}
+
+
+def table(result: dict[str, Any]) -> str:
+  """What the program prints: the worst slices first, then every domain beside the baselines."""
+  lines = ["worst slices of the policy"]
+  lines += [f"  {row['slice']:<44}{_scored(row)}  ({row['episodes']})" for row in result["worst_slices"][:5]]
+  names = list(result["baselines"])
+  lines += ["", f"{'score':<14}" + "".join(f"{name:>24}" for name in ("policy", *names))]
+  for domain in (*result["by_domain"], "all"):
+    parts = [result, *(result["baselines"][name] for name in names)]
+    shown = [part if domain == "all" else part["by_domain"].get(domain, {"score": None}) for part in parts]
+    lines.append(f"{domain:<14}" + "".join(f"{_scored(part):>24}" for part in shown))
+  for rate in ("collision_rate", "off_road_rate", "red_light_rate", "progress", "comfort"):
+    parts = [result, *(result["baselines"][name] for name in names)]
+    lines.append(
+      f"{rate:<14}" + "".join(f"{part[rate]:>24.3f}" for part in parts if part["score"] is not None)
+    )
+  lines.append(f"ends: {result['ends']}")
+  return "\n".join(lines)
+
+
+def _scored(part: dict[str, Any]) -> str:
+  if part["score"] is None:
+    return "-"
+  low, high = part["ci95"]
+  return f"{part['score']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+  program.run(main)

@@ -1,0 +1,69 @@
+"""Episodes to numbers: means with intervals over worlds, by domain and by slice, the worst first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation import intervals
+from evaluation.driving.scores import TERMS
+
+DRAWS = 2000
+SLICED_BY = ("domain", "traffic_side", "weather", "light")
+_LEAST = 8  # episodes that a slice must have to be listed
+_WORST = 10
+
+
+def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
+  """Score with its 95 % interval, rates and terms of a driver's episodes.
+
+  Episodes of one world share its traffic, so whole worlds are drawn again (evaluation/intervals.py).
+  """
+  if not episodes:
+    return {"episodes": 0, "score": None, "ci95": None}
+  world_N = np.array([episode["seed"] for episode in episodes])
+  draws = intervals.draw_scenes(world_N, DRAWS, seed)
+  values = {name: np.array([episode[name] for episode in episodes]) for name in TERMS}
+  ones = np.ones(len(episodes))
+  return {
+    "episodes": len(episodes),
+    "worlds": len(np.unique(world_N)),
+    "ci95": intervals.interval(draws.ratio(values["score"], ones)),
+    "collision_rate": float(1 - values["no_collision"].mean()),
+    "off_road_rate": float(1 - values["on_road"].mean()),
+    "red_light_rate": float(1 - values["lights"].mean()),
+    **{name: float(values[name].mean()) for name in ("score", "ttc", "progress", "comfort")},
+    "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
+  }
+
+
+def by_domain(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """The same for each domain."""
+  domains = sorted({episode["domain"] for episode in episodes})
+  return {name: summary([e for e in episodes if e["domain"] == name]) for name in domains}
+
+
+def worst_slices(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  """The slices by one or two of SLICED_BY with the lowest scores, lowest first."""
+  axes = [(one,) for one in SLICED_BY] + [("domain", other) for other in SLICED_BY[1:]]
+  found = []
+  for chosen in axes:
+    for values in sorted({tuple(e[axis] for axis in chosen) for e in episodes}):
+      part = [e for e in episodes if tuple(e[axis] for axis in chosen) == values]
+      if len(part) >= _LEAST:
+        name = ", ".join(f"{axis}={value}" for axis, value in zip(chosen, values, strict=True))
+        found.append({"slice": name} | summary(part))
+  return sorted(found, key=lambda row: row["score"])[:_WORST]
+
+
+def difference(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[float] | None:
+  """95 % interval of the mean score of `one` less that of `other`, on the worlds that both have driven."""
+  world = np.array([episode["seed"] for episode in (*one, *other)])
+  sign = np.array([1.0] * len(one) + [-1.0] * len(other))
+  draws = intervals.draw_scenes(world, DRAWS, 0)
+  score = np.array([episode["score"] for episode in (*one, *other)])
+  first, second = (
+    draws.ratio(np.where(sign == s, score, 0.0), (sign == s).astype(float)) for s in (1.0, -1.0)
+  )
+  return intervals.interval(first - second)

@@ -1,0 +1,189 @@
+"""Egos in simulated traffic: the bicycle, contacts, what a policy sees, worlds that repeat, faults that are counted."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from data import context, motion, sumo
+from data.errors import BadInput
+from data.lanes import Path
+from evaluation.driving import bicycle, contact, episodes, rounds, scores
+from evaluation.driving.drivers import ConstantVelocity
+from evaluation.driving.tracks import look
+from evaluation.driving.workers import DIED, FAILED, in_workers
+from tests.data.test_context import world
+
+
+def car(speed, heading=0.0, length=4.0):
+  return bicycle.with_straight_wheels(np.array([[0.0, 0, heading]]), np.array([speed]), np.array([length]))
+
+
+def test_straight_on_the_bicycle_is_uniform_acceleration():
+  cars = car(10.0, heading=0.5)
+  cars = dataclasses.replace(cars, acceleration_E=np.array([2.0]))
+  for _ in range(20):
+    cars = bicycle.drive(cars, np.array([2.0]), np.array([0.5]), 1.0, 0.1)
+  np.testing.assert_allclose(cars.pose_Ex3[0], [24 * np.cos(0.5), 24 * np.sin(0.5), 0.5], rtol=1e-12)
+  np.testing.assert_allclose(cars.speed_E, 14.0)
+
+
+def test_the_course_that_is_asked_for_is_driven_and_held():
+  cars = car(8.0)
+  for _ in range(40):
+    cars = bicycle.drive(cars, np.zeros(1), np.array([0.6]), 1.0, 0.1)
+  np.testing.assert_allclose([bicycle.course(cars)[0], cars.pose_Ex3[0, 2]], 0.6, atol=0.02)
+
+
+@pytest.mark.parametrize("friction", [0.2, 0.6, 1.0])
+def test_tyres_bear_no_more_than_friction_allows(friction):
+  grip, cars = friction * bicycle.GRAVITY, car(20.0)
+  speeds, courses = [20.0], [0.0]
+  for k in range(30):
+    cars = bicycle.drive(cars, np.array([-9.0]), np.array([0.2 * (k + 1)]), friction, 0.1)
+    speeds.append(cars.speed_E[0])
+    courses.append(cars.pose_Ex3[0, 2])
+  along, turning = np.diff(speeds) / 0.1, np.diff(courses) / 0.1 * speeds[:-1]
+  # The wheels turn back at a finite rate, so a brake that comes late may exceed the circle for a step.
+  assert along.min() >= -grip - 1e-9 and np.abs(turning).max() <= grip * 1.15
+  stopped = car(3.0)
+  for _ in range(60):
+    stopped = bicycle.drive(stopped, np.array([-9.0]), np.zeros(1), friction, 0.1)
+  assert stopped.speed_E[0] == 0.0 and np.isfinite(stopped.pose_Ex3).all()
+
+
+def test_boxes_overlap_exactly_up_to_their_sides():
+  one = np.array([[0.0, 0, 0.3, 4, 2]])
+  for angle, side in ((0.0, 4.0), (0.5 * np.pi, 3.0)):  # lengthwise, and end to flank
+    for shift, meets in ((-1e-6, True), (1e-6, False)):
+      ahead = (side + shift) * np.array([np.cos(0.3), np.sin(0.3)])
+      other = np.array([[*ahead, 0.3 + angle, 4, 2]])
+      assert contact.overlaps(one, other)[0] == contact.overlaps(other, one)[0] == meets
+  row = np.array([[0, 0, 0, 4, 2], [3.9, 0, 0, 4, 2], [9, 0, 0, 4, 2], [0, 1.9, 0, 4, 2]], float)
+  assert [pair.tolist() for pair in contact.contacts(row, np.array([0, 2]))] == [[0, 0], [1, 3]]
+
+
+def test_what_one_agent_sees_is_its_row_of_what_all_see():
+  state, around = world(count=10)
+  valid = np.arange(10) != 4
+  every = context.features(state, valid, around)
+  views = {name: getattr(around, name)[..., :2, :] for name in ("limit", "junction", "stop", "signal")} | {
+    "path": around.path[..., :2, :, :],
+    "spacing": around.spacing[..., :2],
+  }
+  two = context.features(state, valid, around._replace(**views))
+  np.testing.assert_array_equal(two, every[..., :2, :])
+  assert np.array_equal(context.place(state) * valid[..., None], every[..., context.PLACE])
+
+
+def test_a_stretch_of_a_path_is_that_path_further_on():
+  points = np.array([[0, 0], [10, 0], [10, 5], [10, 30]], np.float32)
+  way = Path(points, np.array([0.0, 10, 15, 40]), np.array([7, 8, 9]), np.array([0.0, 10, 15]))
+  part = way.cut(12.0, 20.0)
+  assert part.length == 20.0 and part.lanes.tolist() == [8, 9] and part.starts.tolist() == [0.0, 3.0]
+  np.testing.assert_allclose(part.at(np.array([0.0, 3, 20])), way.at(np.array([12.0, 15, 32])))
+  assert way.cut(0.0, 100.0).length == way.length and way.cut(39.5, 9.0).length == 0.5
+
+
+@dataclasses.dataclass
+class Still:
+  """As much of a live world as is looked at."""
+
+  centre_Nx2: np.ndarray
+  heading_N: np.ndarray
+  speed_N: np.ndarray
+  present_N: np.ndarray
+  serial_N: np.ndarray
+
+
+def test_tracks_of_a_live_world_are_the_encoder_one_move_at_a_time():
+  rng = np.random.default_rng(0)
+  steps, agents, dt = 12, 5, 0.5
+  speed = np.maximum(8 + rng.normal(0, 1, (steps, agents)).cumsum(0), 0)
+  heading = rng.normal(0, 0.1, (steps, agents)).cumsum(0)
+  velocity = speed[..., None] * np.stack([np.cos(heading), np.sin(heading)], -1)
+  position = (velocity * dt).cumsum(0)
+  valid = np.ones((steps, agents), bool)
+  valid[4, 1] = valid[:6, 2] = False
+  moves = motion.encode(position, heading, velocity, valid, dt)
+  last = None
+  for t in range(steps):
+    last = look(Still(position[t], heading[t], speed[t], valid[t], np.arange(agents)), last, dt)
+    np.testing.assert_allclose(last.state_NxS[valid[t]], moves.state_TxAxS[t, valid[t]], rtol=1e-5, atol=1e-5)
+    if t:
+      np.testing.assert_array_equal(last.moved_N, moves.mask_TxA[t - 1])
+      known = last.moved_N
+      np.testing.assert_array_equal(last.move_N[known], moves.tokens_TxA[t - 1, known])
+
+
+def square(k):
+  if k == 2:
+    os._exit(9)  # what the kernel does to a process that takes too much memory
+  if k == 4:
+    raise ValueError("four")
+  return k * k
+
+
+def refuse(k):
+  raise BadInput("no such thing", f"argument {k}", "leave it out")
+
+
+def test_a_worker_that_dies_takes_nobody_with_it():
+  found = {k: (value, why) for k, value, why in in_workers(square, range(6), 2)}
+  assert found == {
+    0: (0, ""), 1: (1, ""), 2: (None, DIED), 3: (9, ""), 4: (None, f"{FAILED}: ValueError: four"), 5: (25, ""),
+  }  # fmt: skip
+  with pytest.raises(BadInput, match="argument 0"):
+    list(in_workers(refuse, [0], 1))
+
+
+class Swerving(ConstantVelocity):
+  """Asks for what is no number for the first ego, leaps with the second, loses the third."""
+
+  def move(self, view):
+    cars = super().move(view)
+    if view.step == 3:
+      cars.pose_Ex3[0] = np.nan
+      cars.pose_Ex3[1, :2] += 20.0
+    if view.step == 5:
+      view.live.drop(int(view.slot_E[2]))
+    return cars
+
+
+class Clueless(ConstantVelocity):
+  def command(self, view):
+    raise RuntimeError("which way?")
+
+
+@pytest.fixture(scope="module")
+def task():
+  pytest.importorskip("libsumo", reason="needs the extra `sim`")
+  job = dataclasses.replace(sumo.plan(1000, 1, 1, 0.1, 0.1, ("roundabout",))[0], density=4.0)
+  return rounds.Round(job, 4, 40, ("constant_velocity", "lane_keeping_idm", "log_replay"))
+
+
+def test_same_world_same_score_with_any_number_of_workers(task):
+  other = dataclasses.replace(task, job=sumo.plan(1001, 1, 1, 0.1, 0.1, ("apron",))[0])
+  one, two = (
+    {k: rows for k, rows, _ in in_workers(rounds.drive_world, [task, other, task], workers)}
+    for workers in (1, 2)
+  )
+  assert one == two and one[0] == one[2] != one[1]
+  assert [row["driver"] for row in one[0]] == [name for name in task.drivers for _ in range(4)]
+  replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
+  assert all(row["progress"] > 0.99 and row["no_collision"] == 1 for row in replayed)
+
+
+def test_faults_are_named_and_counted(task, monkeypatch):
+  made = {"swerving": Swerving, "clueless": Clueless}
+  monkeypatch.setattr(rounds, "make_driver", lambda name, *_: made[name]())
+  rows = rounds.drive_world(dataclasses.replace(task, drivers=tuple(made)))
+  assert [row["end"] for row in rows[:3]] == [episodes.NOT_FINITE, episodes.LEAPT, episodes.VANISHED]
+  assert [row["seconds"] for row in rows[:3]] == pytest.approx([0.3, 0.3, 0.5])
+  assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
+  assert [row["score"] for row in rows[:3]] == [0, 0, 0]
+  assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
+  assert all(np.isfinite(row[name]) for row in rows for name in scores.TERMS)
+  gone = rounds.lost(task, DIED)
+  assert len(gone) == 12 and {row["end"] for row in gone} == {f"failed: {DIED}"}
