@@ -99,8 +99,8 @@ def _stepped(name, sizes):
   return jax.tree.map(np.asarray, (report, state["opt"].trace, state["params"]))
 
 
-# Each axis by itself for a recurrence, the batch's for a codebook that moves without a gradient; all three at once for every
-# task, as a compile for each axis would take minutes.
+# Each axis by itself for a recurrence, the batch's for a codebook that moves without a gradient; all three at once for
+# every task, as a compile for each axis would take minutes.
 ALONE = {"flow": ("data", "fsdp", "tensor"), "tokeniser": ("data",)}
 CASES = [(name, mesh) for name in TASKS for mesh in MESHES if mesh in (*ALONE.get(name, ()), ALL)]
 
