@@ -82,7 +82,7 @@ def comfortable(quantities: dict[str, jax.Array]) -> dict[str, jax.Array]:
 def consistent(before: dict[str, jax.Array], after: dict[str, jax.Array], count: jax.Array) -> jax.Array:
   """1.0 where two plans of the same `count` frames differ little (CONSISTENCY), else 0.0; NaN where unknown.
 
-  The plans, as `course` gives them, are of consecutive frames; frame n of one is compared with frame n of the other.
+  Both are as `course` gives them, of the frames that two consecutive plans have in common.
   """
   worst = []
   for name, bound in CONSISTENCY.items():
