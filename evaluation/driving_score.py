@@ -16,7 +16,7 @@
                               in a junction; a standing ego and agents it has touched before do not count
   lane_keeping          LK    0 if 2 s long more than 0.5 m off the nearest centreline of the ego's direction; frames in
                               a junction end such a stretch
-  comfort               C, HC 1 if all six bounds of comfort.py are kept; defined at 10 Hz, from 15 frames on
+  comfort               C, HC 1 if all six bounds of comfort.py are kept; defined at 10 Hz, from 19 frames on
   extended_comfort      EC    1 if consecutive plans agree (`comfort.consistent`), given by who has the plans
 
 Unlike NAVSIM's 4 s of recorded traffic, an episode may be of any length and its traffic may react: the form is that of
@@ -192,7 +192,7 @@ def sub_scores(episode: Episode, driven: Driven, dt: float) -> SubScores:
     flags.min(),
     episode.extended_comfort,
   )
-  derived = (episode.frames >= comfort.FRAMES) & (abs(dt - comfort.STEP) < 1e-6)
+  derived = (episode.frames >= comfort.LEAST) & (abs(dt - comfort.STEP) < 1e-6)
   defined = (
     True, mapped, mapped, lined, ~jnp.isnan(episode.reference_m), True, mapped, derived,
     ~jnp.isnan(episode.extended_comfort),
