@@ -21,7 +21,7 @@ from models.perception import summary
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
-from objectives import imitation, tracking
+from objectives import imitation, tracking, uncertainty
 from objectives import multi_task as objective
 
 LABELS = (
@@ -86,7 +86,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   every = terms(encoder, clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
   floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
-  floors |= dict.fromkeys(SPREADS, imitation.least_nats("gaussian"))
+  floors |= dict.fromkeys(SPREADS, uncertainty.least_nats(imitation.LEAST_SCALE))
   loss_fn = objective.make_loss(
     model.apply,
     tracking.shuffle,
