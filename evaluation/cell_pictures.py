@@ -14,7 +14,7 @@ COLOURS = np.array([
   (0.72, 0.45, 0.40), (0.50, 0.40, 0.35), (0.12, 0.35, 0.75), (0.35, 0.15, 0.60), (0.10, 0.65, 0.60),
   (0.85, 0.15, 0.15),
 ])  # fmt: skip
-_TILE, _GAP = 0.82, 0.12  # inches
+_TILE, _GAP, _HEAD, _FOOT, _LEFT = 0.82, 0.12, 0.32, 0.3, 0.65  # inches
 _TEXT = 7.0
 
 
@@ -30,9 +30,9 @@ def sheet(rows: Sequence[tuple[str, np.ndarray]], titles: Sequence[str], heads: 
   """
   windows, frames = rows[0][1].shape[:2]
   with mpl.rc_context({"font.size": _TEXT}):
-    width = 0.7 + windows * (frames * _TILE + _GAP)
-    figure = Figure(figsize=(width, 0.75 + len(rows) * _TILE))
-    left, top = 0.65 / width, 1 - 0.4 / figure.get_figheight()
+    width = _LEFT + windows * (frames * _TILE + _GAP)
+    figure = Figure(figsize=(width, _HEAD + len(rows) * _TILE + _FOOT))
+    left, top = _LEFT / width, 1 - _HEAD / figure.get_figheight()
     w, h = _TILE / width, _TILE / figure.get_figheight()
     for i, (name, cells) in enumerate(rows):
       for j in range(windows):

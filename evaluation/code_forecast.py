@@ -197,8 +197,9 @@ def report(forecast, views, domains: tuple[str, ...], chosen) -> dict[str, Any]:
       }
     return {"windows": int(keep.sum()), "horizons": rows}
 
-  margin = forecast.margin_N()
+  margin, still = forecast.margin_N(), forecast.still_N()
   return part(np.ones(len(margin), bool)) | {
+    "by_past": {name: part(keep) for name, keep in (("still", still), ("changing", ~still)) if keep.any()},
     "by_domain": {domains[i]: part(forecast.domain_N == i) for i in np.unique(forecast.domain_N)},
     "worst": [
       {"window": int(chosen[i]), "domain": domains[forecast.domain_N[i]], "less_than_copy": float(-margin[i])}
@@ -225,7 +226,7 @@ def table(result: dict[str, Any]) -> str:
   """What the program prints."""
   names = ("model", "copy", "unigrams")
   lines = [f"{'':<24}{'changed':>8}" + "".join(f"{name:>18}" for name in names) + "   accuracy, nats"]
-  for part, found in {"all": result, **result["by_domain"]}.items():
+  for part, found in {"all": result, **result["by_past"], **result["by_domain"]}.items():
     for row in found["horizons"]:
       pairs = "".join(f"{row[name]['accuracy']:>10.3f}{row[name]['nats']:>8.3f}" for name in names)
       lines.append(f"{part + ', frame +' + str(row['frames']):<24}{row['changed']:>8.3f}{pairs}")

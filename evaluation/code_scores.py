@@ -6,7 +6,9 @@ Of horizon k, the k-th frame after the observed ones, over windows:
   nats       -1/S log p(logged frame), per code: of the model as `evaluation.code_forecast` says; of copying and
              unigrams as evaluation/code_tables.py says, with the share of training codes that stay k frames
 
-"changed" is the share of codes that are not those of the last observed frame: there copying is never right.
+A window is "still" when its last two observed frames share nine of ten codes, else (or with one frame observed)
+"changing": what the past says, not the outcome. "changed" is the share of codes that are not those of the last
+observed frame: there copying is never right.
 """
 
 import dataclasses
@@ -15,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.code_tables import copy_nats, log_unigrams, stay_share
+
+_STILL = 0.9  # of the codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,11 @@ class CodeForecast:
   @property
   def copy_NxKxS(self) -> np.ndarray:
     return np.broadcast_to(self.codes_NxTxS[:, self.observed - 1, None], self.truth_NxKxS.shape)
+
+  def still_N(self) -> np.ndarray:
+    """bool [N]."""
+    seen = self.codes_NxTxS[:, : self.observed][:, -2:]
+    return (seen[:, 0] == seen[:, 1]).mean(-1) >= _STILL if self.observed > 1 else np.zeros(len(seen), bool)
 
   def margin_N(self) -> np.ndarray:
     """The model's accuracy less that of copying at the last horizon, window by window."""

@@ -15,6 +15,7 @@ Agents that do not count take no part in means and collisions. Without any the e
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from evaluation import metrics
 
@@ -47,12 +48,14 @@ def world_missed(
 
 def world_collided(forecast_KxAxNx2: jax.Array, valid_AxN: jax.Array, keep_A: jax.Array) -> jax.Array:
   """bool [K, A]: somebody's centre comes within 1 m of the agent's, both there; NaN counts as contact."""
-  agents = keep_A.shape[0]
-  offset = forecast_KxAxNx2[:, :, None] - forecast_KxAxNx2[:, None]
-  apart_KxAxAxN = jnp.hypot(offset[..., 0], offset[..., 1])
+  one, other = np.triu_indices(keep_A.shape[0], 1)
+  by_axis = forecast_KxAxNx2[..., 0], forecast_KxAxNx2[..., 1]
+  x_KxPxN, y_KxPxN = (part_KxAxN[:, one] - part_KxAxN[:, other] for part_KxAxN in by_axis)
   there_AxN = valid_AxN & keep_A[:, None]
-  pair_AxAxN = there_AxN[:, None] & there_AxN[None] & ~jnp.eye(agents, dtype=bool)[..., None]
-  return (~(apart_KxAxAxN >= COLLISION_DISTANCE) & pair_AxAxN[None]).any((2, 3))
+  met_KxPxN = ~(x_KxPxN**2 + y_KxPxN**2 >= COLLISION_DISTANCE**2) & (there_AxN[one] & there_AxN[other])[None]
+  agent_A = np.arange(keep_A.shape[0])
+  took_part_PxA = (agent_A == one[:, None]) | (agent_A == other[:, None])
+  return (met_KxPxN.any(2)[..., None] & took_part_PxA[None]).any(1)
 
 
 def joint_errors(

@@ -36,8 +36,12 @@ class Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class Filling:
-  """What objectives have in common that fill in hidden tokens."""
+  """What objectives have in common that fill in hidden tokens.
 
+  drop: probability that a training clip lacks a sensor; what is not there is neither shown nor asked for.
+  """
+
+  drop: Share
   hide: Hiding
   predictor: Predictor
 
@@ -113,8 +117,9 @@ class MultiTask:
 
 @dataclasses.dataclass(frozen=True)
 class Generative:
-  """objectives/denoising.py. samples: drawn of each held-out clip, in sample_steps."""
+  """objectives/denoising.py. drop: as in Filling. samples: drawn of each held-out clip, in sample_steps."""
 
+  drop: Share
   target: typing.Literal["plan", "cells"]
   patch: Count  # cells along the edge of a token of "cells"
   denoiser: Predictor

@@ -4,9 +4,10 @@
   gap of bin b = sum over its statements of (came true - stated) / their number
   expected calibration error = sum_b (n_b / n) |gap_b|
 
-A trajectory's trust: one spread s for each point, of both coordinates of its error (`circles`):
+A trajectory's trust: one spread s for each point, whose misses of d metres have the density exp(-d / s) / 2 pi s^2 in
+the plane (`circles`); tails as of Laplace's, as most plans are nearly right and some are far off:
 
-  nats = d^2 / 2 s^2 + 2 log s + log 2 pi,   P(error at most d) = 1 - exp(-d^2 / 2 s^2)    for a miss of d metres
+  nats = d / s + 2 log s + log 2 pi,   P(miss at most d) = 1 - (1 + d / s) exp(-d / s),   mean of d = 2 s
 
 A. Kendall, Y. Gal, arXiv:1703.04977; C. Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599;
 for regression the statements are quantiles: V. Kuleshov et al., arXiv:1807.00263.
@@ -43,7 +44,7 @@ def quantile(error, spread):
 
 
 def circles(miss, spread, mask):
-  """{name: (sum_B, count_B)} of misses [B, ...] in metres, with the stated spread of either coordinate, where mask.
+  """{name: (sum_B, count_B)} of misses [B, ...] in metres with stated spreads, where mask [B, ...].
 
   "loss": nats per point. "covered_50", "covered_90": how often the point lay within the circle that was stated to
   hold it so often, 0.5 and 0.9 when spreads are right. "stated": [B, BINS], how many misses had a stated probability
@@ -52,7 +53,7 @@ def circles(miss, spread, mask):
   known = mask.astype(jnp.float32)
   rest = tuple(range(1, miss.ndim))
   miss = jnp.where(mask, miss, 0)
-  nats = 0.5 * (miss / spread) ** 2 + 2 * jnp.log(spread) + jnp.log(2 * jnp.pi)
+  nats = miss / spread + 2 * jnp.log(spread) + jnp.log(2 * jnp.pi)
   stated = circle_probability(miss, spread)
   count = known.sum(rest)
   bins = jax.nn.one_hot(jnp.clip((stated * BINS).astype(jnp.int32), 0, BINS - 1), BINS) * known[..., None]
@@ -62,9 +63,14 @@ def circles(miss, spread, mask):
   return found | {"stated": (bins.sum(rest), jnp.broadcast_to(count[:, None], (len(count), BINS)))}
 
 
+def least_nats(spread: float) -> float:
+  """Of a point without a miss, at the least spread that can be stated."""
+  return float(2 * jnp.log(spread) + jnp.log(2 * jnp.pi))
+
+
 def circle_probability(miss, spread):
   """The stated probability of a miss at most so large: uniform on [0, 1] when spreads are right."""
-  return -jnp.expm1(-0.5 * (miss / spread) ** 2)
+  return 1 - (1 + miss / spread) * jnp.exp(-miss / spread)
 
 
 def coverage_error(stated_G, count_G) -> jax.Array:

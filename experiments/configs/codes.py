@@ -4,9 +4,14 @@ Paper: next-code prediction of video frames in the line of GAIA-1 (arXiv:2309.17
 
   python -m data.build_codes --tokens=FILE --out=build/commavq
   python -m experiments.train --config=experiments/configs/codes.py:commavq --workdir=build/commavq_run
+  python -m experiments.encode --run=build/tokeniser --out=build/codes
+  python -m experiments.train --config=experiments/configs/codes.py:bev --workdir=build/world
 
 Variants: "commavq" (frames of 128 codes out of 1,024), "bev" (windows of bird's-eye views, raw or encoded), "tiny"
-(commaVQ, under a minute). What it reaches: results/commavq.
+(commaVQ, under a minute). What it reaches: results/commavq, results/bev_codes.
+
+Tiny runs (results/bev_codes):
+  "bev" beats its random-init probe by 0.22 +- 0.03 (3 seeds) on domain.
 """
 
 from ml_collections import ConfigDict

@@ -66,6 +66,7 @@ def get_config(variant: str = "") -> ConfigDict:
     tracking=1.0,
   )
   generative = dict(
+    drop=0.0,
     target="cells" if name.endswith("cells") else "plan",
     patch=patch,
     denoiser=dict(width=32, layers=2, head_dim=8) if tiny else dict(width=192, layers=6, head_dim=32),

@@ -24,8 +24,8 @@ def get_config(variant: str = "") -> ConfigDict:
   hide = dict(ratio=0.75, block=1, tube=True)
   predictor = dict(width=16, layers=2, head_dim=8) if tiny else dict(width=96, layers=4, head_dim=32)
   losses = dict(
-    masked=dict(hide=hide, predictor=predictor, standardise=False),
-    jepa=dict(hide=hide | dict(ratio=0.6, block=2), predictor=predictor, momentum=0.99),
+    masked=dict(drop=0.0, hide=hide, predictor=predictor, standardise=False),
+    jepa=dict(drop=0.0, hide=hide | dict(ratio=0.6, block=2), predictor=predictor, momentum=0.99),
     contrastive=dict(views="raster,lidar,camera", hidden=64, outputs=32),
     self_distillation=dict(
       hide=hide | dict(ratio=0.5),

@@ -19,6 +19,7 @@ def contrastive(config: Train, dataset_config: RecordConfig, domains: int) -> Ta
   return perception.task(
     encoder,
     clips,
+    drop=0.0,  # every view reads one sensor alone
     model=model,
     init=model.init,
     loss_fn=make_loss(model.apply, domains),

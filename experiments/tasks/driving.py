@@ -5,9 +5,7 @@ The BEV raster and the labels of SHOWN are drawn from the same scene: a model th
 """
 
 import dataclasses
-from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES
@@ -23,7 +21,7 @@ from models.perception import summary
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
-from objectives import imitation, tracking
+from objectives import imitation, tracking, uncertainty
 from objectives import multi_task as objective
 
 LABELS = (
@@ -88,22 +86,15 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   every = terms(encoder, clips, config.loss.ahead, config.loss.density)
   size = units(clips, config.loss.ahead)
   floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
-  floors |= dict.fromkeys(SPREADS, imitation.least_nats("gaussian"))
-  lose = perception.sensor_dropout(encoder, config.loss.drop)
-
-  def loss_of(see: Callable) -> Callable:
-    return objective.make_loss(
-      model.apply,
-      see,
-      {name: every[name] for name in weights},
-      {name: w / size[name] for name, w in weights.items()},
-      floors,
-      domains,
-    )
-
-  def train_see(batch, key):
-    return tracking.shuffle(lose(batch, jax.random.fold_in(key, 1)), key)
-
+  floors |= dict.fromkeys(SPREADS, uncertainty.least_nats(imitation.LEAST_SCALE))
+  loss_fn = objective.make_loss(
+    model.apply,
+    tracking.shuffle,
+    {name: every[name] for name in weights},
+    {name: w / size[name] for name, w in weights.items()},
+    floors,
+    domains,
+  )
   rename = perception.to_batch(encoder, clips)
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -118,8 +109,8 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   return Task(
     model=model,
     init=model.init,
-    loss_fn=loss_of(train_see if config.loss.drop else tracking.shuffle),
-    held_out=loss_of(tracking.shuffle),
+    loss_fn=perception.lacking(encoder, config.loss.drop, loss_fn),
+    held_out=loss_fn,
     fields=tuple(dict.fromkeys(perception.fields(encoder) + LABELS)),
     to_batch=to_batch,
     embed=lambda params, batch: summary(*model.apply({"params": params}, batch, method="tokens")),

@@ -96,7 +96,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
   return Task(
     model=model,
     init=lambda key, batch: model.init(key, batch, kind.target(batch)[0], jnp.zeros(len(batch["real_B"]))),
-    loss_fn=loss_fn,
+    loss_fn=perception.lacking(encoder, config.loss.drop, loss_fn),
     held_out=held_out,
     fields=tuple(dict.fromkeys(perception.fields(encoder) + labels)),
     to_batch=lambda stacked: rename(stacked) | rename_labels(stacked),

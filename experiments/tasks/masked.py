@@ -33,6 +33,7 @@ def masked(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   return perception.task(
     encoder,
     clips,
+    drop=loss.drop,
     model=model,
     init=lambda key, batch: model.init(key, batch, jnp.zeros_like),
     loss_fn=objective.make_loss(model.apply, hide, targets(encoder, loss.standardise), domains),

@@ -111,13 +111,15 @@ def to_batch(config: PerceptionConfig, clips: ClipConfig) -> Callable:
   return with_rays
 
 
-def task(encoder: PerceptionConfig, clips: ClipConfig, **parts: Any) -> Task:
+def task(encoder: PerceptionConfig, clips: ClipConfig, drop: float, loss_fn: Callable, **parts: Any) -> Task:
   """A task that reads the encoder's sensors, and is held out by the loss that it is trained with.
 
-  Args: parts: the other attributes of `Task`.
+  Args: drop: probability that a training clip lacks a sensor; held-out clips have all. parts: the other attributes of
+  `Task`.
   """
   return Task(
-    held_out=parts["loss_fn"],
+    loss_fn=lacking(encoder, drop, loss_fn),
+    held_out=loss_fn,
     fields=fields(encoder),
     to_batch=to_batch(encoder, clips),
     tokens=encoder.tokens,
@@ -193,6 +195,14 @@ def sensor_dropout(config: PerceptionConfig, rate: float) -> Callable:
     return batch | {"sensed_BxM": there_BxM & ~lost_Bx1xM[:, 0]}
 
   return lose
+
+
+def lacking(config: PerceptionConfig, rate: float, loss_fn: Callable) -> Callable:
+  """The loss of batches whose clips lack sensors at random: what a model is trained with that any rig may carry."""
+  if not rate:
+    return loss_fn
+  lose = sensor_dropout(config, rate)
+  return lambda params, batch, key: loss_fn(params, lose(batch, jax.random.fold_in(key, 1)), key)
 
 
 def steps(config: Train, tokens: int) -> int:

@@ -49,6 +49,7 @@ def jepa(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   return perception.task(
     encoder,
     clips,
+    drop=loss.drop,
     model=model,
     init=init,
     loss_fn=joint.make_loss(model.apply, teacher.apply, perception.hider(encoder, loss.hide), domains),
@@ -93,6 +94,7 @@ def self_distillation(config: Train, dataset_config: RecordConfig, domains: int)
   return perception.task(
     encoder,
     clips,
+    drop=0.0,  # its views lack sensors, each for itself
     model=model,
     init=init,
     loss_fn=loss_fn,

@@ -1,5 +1,7 @@
 """Forecasts of codes: scores counted by hand, nats of teacher forcing and of a model that knows nothing."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -74,6 +76,15 @@ def test_rows_are_counted_by_hand():
   assert alone["changed"] == 0 and alone["model"]["accuracy_changed"] is None
 
 
+def test_what_is_still_is_told_by_the_observed_frames_alone():
+  codes = np.zeros((3, 4, 10), int)
+  codes[1, 1, 0] = codes[2, 1, :2] = 1  # one code in ten changes, and two
+  codes[0, 2:] = 1
+  forecast = dataclasses.replace(_forecast(), codes_NxTxS=codes, observed=2)
+  assert forecast.still_N().tolist() == [True, True, False]
+  assert not dataclasses.replace(forecast, observed=1).still_N().any()
+
+
 def test_the_tables_of_the_training_split_are_told_by_horizon():
   unigram, stays = training_tables(np.array([[[0, 1], [0, 0], [1, 1]]]), 2, 1)
   np.testing.assert_allclose(np.exp(unigram), [4 / 8, 4 / 8])
@@ -93,6 +104,7 @@ def test_a_report_names_the_worst_and_splits_by_domain():
   assert [one["less_than_copy"] for one in found["worst"]] == [1 / 2, -1 / 2]
   cells = found["horizons"][1]["cells"]["reconstruction"]
   assert cells["accuracy"] == (views["truth"][:, 1] == 0).mean()
+  assert found["by_past"].keys() == {"changing"}
   assert "suburb, frame +2" in table(found) and "frame +1: copy_moved" in table(found)
   figure = picture(_forecast(), views, ("rural", "suburb"))
   assert len(figure.axes) == 4 * 4 * 2

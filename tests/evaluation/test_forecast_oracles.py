@@ -1,5 +1,6 @@
-"""Forecast metrics against the library of Argoverse 2: its stored answers, and itself where it is installed."""
+"""Forecast metrics against the libraries of Argoverse 2 and nuScenes: stored answers, and av2 where it is installed."""
 
+import functools
 import json
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation import joint_metrics, metrics
-from tests.evaluation import av2_oracle
+from evaluation import joint_metrics, metrics, nuscenes_metrics
+from tests.evaluation import av2_oracle, nuscenes_oracle
 
 TOLERANCE = 1e-6
 STORED = json.loads(av2_oracle.GOLDEN.read_text())
@@ -83,3 +84,30 @@ def test_the_library_itself_on_random_tracks_and_that_the_stored_answers_are_its
   for seed in range(20):
     scene = av2_oracle.case(seed, 6, 5, 30)
     compare(scene, av2_oracle.answers(scene))
+
+
+def test_stored_answers_of_the_devkit_of_nuscenes():
+  kept = json.loads(nuscenes_oracle.GOLDEN.read_text())["cases"]
+  for name, (scene, answers) in {name: one.values() for name, one in kept.items()}.items():
+    forecast, truth, probability = (np.array(scene[part]) for part in ("forecast", "truth", "probability"))
+    for n, k in enumerate(nuscenes_oracle.TOP):
+      found = _top(forecast, probability, truth, k)
+      for part, by_agent in answers.items():
+        expected = np.array(by_agent, float)[:, n]
+        np.testing.assert_allclose(found[part], expected, atol=TOLERANCE, err_msg=f"{name}, {part} of {k}")
+    assert 0 < np.mean(np.array(answers["missed"])[:, 1]) < 1, name
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _top(forecast, probability, truth, k):
+  """Agent by agent: each alone as the one that counts."""
+  agents = len(truth)
+
+  def alone(a):
+    keep = jnp.arange(agents) == a
+    pairs = nuscenes_metrics.top_errors(
+      forecast, probability, truth, jnp.ones(truth.shape[:2], bool), keep, k
+    )
+    return {name: pairs[f"top_{name}_{k}"][0] for name in ("ade", "fde", "missed")}
+
+  return jax.vmap(alone)(jnp.arange(agents))

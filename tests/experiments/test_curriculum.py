@@ -128,8 +128,20 @@ def judged(tmp_path, gate, when="exit"):
 def test_an_open_gate_lets_through_and_is_written_down(tmp_path):
   judged(tmp_path, {"value": "loss", "below": 3})
   judged(tmp_path, {"value": "loss_by_slice/probe/yaw", "above": 0.6}, "entry")
-  found = json.loads(pathlib.Path(tmp_path / "gates" / "one.exit.json").read_text())
+  found = json.loads(pathlib.Path(tmp_path / "gates" / "one.exit.json").read_text())["found"]
   assert found == {"loss below 3": {"open": True, "says": "loss of one is 2.5000, below 3"}}
+
+
+def test_a_gate_that_opened_is_judged_again_when_what_it_looked_at_changes(tmp_path, monkeypatch):
+  judged(tmp_path, {"value": "loss", "below": 3})
+  monkeypatch.setattr(chain, "_value", lambda *_: pytest.fail("judged again"))
+  judged(tmp_path, {"value": "loss", "below": 3})
+  monkeypatch.undo()
+  (tmp_path / "one" / "result.json").write_text('{"loss": 3.5}')
+  stage = chain.Stage("one", "a.py", "", {}, (), ({"value": "loss", "below": 3},))
+  for _ in range(2):  # a closed one, every time
+    with pytest.raises(LastingFault, match="not below 3"):
+      chain.judge(stage, "exit", tmp_path, "tune")
 
 
 @pytest.mark.parametrize("when", ["entry", "exit"])

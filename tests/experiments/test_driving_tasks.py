@@ -20,6 +20,7 @@ from experiments.tasks import generative, perception
 from experiments.tasks.distillation import TAUGHT_BY
 from models.heads import straight_on
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
+from tests.experiments.test_perception_tasks import _config as self_supervised
 
 STEPS = 40
 
@@ -174,7 +175,7 @@ def test_held_out_clips_keep_their_sensors():
   for drop in (0.0, 1.0):
     task = make_task(_config("occupancy", drop=drop), CLIPS, 2)
     batch = task.to_batch({field: stacked[field] for field in task.fields})
-    params = nn.unbox(task.init(jax.random.key(0), batch)["params"])
+    params = nn.unbox(jax.jit(task.init)(jax.random.key(0), batch)["params"])
     # Fresh output projections are zeros, and would answer the same whatever is sensed.
     params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), params)
     for name, loss in (("train", task.loss_fn), ("held out", task.held_out)):
@@ -182,6 +183,34 @@ def test_held_out_clips_keep_their_sensors():
   assert found["train", 0.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
   assert found["held out", 1.0] == pytest.approx(found["held out", 0.0], rel=1e-5)
   assert found["train", 1.0] != pytest.approx(found["train", 0.0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda drop: _config("flow_cells", drop=drop),
+    lambda drop: _config("diffusion", drop=drop),
+    lambda drop: self_supervised("masked", loss=dict(drop=drop)),
+    lambda drop: self_supervised("jepa", loss=dict(drop=drop)),
+  ],
+  ids=["flow", "diffusion", "masked", "jepa"],
+)
+def test_clips_lack_sensors_in_training_alone_and_only_when_asked(monkeypatch, make):
+  drawn, lose = [], perception.sensor_dropout
+
+  def spy(config, rate):
+    return lambda batch, key: drawn.append(rate) or lose(config, rate)(batch, key)
+
+  monkeypatch.setattr(perception, "sensor_dropout", spy)
+  stacked, key = _clips(), jax.random.key(0)
+  for drop in (0.0, 0.3):
+    task = make_task(make(drop), CLIPS, 2)
+    batch = task.to_batch({field: stacked[field] for field in task.fields})
+    params = nn.unbox(jax.eval_shape(task.init, key, batch)["params"])
+    for loss, wanted in ((task.held_out, []), (task.loss_fn, [drop] if drop else [])):
+      drawn.clear()
+      jax.eval_shape(loss, params, batch, key)
+      assert drawn == wanted
 
 
 def _student(tmp_path, **loss):
