@@ -121,7 +121,8 @@ class _Record:
     live = self.live
     self.arc_E, self.lateral_E = self.guides.locate(pose_Ex3[:, :2], self.arc_E)
     serial = np.where(live.present_N, live.serial_N, -1)
-    everybody = boxes(live).astype(np.float32), live.speed_N.astype(np.float32), serial
+    self.box_Nx5 = boxes(live)
+    everybody = self.box_Nx5.astype(np.float32), live.speed_N.astype(np.float32), serial
     own = pose_Ex3, speed_E, alive_E.copy(), self.arc_E, self.lateral_E
     self.rows.append((*own, live.signal_L().copy(), *everybody))
 
@@ -184,9 +185,8 @@ def drive(start: Start, driver: Driver, name: str, job: SumoJob, steps: int) -> 
     live.advance(slot_E[alive], cars.pose_Ex3[alive], cars.speed_E[alive])
     finish(record.gone(), VANISHED, step)
     record.add(cars.pose_Ex3, cars.speed_E, alive)
-    e, n = contacts(boxes(live), slot_E)
-    touch = live.present_N[n] & alive[e]
-    other[e[touch]] = live.serial_N[n[touch]]
+    e, n = contacts(record.box_Nx5, slot_E[alive], np.flatnonzero(live.present_N))
+    other[np.flatnonzero(alive)[e]] = live.serial_N[n]
     finish(other >= 0, CONTACT, step + 1)
     finish(np.abs(record.lateral_E) > _LOST, OFF_NETWORK, step + 1)
     finish(record.arc_E > record.guides.length_E - _ARRIVAL, ARRIVED, step + 1)

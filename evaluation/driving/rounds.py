@@ -1,6 +1,7 @@
 """One world after another with every driver: what a worker process does."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -32,7 +33,8 @@ _choose: dict[str, Any] = {}  # by kind of move, compiled once for all worlds
 
 
 def use_policy(policy: Any) -> None:
-  """Makes a policy known to this process."""
+  """Makes a policy known to this process, which computes on one thread: the batches are small, and others wait."""
+  os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
   global _policy
   _policy = policy
   _choose.clear()

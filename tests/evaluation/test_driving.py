@@ -62,7 +62,7 @@ def test_boxes_overlap_exactly_up_to_their_sides():
       other = np.array([[*ahead, 0.3 + angle, 4, 2]])
       assert contact.overlaps(one, other)[0] == contact.overlaps(other, one)[0] == meets
   row = np.array([[0, 0, 0, 4, 2], [3.9, 0, 0, 4, 2], [9, 0, 0, 4, 2], [0, 1.9, 0, 4, 2]], float)
-  assert [pair.tolist() for pair in contact.contacts(row, np.array([0, 2]))] == [[0, 0], [1, 3]]
+  assert [pair.tolist() for pair in contact.contacts(row, np.array([0, 2]), np.arange(4))] == [[0, 0], [1, 3]]
 
 
 def test_what_one_agent_sees_is_its_row_of_what_all_see():
