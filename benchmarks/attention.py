@@ -1,8 +1,9 @@
 """What mixing costs as clips grow: python -m benchmarks.attention [--out=attention.csv].
 
 Trunks of one width over growing T and S, for each mixing: FLOPs of a training step as counted, temporary memory as
-compiled, time as measured. Then the text of the compiled gradient and the seconds it takes to compile at growing
-depth, scanned and unrolled; then how far bfloat16 and remat are from float32 that keeps everything. One row each.
+compiled, processor time as measured. Then the text of the compiled gradient and the processor time it takes to compile
+at growing depth, scanned and unrolled; then how far bfloat16 and remat are from float32 that keeps everything, and
+what temporary memory they need. One row each.
 """
 
 import csv
@@ -45,7 +46,7 @@ def main() -> int:
     return dataclasses.replace(config, **changes)
 
   def prepare(config, seed=0):
-    """The gradient of a loss, compiled; its arguments; seconds to compile it."""
+    """The gradient of a loss, compiled; its arguments; processor seconds to compile it."""
     shape = (1, config.steps, config.space)
     x, valid = jax.random.normal(jax.random.key(seed), (*shape, config.width)), jnp.ones(shape, bool)
     shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
@@ -55,16 +56,16 @@ def main() -> int:
     def loss(params, x, valid):
       return (Trunk(config).apply({"params": params}, x, valid)[..., 0] ** 2).mean()
 
-    start = time.perf_counter()
+    start = time.process_time()
     compiled = jax.jit(jax.value_and_grad(loss)).lower(params, x, valid).compile()
-    return compiled, (params, x, valid), time.perf_counter() - start
+    return compiled, (params, x, valid), time.process_time() - start
 
   def best_seconds(compiled, arguments):
     seconds = []
     for _ in range(_REPEATS.value + 1):  # the first one warms up
-      start = time.perf_counter()
+      start = time.process_time()
       jax.block_until_ready(compiled(*arguments))
-      seconds.append(time.perf_counter() - start)
+      seconds.append(time.process_time() - start)
     return min(seconds[1:])
 
   rows = []
@@ -92,6 +93,11 @@ def main() -> int:
   for mixing in UNITS:
     compiled, arguments, _ = prepare(trunk(mixing))
     value, gradient = compiled(*arguments)
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    report(
+      what="parity", mixing=mixing, variant="float32", loss_error=0.0, worst_gradient_error=0.0,
+      temporary_bytes=temporary,
+    )  # fmt: skip
     for change in ({"dtype": "bfloat16"}, {"remat": "dots"}, {"remat": "full"}):
       other, *_ = prepare(trunk(mixing, **change))
       found, slope = other(*arguments)

@@ -16,7 +16,7 @@
                               in a junction; a standing ego and agents it has touched before do not count
   lane_keeping          LK    0 if 2 s long more than 0.5 m off the nearest centreline of the ego's direction; frames in
                               a junction end such a stretch
-  comfort               C, HC 1 if all six bounds of comfort.py are kept; defined at 10 Hz, from 15 frames on
+  comfort               C, HC 1 if all six bounds of comfort.py are kept; defined at 10 Hz, from 19 frames on
   extended_comfort      EC    1 if consecutive plans agree (`comfort.consistent`), given by who has the plans
 
 Unlike NAVSIM's 4 s of recorded traffic, an episode may be of any length and its traffic may react: the form is that of
@@ -83,7 +83,7 @@ class Driven(NamedTuple):
 
   Attributes:
     contact_TxA: boxes overlap. event_TxA: a contact begins. fault_TxA: it begins and is the ego's fault.
-    off_road_T, against_T, junction_T, straddles_T: bool. red_T: the front passes a red line.
+    off_road_T, against_T, junction_T, straddles_T: bool; all false without a map. red_T: the front passes a red line.
     ttc_T: s, the least to anybody the ego must heed. off_centre_T: m, infinite where no lane leads its way.
     arc_T: m along the route, as of the last frame driven beyond it.
     quantities: as of evaluation.comfort.course.
@@ -124,26 +124,25 @@ def observe(episode: Episode, dt: float) -> Driven:
 
   corner_TxS = road.lateral(boxes.corners(ego_Tx5), episode.road)
   centre_TxS = road.lateral(ego_Tx5[:, :2], episode.road)
-  off_road_T = (road.edge_distance(corner_TxS, episode.road) > EDGE_TOLERANCE).any(-1)
+  outside_T = (road.edge_distance(corner_TxS, episode.road) > EDGE_TOLERANCE).any(-1)
+  off_road_T = outside_T & episode.road.mask_S.any()  # without a map nobody is said to leave the road
   straddles_T = road.straddles(corner_TxS, episode.road)
   junction_T = road.inside_junction(centre_TxS, episode.road)
 
   contact_TxA = contacts.contacts(ego_Tx5, agents_TxAx5, valid_TxA)
   event_TxA = contacts.events(contact_TxA, dt)
-  blame_TxA = contacts.at_fault(
-    ego_Tx5, speed_T, agents_TxAx5, agents_TxAx4[..., 3], straddles_T | off_road_T
-  )
+  astray_T = straddles_T | off_road_T
+  blame_TxA = contacts.at_fault(ego_Tx5, speed_T, agents_TxAx5, agents_TxAx4[..., 3], astray_T)
   yaw_rate_T = _yaw_rate(heading_T, there_T, dt)
   yaw_rate_TxA = _yaw_rate(agents_TxAx4[..., 2], valid_TxA, dt)
   ttc_TxA = time_to_collision.time_to_collision(
     ego_Tx5, speed_T, yaw_rate_T, agents_TxAx5, agents_TxAx4[..., 3], yaw_rate_TxA, valid_TxA
   )
   bearing_TxA = contacts.bearing(ego_Tx5, agents_TxAx5)
-  wary_TxA = (straddles_T | off_road_T | junction_T)[:, None] & (bearing_TxA <= contacts.BEHIND)
+  wary_TxA = (astray_T | junction_T)[:, None] & (bearing_TxA <= contacts.BEHIND)
   heeded_TxA = (bearing_TxA < contacts.AHEAD) | wary_TxA
-  heeded_TxA &= (jnp.abs(speed_T) >= _HEEDLESS_SPEED)[:, None] & ~jax.lax.cummax(
-    contact_TxA.astype(jnp.int32)
-  ).astype(bool)
+  touched_TxA = jax.lax.cummax(contact_TxA.astype(jnp.int32)) > 0
+  heeded_TxA &= (jnp.abs(speed_T) >= _HEEDLESS_SPEED)[:, None] & ~touched_TxA
   front_Tx2 = contacts.front_edge(ego_Tx5)[:, :2]
   held_Tx2 = jnp.where(there_T[:, None], ego_Tx4[:, :2], ego_Tx4[jnp.maximum(episode.frames - 1, 0), :2])
   return Driven(
@@ -193,7 +192,7 @@ def sub_scores(episode: Episode, driven: Driven, dt: float) -> SubScores:
     flags.min(),
     episode.extended_comfort,
   )
-  derived = (episode.frames >= comfort.FRAMES) & (abs(dt - comfort.STEP) < 1e-6)
+  derived = (episode.frames >= comfort.LEAST) & (abs(dt - comfort.STEP) < 1e-6)
   defined = (
     True, mapped, mapped, lined, ~jnp.isnan(episode.reference_m), True, mapped, derived,
     ~jnp.isnan(episode.extended_comfort),

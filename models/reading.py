@@ -57,8 +57,12 @@ class Read(nn.Module):
 
 
 def linear(module: nn.Module, name: str, x, outputs: int, deviation: float, bias_deviation: float):
-  """W x + b in float32, W and b normal of these deviations. 1 / inputs: answers begin flat at any width."""
-  init = nn.with_logical_partitioning(nn.initializers.normal(deviation), ("embed", "act_embed"))
+  """W x + b in float32, W and b normal of these deviations. 1 / inputs: answers begin flat at any width.
+
+  A name ends in "stem" where the inputs are the data's: there are a few, which no mesh axis is asked to divide.
+  """
+  inputs = "features" if name.endswith("stem") else "embed"
+  init = nn.with_logical_partitioning(nn.initializers.normal(deviation), (inputs, "act_embed"))
   kernel = module.param(name, init, (x.shape[-1], outputs), jnp.float32)
   init = nn.with_logical_partitioning(nn.initializers.normal(bias_deviation), ("norm",))
   bias = module.param(f"{name}_bias", init, (outputs,), jnp.float32)

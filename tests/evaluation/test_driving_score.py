@@ -90,6 +90,11 @@ def drifting(by, rate):
   return ego
 
 
+def into_its_side():
+  """Somebody beside and a little behind, who comes nearer."""
+  return straight(3, 5.2, 0, 10) + np.stack([0 * TIME, -0.5 * TIME, 0 * TIME, 0 * TIME], -1)
+
+
 def swap(track):
   """The street the other way round: everything turned by half a turn about (50, 3.2)."""
   turned = np.array(track)
@@ -137,6 +142,12 @@ def test_each_fault_lowers_its_own_sub_score_and_no_other(what, given, lowered):
   assert scores(turned) == pytest.approx(PERFECT | lowered, abs=0.01), what
 
 
+def test_whose_lane_it_is_decides_a_collision_of_sides():
+  assert scores(episode(agents=[into_its_side()])) == pytest.approx(PERFECT, abs=1e-5)
+  over_the_line = episode(ego=straight(5, 2.9, 0, 10), agents=[into_its_side()])
+  assert scores(over_the_line)["no_at_fault_collision"] == 0
+
+
 def test_red_lights_count_where_there_are_any():
   assert scores(episode(lines=LINE)) == pytest.approx(PERFECT | {"traffic_light": 0}, abs=1e-5)
   green = LINE._replace(red_TxQ=np.zeros((FRAMES, 1), bool))
@@ -164,6 +175,9 @@ def test_a_number_that_is_none_is_shown_not_hidden(field):
 def test_without_a_map_or_a_reference_their_sub_scores_are_undefined():
   nowhere = episode(road=WORLD._replace(mask_S=np.zeros(8, bool)), reference_m=np.float32(np.nan))
   assert set(scores(nowhere)) == {"no_at_fault_collision", "time_to_collision", "comfort"}
+  given = episode(agents=[into_its_side()])
+  tracks = {"agents_TxAx4": given.agents_TxAx4, "agents_valid_TxA": given.agents_valid_TxA}
+  assert set(scores(nowhere._replace(**tracks)).values()) == {1}  # nor is it blamed for having left the road
   short = episode(frames=np.int32(9), reference_m=np.float32(8))
   assert set(PERFECT) - set(scores(short)) == {"comfort"}
   assert float(composite(_score(short)[1], PDMS)) == pytest.approx(1, abs=1e-5)
