@@ -105,12 +105,8 @@ def simulate(job: SumoJob) -> Scene:
 
 
 @contextlib.contextmanager
-def running(job: SumoJob, step: float, **options: object) -> Iterator[tuple[Any, SumoMap, Demand]]:
-  """The simulation of a job with its map and its demand, started at steps of `step` s, closed at the end.
-
-  Args:
-    options: SUMO's own, besides those that every job has; "_" stands for "-".
-  """
+def running(job: SumoJob, step: float) -> Iterator[tuple[Any, SumoMap, Demand]]:
+  """The simulation of a job with its map and its demand, started at steps of `step` s, closed at the end."""
   sim = _libsumo()
   map_rng, demand_rng = (np.random.default_rng([job.seed, stream]) for stream in (1, 2))
   left_hand = job.traffic_side == "left"
@@ -122,8 +118,7 @@ def running(job: SumoJob, step: float, **options: object) -> Iterator[tuple[Any,
     additional = folder / "types.xml"
     additional.write_text("<additional>" + "".join(t.xml for t in types) + "</additional>", encoding="utf-8")
     vehicles = int(np.clip(round(job.density * world.lane_km), *_VEHICLES))
-    own = [text for k, v in options.items() for text in (f"--{k.replace('_', '-')}", str(v))]
-    sim.start(_options(net, additional, step, job) + own)
+    sim.start(_options(net, additional, step, job))
     try:
       yield sim, world, Demand(sim, world, job.domain, types, demand_rng, vehicles)
     finally:

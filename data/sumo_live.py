@@ -12,16 +12,21 @@ import numpy as np
 
 from data.schema import AgentType
 from data.sumo_demand import AGENT_TYPE, Demand
-from data.sumo_map import SumoMap
-from data.sumo_recording import signals, stagger_lights
-from data.sumo_tracks import WHEELBASE, pulled_heading
+from data.sumo_map import SIGNAL_OF_CHARACTER, SumoMap
+from data.sumo_recording import stagger_lights
+from data.sumo_tracks import WHEELBASE, changed, pulled_heading
 
 STEP = 0.1  # s
-OPTIONS = {"lanechange.duration": 3.0}  # s: nobody jumps to the lane beside
+_SIDESTEP = 2.0  # m to the side in one step: a change of lane, which SUMO does at once
 _LEAP = 7.0  # m beyond which a step is no driving: no vehicle here reaches 70 m/s
 _NOWHERE = 1e6  # m; the simulation says so of agents that have no position
+_ANYWHERE, _NEAR = 2, 8.0  # moveToXY: also beside the lanes; m within which lanes are looked for
 _SPARE = 64  # slots for those who enter before others have left
 _TOP_UP = 10  # steps between two looks at whether traffic has thinned out
+
+
+_SIGNAL = np.zeros(128, np.uint8)  # by character of a light's state
+_SIGNAL[[ord(character) for character in SIGNAL_OF_CHARACTER]] = list(SIGNAL_OF_CHARACTER.values())
 
 
 class LiveWorld:
@@ -45,7 +50,14 @@ class LiveWorld:
     self.centre_Nx2, self.size_Nx2 = np.zeros((slots, 2)), np.ones((slots, 2))
     self.heading_N, self.speed_N = np.zeros(slots), np.zeros(slots)
     self.type_N, self.serial_N = np.zeros(slots, np.uint8), np.full(slots, -1)
-    self._front_Nx2 = np.zeros((slots, 2))
+    self._front_Nx2, self._raw_Nx2 = np.zeros((slots, 2)), np.zeros((slots, 2))  # as seen; as SUMO says
+    # What of a change of lane is still to come: m to the left, and how long and how far it has been under way.
+    self._aside_N, self._since_N, self._driven_N = np.zeros(slots), np.full(slots, np.inf), np.zeros(slots)
+    self._shown = []  # by light: which of its links each of its lanes shows
+    for light in self._lights:
+      pairs = [(link.index, lane) for link in world.links if link.tl == light for lane in link.lanes]
+      self._shown.append((light, *np.array(pairs, np.int64).T))
+    self._signal_L, self._signal_of = np.zeros(len(world.lanes), np.uint8), -1
     demand.begin()
 
   def name_of(self, slot: int) -> str:
@@ -76,7 +88,7 @@ class LiveWorld:
     rows = zip(slot_E.tolist(), front_Ex2.tolist(), compass_E.tolist(), speed_E.tolist(), strict=True)
     for slot, (x, y), compass, speed in rows:
       name = self._names[slot]
-      vehicle.moveToXY(name, "", -1, x, y, compass % 360.0, 2)
+      vehicle.moveToXY(name, "", -1, x, y, compass % 360.0, _ANYWHERE, _NEAR)
       vehicle.setPreviousSpeed(name, speed)
     self._step()
     here = self.present_N[slot_E]
@@ -91,8 +103,12 @@ class LiveWorld:
 
   def signal_L(self) -> np.ndarray:
     """uint8 [L] Signal at the end of every lane now."""
-    state = [self.sim.trafficlight.getRedYellowGreenState(light) for light in self._lights]
-    return signals([state], self._lights, self.map)[0]
+    if self._signal_of != self._steps:
+      self._signal_of = self._steps
+      state_of = self.sim.trafficlight.getRedYellowGreenState
+      for light, links, shown in self._shown:
+        self._signal_L[shown] = _SIGNAL[np.frombuffer(state_of(light).encode("ascii"), np.uint8)[links]]
+    return self._signal_L
 
   def _step(self) -> None:
     from libsumo import constants as c
@@ -107,11 +123,9 @@ class LiveWorld:
         domain.subscribe(name, [c.VAR_POSITION])
         self._enter(name, domain.getAngle(name), domain.getSpeed(name))
     seen = [self.sim.vehicle.getAllSubscriptionResults(), self.sim.person.getAllSubscriptionResults()]
-    slots, fronts = [], []
-    for found in seen:
-      for name, values in found.items():
-        slots.append(self._slot_of[name])
-        fronts.append(values[c.VAR_POSITION])
+    slot_of, position = self._slot_of, c.VAR_POSITION
+    slots = [slot_of[name] for found in seen for name in found]
+    fronts = [values[position] for found in seen for values in found.values()]
     if len(slots) < len(self._slot_of):
       for name in [name for name in self._slot_of if not any(name in found for found in seen)]:
         self._leave(name)
@@ -126,22 +140,40 @@ class LiveWorld:
       self.faults["no position"] += int((~known).sum())
       self.present_N[slot_M[~known]] = False
       slot_M, front_Mx2 = slot_M[known], front_Mx2[known]
-    was = self.present_N[slot_M]
-    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._front_Nx2[slot_M], 0.0)
+    was, old = self.present_N[slot_M], self.heading_N[slot_M]
+    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._raw_Nx2[slot_M], 0.0)
     far = np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
+    self._raw_Nx2[slot_M] = front_Mx2
     leapt = (far > _LEAP) & ~self.taken_N[slot_M]
     if leapt.any():  # somebody else, as far as anyone can tell: its track begins anew
       self.faults["a vehicle leapt"] += int(leapt.sum())
-      pull_Mx2 = np.where(leapt[:, None], 0.0, pull_Mx2)
       was = was & ~leapt
-      for slot in slot_M[leapt]:
+      for slot in slot_M[leapt].tolist():
         self.serial_N[slot], self._appeared = self._appeared, self._appeared + 1
-    heading = pulled_heading(self.heading_N[slot_M], pull_Mx2, WHEELBASE * self.size_Nx2[slot_M, 0])
+    front_Mx2 = self._drawn_out(slot_M, front_Mx2, pull_Mx2, was, old)
+    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._front_Nx2[slot_M], 0.0)
+    far = np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
+    heading = pulled_heading(old, pull_Mx2, WHEELBASE * self.size_Nx2[slot_M, 0])
     ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
     self.heading_N[slot_M] = heading
     self.centre_Nx2[slot_M] = front_Mx2 - 0.5 * self.size_Nx2[slot_M, :1] * ahead
     self.speed_N[slot_M] = np.where(was, far / STEP, self.speed_N[slot_M])
     self._front_Nx2[slot_M], self.present_N[slot_M] = front_Mx2, True
+
+  def _drawn_out(self, slot_M, front_Mx2, pull_Mx2, was_M, heading_M) -> np.ndarray:
+    """Fronts [M, 2] m with changes of lane drawn out over time and distance, as scenes have them."""
+    left_Mx2 = np.stack([-np.sin(heading_M), np.cos(heading_M)], -1)
+    aside = (pull_Mx2 * left_Mx2).sum(-1)
+    stepped = was_M & (np.abs(aside) > _SIDESTEP) & ~self.taken_N[slot_M]
+    self._since_N[slot_M[~was_M]] = np.inf
+    left_over = self._aside_N[slot_M] * (1 - changed(self._since_N, self._driven_N, self._aside_N)[slot_M])
+    chosen = slot_M[stepped]
+    self._aside_N[chosen] = (left_over + aside)[stepped]
+    self._since_N[chosen] = self._driven_N[chosen] = 0.0
+    self._since_N[slot_M] += STEP
+    self._driven_N[slot_M] += np.where(stepped, 0.0, np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1]))
+    to_come = self._aside_N * (1 - changed(self._since_N, self._driven_N, self._aside_N))
+    return front_Mx2 - to_come[slot_M, None] * left_Mx2
 
   def _enter(self, name: str, compass: float, speed: float) -> None:
     slot = self._free.pop()

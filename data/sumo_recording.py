@@ -74,7 +74,7 @@ def record(
         place = lane_of.get(values[lane], -1)
         rows.append((frame, agent, x, y, values[speed], values[angle], values[arc], place))
     states.append([sim.trafficlight.getRedYellowGreenState(light) for light in lights])
-  return _arrays(rows, list(number), signals(states, lights, world), demand)
+  return _arrays(rows, list(number), _signals(states, lights, world), demand)
 
 
 def stagger_lights(sim: Any, world: SumoMap, rng: np.random.Generator) -> list[str]:
@@ -111,7 +111,7 @@ def _arrays(rows: list[tuple], names: list[str], signal_TxL: np.ndarray, demand:
   )
 
 
-def signals(states: list[list[str]], lights: list[str], world: SumoMap) -> np.ndarray:
+def _signals(states: list[list[str]], lights: list[str], world: SumoMap) -> np.ndarray:
   """uint8 [T, L] from the state string of every light in every frame."""
   signal = np.zeros((len(states), len(world.lanes)), np.uint8)
   for column, light in enumerate(lights):

@@ -56,13 +56,18 @@ def smooth_lane_changes(
     until = t + int(gone[0]) if len(gone) else len(front)
     step = np.hypot(*np.diff(front_TxAx2[t - 1 : until, a], axis=0).T)
     step[0] = np.sqrt(max(step[0] ** 2 - jump**2, 0.0))
-    share = np.arange(1, until - t + 1) * dt / _CHANGE_TIME
-    share = np.clip(np.minimum(share, step.cumsum() / (_CHANGE_SLOPE * max(abs(jump), 0.1))), 0, 1)
-    done = share**3 * (10 - 15 * share + 6 * share**2)
+    done = changed(np.arange(1, until - t + 1) * dt, step.cumsum(), jump)
     front[t:until, a] -= (jump * (1 - done))[:, None] * normal[t:until, a]
     early = (done < 0.5) & (road_TxA[t:until, a] == road_TxA[t - 1, a])
     lane[t:until, a] = np.where(np.logical_and.accumulate(early), lane[t - 1, a], lane[t:until, a])
   return front, lane
+
+
+def changed(seconds, driven, jump) -> np.ndarray:
+  """m(u) above of a change of lane by `jump` m that began `seconds` s and `driven` m ago."""
+  share = np.minimum(seconds / _CHANGE_TIME, driven / (_CHANGE_SLOPE * np.maximum(np.abs(jump), 0.1)))
+  share = np.clip(share, 0, 1)
+  return share**3 * (10 - 15 * share + 6 * share**2)
 
 
 def _onward(lanes: Lanes, hops: int = 6) -> list[set[int]]:

@@ -4,6 +4,7 @@ In worlds that no dataset has seen, several vehicles at a time are taken over fr
 run's motion model; all others are SUMO's drivers and react. The same vehicles are driven by constant velocity, by
 lane-keeping IDM and by replaying what their own drivers did. Writes OUT/closed_loop.json with scores, intervals and the
 worst slices, and OUT/episodes.jsonl with every episode of every driver; what went wrong is named there and counted.
+OUT/pictures has a figure of every failure of the policy and, of every world, a film of its worst episode.
 """
 
 from typing import Any
@@ -22,7 +23,13 @@ _WORLDS = flags.DEFINE_integer("worlds", 4, "Worlds per domain.", lower_bound=1)
 _EGOS = flags.DEFINE_integer("egos", 16, "Vehicles driven at a time in each world.", 1, 64)
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of an episode.", lower_bound=1.0)
 _SEED = flags.DEFINE_integer("seed", 1000, "Seed of the worlds; those of datasets start at 0.", lower_bound=0)
-_TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Of sampled moves; 0: the likeliest.", lower_bound=0.0)
+_MOVES = flags.DEFINE_enum(
+  "moves",
+  "expected",
+  ["expected", "likeliest", "sampled"],
+  "Which of the moves it deems possible a policy makes.",
+)
+_PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw failures and film the worst episodes.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
 
 _NOISE = 0.1  # imperfection of simulated drivers, as datasets have by default
@@ -42,14 +49,16 @@ def main() -> int:
   run = runs.open_run(_RUN.value, _DATASET.value)
   drivers = (rounds.POLICY, *rounds.BASELINES)
   steps = round(_SECONDS.value * 10)
-  tasks = [rounds.Round(job, _EGOS.value, steps, drivers) for job in sorted(jobs, key=lambda job: job.seed)]
-  found = drive_all(tasks, policy_of(run, _TEMPERATURE.value, _SEED.value), _WORKERS.value)
+  drawn = str(out / "pictures") if _PICTURES.value else ""
+  jobs = sorted(jobs, key=lambda job: job.seed)  # domains take turns
+  tasks = [rounds.Round(job, _EGOS.value, steps, drivers, drawn) for job in jobs]
+  found = drive_all(tasks, policy_of(run, _MOVES.value, _SEED.value), _WORKERS.value)
   result = report(found) | {
     "run": run.row["run_id"],
     "seed": _SEED.value,
     "egos": _EGOS.value,
     "seconds": _SECONDS.value,
-    "temperature": _TEMPERATURE.value,
+    "moves": _MOVES.value,
     "jobs": [dataclasses.asdict(job) for job in jobs],
   }
   write_text_atomic(out / "episodes.jsonl", "".join(json.dumps(row) + "\n" for row in found))
@@ -59,7 +68,7 @@ def main() -> int:
   return 0
 
 
-def policy_of(run, temperature: float, seed: int):
+def policy_of(run, moves: str, seed: int):
   """What workers need of a run.
 
   Raises BadInput when it is no motion model.
@@ -77,21 +86,35 @@ def policy_of(run, temperature: float, seed: int):
   seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
   keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
   weights = jax.tree.map(np.asarray, run.weights)
-  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, temperature, seed)
+  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, moves, seed)
 
 
 def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
   """The episodes of all worlds, in the order of the worlds."""
+  import dataclasses
+  import logging
+
   from evaluation.driving import rounds
   from evaluation.driving.workers import in_workers
   from experiments.progress import Progress
 
   found: dict[int, list[dict[str, Any]]] = {}
+  dead = []
   with Progress(len(tasks), "closed loop", unit="world") as bar:
     for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policy, (policy,)):
-      found[k] = rows if rows is not None else rounds.lost(tasks[k], why)
+      found[k] = rows or []
+      dead += [(k, dataclasses.replace(tasks[k], drivers=(name,))) for name in tasks[k].drivers if why]
       bar.update(1)
-  return [row for k in sorted(found) for row in found[k]]
+  # One driver may have taken the others' episodes with it: each is tried alone.
+  alone = [task for _, task in dead]
+  for j, rows, why in in_workers(rounds.drive_world, alone, workers, rounds.use_policy, (policy,)):
+    found[dead[j][0]] += rounds.lost(alone[j], why) if rows is None else rows
+  order = {name: place for place, name in enumerate((rounds.POLICY, *rounds.BASELINES))}
+  rows = [row for k in sorted(found) for row in sorted(found[k], key=lambda row: order[row["driver"]])]
+  for row in rows:
+    if row["end"].startswith(rounds.FAILED):
+      logging.warning("%s, world %d, %s: %s", row["domain"], row["seed"], row["driver"], row["end"])
+  return rows
 
 
 def report(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -116,19 +139,21 @@ def report(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
   """What the program prints: the worst slices first, then every domain beside the baselines."""
+  from evaluation.driving.scores import TERMS
+  from evaluation.driving.table import RATES
+
   lines = ["worst slices of the policy"]
   lines += [f"  {row['slice']:<44}{_scored(row)}  ({row['episodes']})" for row in result["worst_slices"][:5]]
   names = list(result["baselines"])
-  lines += ["", f"{'score':<14}" + "".join(f"{name:>24}" for name in ("policy", *names))]
+  lines += ["", f"{'score':<18}" + "".join(f"{name:>24}" for name in ("policy", *names))]
   for domain in (*result["by_domain"], "all"):
     parts = [result, *(result["baselines"][name] for name in names)]
-    shown = [part if domain == "all" else part["by_domain"].get(domain, {"score": None}) for part in parts]
-    lines.append(f"{domain:<14}" + "".join(f"{_scored(part):>24}" for part in shown))
-  for rate in ("collision_rate", "off_road_rate", "red_light_rate", "progress", "comfort"):
-    parts = [result, *(result["baselines"][name] for name in names)]
-    lines.append(
-      f"{rate:<14}" + "".join(f"{part[rate]:>24.3f}" for part in parts if part["score"] is not None)
-    )
+    cells = [part if domain == "all" else part["by_domain"].get(domain, {"score": None}) for part in parts]
+    lines.append(f"{domain:<18}" + "".join(f"{_scored(part):>24}" for part in cells))
+  parts = [result, *(result["baselines"][name] for name in names)]
+  for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
+    shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
+    lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
   lines.append(f"ends: {result['ends']}")
   return "\n".join(lines)
 

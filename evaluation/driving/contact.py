@@ -35,14 +35,3 @@ def contacts(box_Nx5: np.ndarray, own_E: np.ndarray) -> tuple[np.ndarray, np.nda
   e, n = np.nonzero(near)
   meet = overlaps(box_Ex5[e], box_Nx5[n])
   return e[meet], n[meet]
-
-
-def corners(box_Ex5: np.ndarray, margin: float = 0.0) -> np.ndarray:
-  """float64 [E, 4, 2] m, each `margin` m inside the box; front left first, then clockwise."""
-  half = np.maximum(0.5 * box_Ex5[:, 3:] - margin, 0.0)
-  sign = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]], float)
-  local = half[:, None, :] * sign[None]
-  cos, sin = np.cos(box_Ex5[:, None, 2]), np.sin(box_Ex5[:, None, 2])
-  x = box_Ex5[:, None, 0] + cos * local[..., 0] - sin * local[..., 1]
-  y = box_Ex5[:, None, 1] + sin * local[..., 0] + cos * local[..., 1]
-  return np.stack([x, y], -1)

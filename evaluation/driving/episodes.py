@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from data import lanes, sumo
-from data.ground import BIKE, JUNCTION, ROAD, Ground, paint_lanes
+from data import sumo
+from data.lanes import Path
+from data.schema import Lanes
 from data.sumo import SumoJob
-from data.sumo_live import OPTIONS, STEP, LiveWorld, candidates
+from data.sumo_live import STEP, LiveWorld, candidates
 from evaluation.driving import bicycle
-from evaluation.driving.contact import contacts, corners
+from evaluation.driving.contact import contacts
 from evaluation.driving.drivers import WATCHED, Driver, View
 from evaluation.driving.guides import Guides, make_guides, path_of
 
@@ -25,14 +26,11 @@ HORIZON, ARRIVED, CONTACT, OFF_NETWORK, NOT_FINITE, VANISHED, LEAPT = (
 )  # fmt: skip
 FAULTS = (OFF_NETWORK, NOT_FINITE, VANISHED, LEAPT)  # no driving: the episode counts, with a score of zero
 
-DRIVABLE = ROAD | JUNCTION | BIKE
-_SHOULDER = 0.4  # m that a corner may reach over the edge of the lanes: paint and rounding
 _LEAST_AHEAD = 120.0  # m of route that a vehicle must have left
 _ARRIVAL = 10.0  # m before the end of the route
 _LOST = 30.0  # m beside its route at which an ego is off the network
 _LEAP = 8.0  # m in one step, which no car can do
 _WATCHES = 3
-_BORDER = 60.0  # m around the lanes that is painted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Drive:
     domain, seed: of the world. driver: name. dt: s.
     pose_TxEx3, speed_TxE, alive_TxE: after each step; the first row is the start.
     arc_TxE, lateral_TxE: m along and beside the route. guides: the routes.
-    off_road_TxE: bool, a corner is not on the road. ran_red_TxE: bool, passed a red light in this step.
-    size_Ex2: m. end_E: why the episode ended. end_step_E: its last row.
-    other_E: slot of the agent touched, -1 for none.
-    box_TxNx5, present_TxN, slot_E: all agents as boxes (x, y, heading, length, width), and which slots the egos are.
-    speed_TxN: m/s. type_N: AgentType of the slots at the end. faults: what the world itself did that no agent can.
+    size_Ex2: m. end_E: why the episode ended. end_step_E: its last row. other_E: the agent touched, -1 for none.
+    lanes: the map. signal_TxL: Signal.
+    box_TxNx5, speed_TxN: everybody as boxes (x, y, heading, length, width) and in m/s, by slots of the world.
+    serial_TxN: which agent is in a slot, -1 for none. serial_E: which the egos are.
+    faults: what the world itself did that no agent can.
   """
 
   domain: str
@@ -60,16 +58,16 @@ class Drive:
   arc_TxE: np.ndarray
   lateral_TxE: np.ndarray
   guides: Guides
-  off_road_TxE: np.ndarray
-  ran_red_TxE: np.ndarray
   size_Ex2: np.ndarray
   end_E: list[str]
   end_step_E: np.ndarray
   other_E: np.ndarray
+  lanes: Lanes
+  signal_TxL: np.ndarray
   box_TxNx5: np.ndarray
-  present_TxN: np.ndarray
   speed_TxN: np.ndarray
-  slot_E: np.ndarray
+  serial_TxN: np.ndarray
+  serial_E: np.ndarray
   faults: dict[str, int]
 
 
@@ -79,8 +77,7 @@ class Start:
 
   live: LiveWorld
   slot_E: np.ndarray
-  ways: list[lanes.Path]
-  ground: Ground
+  ways: list[Path]
 
 
 @contextlib.contextmanager
@@ -89,7 +86,7 @@ def started(job: SumoJob, egos: int, watch: Callable[[LiveWorld], None]) -> Iter
 
   `watch` is shown the traffic a few times before, every `WATCHED` s.
   """
-  with sumo.running(job, STEP, **OPTIONS) as parts:
+  with sumo.running(job, STEP) as parts:
     live = LiveWorld(*parts)
     live.settle(sumo.WARM_UP - _WATCHES * WATCHED)
     for _ in range(_WATCHES):
@@ -98,105 +95,109 @@ def started(job: SumoJob, egos: int, watch: Callable[[LiveWorld], None]) -> Iter
     found = [(candidate, path_of(live, candidate)) for candidate in candidates(live)]
     found = [(candidate, way) for candidate, way in found if way.length > _LEAST_AHEAD]
     order = np.random.default_rng([job.seed, 3]).permutation(len(found))[:egos]
-    xy = live.map.lanes.xy_Nx2
-    ground = paint_lanes(live.map.lanes, xy.min(0) - _BORDER, xy.max(0) + _BORDER)
     slot_E = np.array([found[k][0].slot for k in order], np.int64)
-    yield Start(live, slot_E, [found[k][1] for k in order], ground)
+    yield Start(live, slot_E, [found[k][1] for k in order])
 
 
-def log(start: Start, steps: int) -> tuple[np.ndarray, np.ndarray]:
-  """Poses [T, E, 3] and speeds [T, E] of the chosen vehicles with their own drivers; who leaves stays where it was."""
-  live, slot_E = start.live, start.slot_E
-  serial_E = live.serial_N[slot_E]
-  rows: list[tuple] = []
-  for _ in range(steps):
+class _Record:
+  """Rows of a Drive as they come."""
+
+  def __init__(self, start: Start):
+    self.live, self.slot_E = start.live, start.slot_E
+    self.serial_E, self.size_Ex2 = self.live.serial_N[self.slot_E], self.live.size_Nx2[self.slot_E]
+    self.guides = make_guides(self.live, start.ways)
+    self.arc_E = np.zeros(len(self.slot_E))
+    self.rows: list[tuple] = []
+
+  def start_pose(self) -> np.ndarray:
+    return np.concatenate([self.live.centre_Nx2[self.slot_E], self.live.heading_N[self.slot_E, None]], -1)
+
+  def gone(self) -> np.ndarray:
+    """bool [E]: the simulation no longer has the vehicle."""
+    return ~(self.live.present_N[self.slot_E] & (self.live.serial_N[self.slot_E] == self.serial_E))
+
+  def add(self, pose_Ex3: np.ndarray, speed_E: np.ndarray, alive_E: np.ndarray) -> None:
+    live = self.live
+    self.arc_E, self.lateral_E = self.guides.locate(pose_Ex3[:, :2], self.arc_E)
+    serial = np.where(live.present_N, live.serial_N, -1)
+    everybody = boxes(live).astype(np.float32), live.speed_N.astype(np.float32), serial
+    own = pose_Ex3, speed_E, alive_E.copy(), self.arc_E, self.lateral_E
+    self.rows.append((*own, live.signal_L().copy(), *everybody))
+
+  def drive(self, job: SumoJob, name: str, end_E, end_step_E, other_E) -> Drive:
+    columns = [np.stack(values) for values in zip(*self.rows, strict=True)]
+    pose, speed, alive, arc, lateral, signal, box, speeds, serial = columns
+    return Drive(
+      job.domain, job.seed, name, STEP, pose, speed, alive, arc, lateral, self.guides, self.size_Ex2, end_E,
+      np.minimum(end_step_E, len(pose) - 1), other_E, self.live.map.lanes, signal, box, speeds, serial,
+      self.serial_E, dict(self.live.faults),
+    )  # fmt: skip
+
+
+def log(start: Start, job: SumoJob, steps: int) -> Drive:
+  """The chosen vehicles with their own drivers. Who leaves the world has arrived, and stays where it was."""
+  live, record = start.live, _Record(start)
+  pose, alive = record.start_pose(), np.ones(len(start.slot_E), bool)
+  end_step = np.full(len(alive), steps)
+  record.add(pose, live.speed_N[start.slot_E], alive)
+  for step in range(1, steps + 1):
     live.settle(STEP)
-    there = live.present_N[slot_E] & (live.serial_N[slot_E] == serial_E)
-    pose = np.concatenate([live.centre_Nx2[slot_E], live.heading_N[slot_E, None]], -1)
-    if rows:
-      pose = np.where(there[:, None], pose, rows[-1][0])
-    rows.append((pose, np.where(there, live.speed_N[slot_E], 0.0)))
-  pose, speed = (np.stack(values) for values in zip(*rows, strict=True))
-  return pose, speed
+    end_step[alive & record.gone()] = step - 1
+    alive = alive & ~record.gone()
+    pose = np.where(alive[:, None], record.start_pose(), pose)
+    record.add(pose, np.where(alive, live.speed_N[start.slot_E], 0.0), alive)
+  ends = [HORIZON if still else ARRIVED for still in alive]
+  return record.drive(job, "log", ends, end_step, np.full(len(alive), -1))
 
 
 def drive(start: Start, driver: Driver, name: str, job: SumoJob, steps: int) -> Drive:
   """Takes the chosen vehicles over and lets `driver` drive them for `steps` steps."""
-  live, slot_E = start.live, start.slot_E
-  serial_E = live.serial_N[slot_E]
-  for slot in slot_E:
-    live.take(int(slot))
-  guides = make_guides(live, start.ways)
-  pose = np.concatenate([live.centre_Nx2[slot_E], live.heading_N[slot_E, None]], -1)
-  cars = bicycle.with_straight_wheels(pose, live.speed_N[slot_E], live.size_Nx2[slot_E, 0])
-  size_Ex2, count = live.size_Nx2[slot_E].copy(), len(slot_E)
-  arc, lateral = guides.locate(pose[:, :2], np.zeros(count))
+  live, slot_E, record = start.live, start.slot_E, _Record(start)
+  for slot in slot_E.tolist():
+    live.take(slot)
+  cars = bicycle.with_straight_wheels(record.start_pose(), live.speed_N[slot_E], record.size_Ex2[:, 0])
+  count = len(slot_E)
   alive, end_E, end_step, other = (
     np.ones(count, bool),
     [HORIZON] * count,
     np.full(count, steps),
     np.full(count, -1),
   )
-  rows = [_row(live, cars, alive, arc, lateral, np.zeros(count, bool), np.zeros(count, bool))]
-  view = View(live, slot_E, cars, guides, arc, lateral, 0, job.friction)
-  driver.begin(view)
+  record.add(cars.pose_Ex3, cars.speed_E, alive)
 
   def finish(which_E: np.ndarray, why: str, step: int) -> None:
-    for e in np.flatnonzero(which_E & alive):
+    for e in np.flatnonzero(which_E & alive).tolist():
       end_E[e], end_step[e], alive[e] = why, step, False
-      if live.serial_N[slot_E[e]] == serial_E[e]:
+      if live.serial_N[slot_E[e]] == record.serial_E[e]:
         live.drop(int(slot_E[e]))
 
-  for step in range(1, steps + 1):
+  for step in range(steps):
+    view = View(live, slot_E, cars, record.guides, record.arc_E, record.lateral_E, step, job.friction)
+    if not step:
+      driver.begin(view)
     moved = driver.move(view)
-    fine = np.isfinite(moved.pose_Ex3).all(-1) & np.isfinite(moved.speed_E)
-    finish(~fine, NOT_FINITE, step - 1)
-    leap = np.hypot(*(moved.pose_Ex3 - cars.pose_Ex3)[:, :2].T)
-    finish(leap > _LEAP, LEAPT, step - 1)
-    finish(_gone(live, slot_E, serial_E), VANISHED, step - 1)
+    finish(~(np.isfinite(moved.pose_Ex3).all(-1) & np.isfinite(moved.speed_E)), NOT_FINITE, step)
+    finish(np.hypot(*(moved.pose_Ex3 - cars.pose_Ex3)[:, :2].T) > _LEAP, LEAPT, step)
+    finish(record.gone(), VANISHED, step)
     cars = _where(alive, moved, cars)
     live.advance(slot_E[alive], cars.pose_Ex3[alive], cars.speed_E[alive])
-    finish(_gone(live, slot_E, serial_E), VANISHED, step - 1)
-    before = arc
-    arc, lateral = guides.locate(cars.pose_Ex3[:, :2], arc)
-    own = np.concatenate([cars.pose_Ex3, size_Ex2], -1)
-    off_road = (start.ground.at(corners(own, _SHOULDER)) & DRIVABLE == 0).any(-1)
-    ran_red = _passed_red(guides, before, arc, 0.5 * size_Ex2[:, 0], live.signal_L())
-    rows.append(_row(live, cars, alive, arc, lateral, off_road, ran_red))
+    finish(record.gone(), VANISHED, step)
+    record.add(cars.pose_Ex3, cars.speed_E, alive)
     e, n = contacts(boxes(live), slot_E)
     touch = live.present_N[n] & alive[e]
-    for one, slot in zip(e[touch][::-1], n[touch][::-1], strict=True):
-      other[one] = slot
-    finish(other >= 0, CONTACT, step)
-    finish(np.abs(lateral) > _LOST, OFF_NETWORK, step)
-    finish(arc > guides.length_E - _ARRIVAL, ARRIVED, step)
+    other[e[touch]] = live.serial_N[n[touch]]
+    finish(other >= 0, CONTACT, step + 1)
+    finish(np.abs(record.lateral_E) > _LOST, OFF_NETWORK, step + 1)
+    finish(record.arc_E > record.guides.length_E - _ARRIVAL, ARRIVED, step + 1)
     if not alive.any():
       break
-    view = View(live, slot_E, cars, guides, arc, lateral, step, job.friction)
-  columns = [np.stack(values) for values in zip(*rows, strict=True)]
-  pose, speed, alive_TxE, arc_TxE, lateral_TxE, off_TxE, red_TxE, box, present, speeds = columns
-  end_step = np.minimum(end_step, len(pose) - 1)
-  return Drive(
-    job.domain, job.seed, name, STEP, pose, speed, alive_TxE, arc_TxE, lateral_TxE, guides, off_TxE, red_TxE,
-    size_Ex2, end_E, end_step, other, box, present, speeds, slot_E, dict(live.faults),
-  )  # fmt: skip
+  return record.drive(job, name, end_E, end_step, other)
 
 
 def boxes(live: LiveWorld) -> np.ndarray:
   """float64 [N, 5]: centre, heading, length, width of every slot; of empty ones far away, where they touch nobody."""
   centre = np.where(live.present_N[:, None], live.centre_Nx2, 1e7)
   return np.concatenate([centre, live.heading_N[:, None], live.size_Nx2], -1)
-
-
-def _gone(live: LiveWorld, slot_E, serial_E) -> np.ndarray:
-  """bool [E]: the simulation no longer has the vehicle."""
-  return ~(live.present_N[slot_E] & (live.serial_N[slot_E] == serial_E))
-
-
-def _row(live, cars, alive, arc, lateral, off_road, ran_red) -> tuple:
-  box = boxes(live).astype(np.float32)
-  kept = (cars.pose_Ex3, cars.speed_E, alive.copy(), arc, lateral, off_road, ran_red)
-  return *kept, box, live.present_N.copy(), live.speed_N.astype(np.float32)
 
 
 def _where(alive_E, moved, before):
@@ -206,11 +207,3 @@ def _where(alive_E, moved, before):
     new, old = getattr(moved, field.name), getattr(before, field.name)
     values[field.name] = np.where(alive_E.reshape(-1, *[1] * (new.ndim - 1)), new, old)
   return type(moved)(**values)
-
-
-def _passed_red(guides: Guides, before_E, after_E, reach_E, signal_L) -> np.ndarray:
-  """bool [E]: the front passed a stop line whose light is red, between two steps."""
-  passed = (guides.stop_ExQ > (before_E + reach_E)[:, None]) & (
-    guides.stop_ExQ <= (after_E + reach_E)[:, None]
-  )
-  return (passed & guides.red(signal_L)).any(-1)

@@ -55,9 +55,9 @@ class Guides:
     share, row = (place - before)[:, None], np.arange(len(place))
     return (1 - share) * self.xy_ExPx2[row, before] + share * self.xy_ExPx2[row, before + 1]
 
-  def red(self, signal_L: np.ndarray) -> np.ndarray:
-    """bool [E, Q]: stop lines whose light is red now."""
-    return (self.light_ExQ >= 0) & (signal_L[self.light_ExQ] == Signal.RED)
+  def closed(self, signal_L: np.ndarray) -> np.ndarray:
+    """bool [E, Q]: stop lines whose light is yellow or red now."""
+    return (self.light_ExQ >= 0) & np.isin(signal_L[self.light_ExQ], (Signal.YELLOW, Signal.RED))
 
 
 def signalled(live: LiveWorld) -> np.ndarray:

@@ -3,8 +3,9 @@
   v' = a (1 - (v / v0)^4 - (s* / s)^2)        s* = s0 + v T + v dv / (2 sqrt(a b))
 
 M. Treiber, A. Hennecke, D. Helbing, "Congested traffic states in empirical observations and microscopic simulations",
-Physical Review E 62, 2000. v0 is the highest speed from which every limit ahead can be kept at deceleration b; a red
-light that can still be heeded is a leader that stands. The course leads to a point of the route some way ahead.
+Physical Review E 62, 2000. v0 is the highest speed from which every limit ahead can be kept at deceleration b; a
+light that is not green and can still be heeded is a leader that stands. The course leads to a point of the route some
+way ahead.
 """
 
 import numpy as np
@@ -34,7 +35,7 @@ class LaneKeepingIDM(Driver):
     gap, lead = _leaders(view, guides.xy_ExPx2[row[:, None], place], guides.course_ExP[row[:, None], place])
     to_line = guides.stop_ExQ - view.arc_E[:, None] - 0.5 * view.cars.length_E[:, None]
     heeded = speed[:, None] ** 2 < 2 * _HEEDED * np.maximum(to_line, 1e-3)
-    stopping = guides.red(view.live.signal_L()) & (to_line > 0) & heeded
+    stopping = guides.closed(view.live.signal_L()) & (to_line > 0) & heeded
     line = np.where(stopping, to_line, np.inf).min(-1)
     room = np.minimum(_follow(speed, gap, lead), _follow(speed, line, np.zeros_like(speed)))
     free = 1 - (speed / np.maximum(wanted, 0.1)) ** 4

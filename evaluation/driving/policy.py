@@ -2,9 +2,12 @@
 
 The ego comes first in its group, so its move hangs on nobody else's in the same step: of the model, only the ego's own
 row is needed, and the others reach it through the features (data/context.py), as in training. All egos of a world are
-one batch. A move is an acceleration and a yaw rate for `dt` seconds that begin half a step before now, as speed and
-heading of a track are those of its last displacement (data/motion.py): the bicycle is brought to the move's speed and
-course within half a step, and goes on with its rates for the other half.
+one batch. The expected move, the mean over the model's probabilities, knows less rounding than any single token, and
+does not wait for ever where standing on is a little likelier than going.
+
+A move is an acceleration and a yaw rate for `dt` seconds that begin half a step before now, as speed and heading of a
+track are those of its last displacement (data/motion.py): the bicycle is brought to the move's speed and course within
+half a step, and goes on with its rates for the other half.
 """
 
 import dataclasses
@@ -26,153 +29,175 @@ from evaluation.driving.tracks import Look, look
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 
+MOVES = ("expected", "likeliest", "sampled")
 _REPLAN = 8  # moves after which the path ahead is looked up again
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-  """What a worker needs of a run. keep_F: which features the model was trained to see. temperature: 0 takes the
-  likeliest move, else moves are sampled from probabilities to the power of its inverse. seed: of the samples."""
+  """What a worker needs of a run. keep_F: which features the model was trained to see. moves: one of MOVES. seed: of
+  the samples."""
 
   config: MotionConfig
   weights: Any
   window: WindowConfig
   keep_F: np.ndarray
-  temperature: float
+  moves: str
   seed: int
 
 
 def compiled(policy: Policy) -> Callable:
-  """choose(batch, key) -> moves [E], one of each window's last step; compiled for every number of egos it meets."""
-  model = MotionModel(policy.config)
-  weights = jax.tree.map(jnp.asarray, policy.weights)
+  """choose(memory, seen, step) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
 
-  def choose(weights, batch, key):
-    logits_ExV = model.apply({"params": weights}, batch)[:, -1, 0]
-    if policy.temperature > 0:
-      logits_ExV = logits_ExV / policy.temperature + jax.random.gumbel(key, logits_ExV.shape)
-    return logits_ExV.argmax(-1)
+  memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment.
+  """
+  model, weights = MotionModel(policy.config), jax.tree.map(jnp.asarray, policy.weights)
+  keep_F, key = jnp.asarray(policy.keep_F), jax.random.key(policy.seed)
+
+  def choose(weights, memory, seen, step):
+    around = context.Surroundings(**{name: seen[name] for name in context.Surroundings._fields})
+    features_ExF = context.features(seen["state"], seen["valid"], around, jnp)[:, 0]
+    past = {name: jnp.roll(values, -1, axis=1) for name, values in memory.items()}
+    memory = {
+      "features": past["features"].at[:, -1].set(features_ExF),
+      "state": past["state"].at[:, -1].set(seen["state"][:, 0]),
+      "tokens": past["tokens"].at[:, -2].set(seen["last_move"]),
+      "mask": past["mask"].at[:, -2].set(seen["moved"] & past["valid"][:, -2]).at[:, -1].set(True),
+      "valid": past["valid"].at[:, -1].set(seen["valid"][:, 0]),
+    }
+    logits_ExV = model.apply({"params": weights}, _batch(memory, seen["type"], keep_F))[:, -1, 0]
+    logits_ExV = logits_ExV[:, : motion.VOCABULARY]
+    if policy.moves == "expected":
+      rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
+      return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
+    if policy.moves == "sampled":
+      logits_ExV += jax.random.gumbel(jax.random.fold_in(key, step), logits_ExV.shape)
+    return memory, *motion.split(logits_ExV.argmax(-1), jnp)
 
   return functools.partial(jax.jit(choose), weights)
+
+
+def fresh(window: WindowConfig, egos: int) -> dict[str, np.ndarray]:
+  """The memory of E egos that have seen nothing: windows [E, T, ...], the newest moment last."""
+  shape = egos, window.steps
+  return {
+    "features": np.zeros((*shape, context.FEATURES), np.float32),
+    "state": np.zeros((*shape, motion.STATE), np.float32),
+    "tokens": np.full(shape, motion.KEEP, np.int32),
+    "mask": np.zeros(shape, bool),
+    "valid": np.zeros(shape, bool),
+  }
+
+
+def _batch(memory, type_E, keep_F):
+  """The model's batch [E, T, 1]: one agent, the ego, in the frame of its oldest state."""
+  state, valid = memory["state"], memory["valid"]
+  oldest = jnp.take_along_axis(state, valid.argmax(1)[:, None, None], 1)
+  x, y = (state[..., i] - oldest[..., i] for i in (motion.X, motion.Y))
+  heading = oldest[..., motion.HEADING]
+  ahead, left = jnp.cos(heading) * x + jnp.sin(heading) * y, jnp.cos(heading) * y - jnp.sin(heading) * x
+  framed = jnp.concatenate(
+    [ahead[..., None], left[..., None], (state[..., motion.HEADING] - heading)[..., None], state[..., 3:]], -1
+  )
+  features = memory["features"].at[..., context.PLACE].set(context.place(framed, jnp))
+  features = features * keep_F[None, None] * valid[..., None]
+  return {
+    "features_BxTxAxF": features.astype(jnp.float16)[:, :, None],  # as stored for training
+    "tokens_BxTxA": memory["tokens"][:, :, None],
+    "valid_BxTxA": valid[:, :, None],
+    "mask_BxTxA": memory["mask"][:, :, None],
+    "group_BxA": jnp.ones((len(state), 1), jnp.int32),
+    "type_BxA": type_E[:, None],
+  }
 
 
 class MotionDriver(Driver):
   """Drives up to `egos` vehicles; the compiled shape is that of all of them, whoever is still on the road."""
 
   def __init__(self, policy: Policy, choose: Callable, egos: int):
-    self._policy, self._choose, self._egos = policy, choose, egos
+    self._window, self._choose, self._egos = policy.window, choose, egos
     self._stride = round(policy.window.dt / STEP)
     self._seen: Look | None = None
 
   def watch(self, live: LiveWorld) -> None:
-    self._seen = look(live, self._seen, self._policy.window.dt)
+    self._seen = look(live, self._seen, self._window.dt)
 
   def begin(self, view: View) -> None:
-    window, count = self._policy.window, self._egos
-    steps = window.steps
-    self._features_ExTxF = np.zeros((count, steps, context.FEATURES), np.float32)
-    self._state_ExTxS = np.zeros((count, steps, motion.STATE))
-    self._tokens_ExT, self._mask_ExT = np.full((count, steps), motion.KEEP), np.zeros((count, steps), bool)
-    self._valid_ExT = np.zeros((count, steps), bool)
-    self._type_E = np.zeros(count, np.int32)
-    self._type_E[: len(view.slot_E)] = view.live.type_N[view.slot_E]
-    self._signalled_L = signalled(view.live)
-    self._plans: list[paths.PlannedPath] = [paths.none(window.points, window.stops)] * len(view.slot_E)
-    self._key = jax.random.key(self._policy.seed)
+    window, live = self._window, view.live
+    self._memory = fresh(window, self._egos)
+    self._type_E = np.zeros(self._egos, np.int32)
+    self._type_E[: len(view.slot_E)] = live.type_N[view.slot_E]
+    self._origin_Ex2 = np.zeros((self._egos, 2))  # float32 keeps millimetres near the start
+    self._origin_Ex2[: len(view.slot_E)] = view.cars.pose_Ex3[:, :2]
+    self._signalled_L = signalled(live)
+    self._plans = [paths.none(window.points, window.stops)] * self._egos
 
   def command(self, view: View) -> tuple[np.ndarray, np.ndarray]:
     phase = view.step % self._stride
     if phase == 0:
       self._decide(view)
-    half, since = 0.5 * self._policy.window.dt, (phase + 1) * STEP
-    share = min(since / half, 1.0)
-    beyond = max(since - half, 0.0)
-    speed = self._speed_E + share * (self._to_speed_E - self._speed_E) + beyond * self._acceleration_E
-    turn = motion.wrap(self._to_course_E - self._course_E)
-    course = self._course_E + share * turn + beyond * self._yaw_rate_E
+    half, since = 0.5 * self._window.dt, (phase + 1) * STEP
+    share, beyond = min(since / half, 1.0), max(since - half, 0.0)
+    speed = self._speed_E + share * self._gain_E + beyond * self._acceleration_E
+    course = self._course_E + share * self._turn_E + beyond * self._yaw_rate_E
     return (np.maximum(speed, 0.0) - view.cars.speed_E) / STEP, course
 
   def _decide(self, view: View) -> None:
     """Looks, and chooses the next move of every ego."""
-    live, count = view.live, len(view.slot_E)
-    seen = self._seen = look(live, self._seen, self._policy.window.dt)
-    state_ExS = seen.state_NxS[view.slot_E]
+    dt, count = self._window.dt, len(view.slot_E)
+    moment = self._seen = look(view.live, self._seen, dt)
     if (view.step // self._stride) % _REPLAN == 0:
       self._plan(view)
-    for values in (
-      self._features_ExTxF,
-      self._state_ExTxS,
-      self._tokens_ExT,
-      self._mask_ExT,
-      self._valid_ExT,
-    ):
-      values[:, :-1] = values[:, 1:]
-    if view.step:
-      self._tokens_ExT[:count, -2] = seen.move_N[view.slot_E]
-      self._mask_ExT[:count, -2] = seen.moved_N[view.slot_E]
-    self._state_ExTxS[:count, -1] = state_ExS
-    self._valid_ExT[:, -1] = self._mask_ExT[:, -1] = True
-    self._features_ExTxF[:count, -1] = self._features(live, view.slot_E, seen)
-    key = jax.random.fold_in(self._key, view.step)
-    move_E = np.asarray(self._choose(self._batch(), key))[:count]
-    self._acceleration_E, self._yaw_rate_E = motion.split(move_E)
-    dt = self._policy.window.dt
-    self._to_speed_E = np.maximum(state_ExS[:, motion.SPEED] + self._acceleration_E * dt, 0.0)
-    self._to_course_E = state_ExS[:, motion.HEADING] + self._yaw_rate_E * dt
+    self._memory, *rates = self._choose(self._memory, self._gather(view, moment), view.step)
+    self._acceleration_E, self._yaw_rate_E = (np.asarray(rate_E, np.float64)[:count] for rate_E in rates)
+    own = moment.state_NxS[view.slot_E]
     self._speed_E, self._course_E = view.cars.speed_E, bicycle.course(view.cars)
+    self._gain_E = np.maximum(own[:, motion.SPEED] + self._acceleration_E * dt, 0.0) - self._speed_E
+    self._turn_E = motion.wrap(own[:, motion.HEADING] + self._yaw_rate_E * dt - self._course_E)
 
-  def _batch(self) -> dict[str, np.ndarray]:
-    """The model's batch [E, T, 1]: one agent, the ego, in the frame of its oldest state."""
-    origin = self._valid_ExT.argmax(1)
-    oldest = np.take_along_axis(self._state_ExTxS, origin[:, None, None], 1)
-    x, y = np.moveaxis(self._state_ExTxS[..., :2] - oldest[..., :2], -1, 0)
-    heading = oldest[..., motion.HEADING]
-    framed = self._state_ExTxS.copy()
-    framed[..., motion.X] = np.cos(heading) * x + np.sin(heading) * y
-    framed[..., motion.Y] = np.cos(heading) * y - np.sin(heading) * x
-    framed[..., motion.HEADING] -= heading
-    features = self._features_ExTxF.copy()
-    features[..., context.PLACE] = context.place(framed)
-    features = features * self._policy.keep_F * self._valid_ExT[..., None]
-    return {
-      "features_BxTxAxF": features.astype(np.float16)[:, :, None],  # as stored for training
-      "tokens_BxTxA": self._tokens_ExT.astype(np.int32)[:, :, None],
-      "valid_BxTxA": self._valid_ExT[:, :, None],
-      "mask_BxTxA": self._mask_ExT[:, :, None],
-      "group_BxA": np.ones((self._egos, 1), np.int32),
-      "type_BxA": self._type_E[:, None],
-    }
-
-  def _features(self, live: LiveWorld, slot_E: np.ndarray, seen: Look) -> np.ndarray:
-    """Features [E, F] of the egos among their nearest neighbours."""
-    there = np.flatnonzero(seen.seen_N)
-    apart = seen.state_NxS[there][None, :, :2] - seen.state_NxS[slot_E][:, None, :2]
-    squared = (apart**2).sum(-1)
+  def _gather(self, view: View, moment: Look) -> dict[str, np.ndarray]:
+    """What is known now: the egos, each first among its nearest neighbours, and the paths ahead. Positions are from
+    where each ego started."""
+    live, slot_E, egos = view.live, view.slot_E, self._egos
+    count, agents = len(slot_E), self._window.agents
+    there = np.flatnonzero(moment.seen_N)
+    apart = moment.now_Nx2[there][None] - moment.now_Nx2[slot_E][:, None]
+    squared = apart[..., 0] ** 2 + apart[..., 1] ** 2
     squared[there[None] == slot_E[:, None]] = -1.0  # itself first
-    near = np.argsort(squared, axis=1, kind="stable")[:, : self._policy.window.agents]
-    slots = there[near]
-    signal_L = live.signal_L()
-    light = np.stack([plan.light_Q for plan in self._plans])
-    around = context.Surroundings(
-      size=live.size_Nx2[slots],
-      group=np.ones(slots.shape, int),
-      path=np.stack([plan.xy_Px2 for plan in self._plans])[:, None],
-      spacing=np.array([plan.spacing for plan in self._plans])[:, None],
-      limit=np.stack([plan.limit_P for plan in self._plans])[:, None],
-      junction=np.stack([plan.junction_P for plan in self._plans])[:, None],
-      stop=np.stack([plan.stop_Q for plan in self._plans])[:, None],
-      signal=np.where(light >= 0, signal_L[light], 0)[:, None],
-    )
-    return context.features(seen.state_NxS[slots], np.ones(slots.shape, bool), around)[:, 0]
+    near = np.argsort(squared, axis=1, kind="stable")[:, :agents]
+    slots, valid = np.zeros((egos, agents), int), np.zeros((egos, agents), bool)
+    slots[:count, : near.shape[1]], valid[:count, : near.shape[1]] = there[near], True
+    state = moment.state_NxS[slots]
+    state[..., :2] -= self._origin_Ex2[:, None]
+    light, signal_L = self._light_ExQ, live.signal_L()
+    return self._ahead | {
+      "state": state.astype(np.float32),
+      "valid": valid,
+      "size": live.size_Nx2[slots].astype(np.float32),
+      "group": np.ones(slots.shape, np.int32),
+      "signal": np.where(light >= 0, signal_L[light], 0)[:, None],
+      "last_move": moment.move_N[slots[:, 0]].astype(np.int32),
+      "moved": moment.moved_N[slots[:, 0]],
+      "type": self._type_E,
+    }
 
   def _plan(self, view: View) -> None:
     """The path ahead of every ego: a window's length of its route, as far as there is any left."""
-    window = self._policy.window
-    for e, (way, arc, speed) in enumerate(
-      zip(view.guides.ways, view.arc_E.tolist(), view.cars.speed_E.tolist(), strict=True)
-    ):
+    window = self._window
+    ways = zip(view.guides.ways, view.arc_E.tolist(), view.cars.speed_E.tolist(), strict=True)
+    for e, (way, arc, speed) in enumerate(ways):
       ahead = way.cut(arc, PATH_MARGIN + speed * window.steps * window.dt)
       if ahead.length >= 2.0:
         self._plans[e] = paths.sample(
           view.live.map.lanes, ahead, self._signalled_L, window.points, window.stops
         )
+    plans = self._plans
+    self._light_ExQ = np.stack([plan.light_Q for plan in plans])
+    self._ahead = {
+      "path": np.stack([plan.xy_Px2 for plan in plans]) - self._origin_Ex2[:, None],
+      "spacing": np.array([plan.spacing for plan in plans]),
+      "limit": np.stack([plan.limit_P for plan in plans]),
+      "junction": np.stack([plan.junction_P for plan in plans]),
+      "stop": np.stack([plan.stop_Q for plan in plans]),
+    }
+    self._ahead = {name: values[:, None].astype(np.float32) for name, values in self._ahead.items()}

@@ -1,26 +1,30 @@
 """One world after another with every driver: what a worker process does."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 from data.errors import BadInput
 from data.sumo import SumoJob
-from evaluation.driving import episodes, scores
+from evaluation.driving import episodes, film, pictures, scores
 from evaluation.driving.drivers import ConstantVelocity, Driver, LogReplay
 from evaluation.driving.idm import LaneKeepingIDM
 
 POLICY, REPLAY = "policy", "log_replay"
+FAILED = "failed"  # how the end of an episode begins that could not be driven
 BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-  """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s."""
+  """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s.
+  pictures: directory for the policy's failures and films, "" for none."""
 
   job: SumoJob
   egos: int
   steps: int
   drivers: tuple[str, ...]
+  pictures: str = ""
 
 
 _policy: Any = None  # of this process, so that it is sent to it once
@@ -38,30 +42,54 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
   job = task.job
   with episodes.started(job, task.egos, lambda live: None) as start:
     asked = len(start.slot_E)
-    pose, speed = episodes.log(start, task.steps)
+    if not asked:
+      return []
+    log = episodes.log(start, job, task.steps)
+  human = scores.judge(log, task.steps + 1, None)
   found = []
-  for name in task.drivers if asked else ():
+  for name in task.drivers:
     try:
-      driven = drive_once(task, name, pose, speed)
+      driven = drive_once(task, name, log)
+      judged = scores.judge(driven, task.steps + 1, human)
     except BadInput:
       raise
     except Exception as error:  # whatever a driver or the simulation meets, its episodes are not lost
       found += [_episode(job, name, e) | failed(f"{type(error).__name__}: {error}") for e in range(asked)]
       continue
-    found += judged(task, driven, pose)
+    terms = scores.terms(driven, judged, human)
+    if task.pictures and name == POLICY:
+      draw(driven, judged, terms, pathlib.Path(task.pictures))
+    for e, own in enumerate(terms):
+      seconds = float(driven.end_step_E[e] * driven.dt)
+      found.append(_episode(job, name, e) | own | {"end": driven.end_E[e], "seconds": seconds})
   return found
 
 
-def drive_once(task: Round, name: str, log_pose_TxEx3, log_speed_TxE) -> episodes.Drive:
+def draw(
+  driven: episodes.Drive, judged: list[scores.Judged], terms: list[dict], folder: pathlib.Path
+) -> None:
+  """A figure of every failure at the moment that made it one, and a film of the world's worst episode."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for e, values in enumerate(terms):
+    name = f"{driven.domain}-{driven.seed}-{e}"
+    if values["score"] == 0:
+      t, why = scores.failure(driven, e, judged[e])
+      (folder / f"{name}.svg").write_text(pictures.moment(driven, e, t, why), encoding="utf-8")
+  worst = min(range(len(terms)), key=lambda e: terms[e]["score"])
+  page = film.film(driven, worst, judged[worst], terms[worst])
+  (folder / f"{driven.domain}-{driven.seed}-{worst}.html").write_text(page, encoding="utf-8")
+
+
+def drive_once(task: Round, name: str, log: episodes.Drive) -> episodes.Drive:
   """A fresh copy of the world, driven by one driver."""
-  driver = make_driver(name, task.egos, log_pose_TxEx3, log_speed_TxE)
+  driver = make_driver(name, task.egos, log)
   with episodes.started(task.job, task.egos, driver.watch) as start:
     return episodes.drive(start, driver, name, task.job, task.steps)
 
 
-def make_driver(name: str, egos: int, log_pose_TxEx3, log_speed_TxE) -> Driver:
+def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
   if name == REPLAY:
-    return LogReplay(log_pose_TxEx3, log_speed_TxE)
+    return LogReplay(log.pose_TxEx3[1:], log.speed_TxE[1:])
   if name == POLICY:
     from evaluation.driving.policy import MotionDriver, compiled
 
@@ -71,23 +99,9 @@ def make_driver(name: str, egos: int, log_pose_TxEx3, log_speed_TxE) -> Driver:
   return {"constant_velocity": ConstantVelocity, "lane_keeping_idm": LaneKeepingIDM}[name]()
 
 
-def judged(task: Round, driven: episodes.Drive, log_pose_TxEx3) -> list[dict[str, Any]]:
-  """One dict per ego: the scenario, how it ended, every term of the score."""
-  arc = driven.arc_TxE[0]
-  for pose in log_pose_TxEx3:
-    arc, _ = driven.guides.locate(pose[:, :2], arc)
-  terms = scores.score(driven, arc)
-  rows = []
-  for e, why in enumerate(driven.end_E):
-    own = {name: float(values[e]) for name, values in terms.items()}
-    seconds = float(driven.end_step_E[e] * driven.dt)
-    rows.append(_episode(task.job, driven.driver, e) | own | {"end": why, "seconds": seconds})
-  return rows
-
-
 def failed(why: str) -> dict[str, Any]:
   """What is said of an episode that could not be driven: it counts, with nothing achieved."""
-  return {name: 0.0 for name in scores.TERMS} | {"end": f"failed: {why}", "seconds": 0.0}
+  return {name: 0.0 for name in scores.TERMS} | {"end": f"{FAILED}: {why}", "seconds": 0.0}
 
 
 def lost(task: Round, why: str) -> list[dict[str, Any]]:

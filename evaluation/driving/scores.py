@@ -1,101 +1,151 @@
-"""The score of an episode, in the form of PDM-Score: what must not happen times a weighted mean of what is wanted.
+"""The score of every episode of a drive, by evaluation/driving_score.py: EPDMS in form, filtered by the log.
 
-  score = no_collision * on_road * lights * (5 ttc + 5 progress + 2 comfort) / 12
-
-after D. Dauner et al., "NAVSIM", NeurIPS 2024, arXiv:2406.15349. A contact counts unless the ego stood still or was hit
-from behind. A fault (`episodes.FAULTS`) makes the score zero.
+The log, the same vehicle with its own driver, is the reference of progress and the human of EPDMS' filter. An episode
+that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until then.
 """
 
+import dataclasses
+import functools
+
+import jax
 import numpy as np
 
-from evaluation.driving.contact import overlaps
-from evaluation.driving.episodes import CONTACT, FAULTS, Drive
+from evaluation import driving_score, road
+from evaluation.driving.episodes import FAULTS, Drive
+from evaluation.driving_score import EPDMS, SUB_SCORES, Driven, Episode, SubScores
+from evaluation.road import Road
 
-TERMS = ("score", "no_collision", "on_road", "lights", "ttc", "progress", "comfort")
-_WEIGHTS = {"ttc": 5.0, "progress": 5.0, "comfort": 2.0}
-_STILL = 0.1  # m/s
-_LOOK = (0.3, 0.6, 0.9)  # s that everybody is projected ahead
-_LEAST_PROGRESS = 5.0  # m of the log's, below which progress is not asked for
-_ACCELERATION, _LATERAL, _JERK = (-4.05, 2.40), 4.89, 8.37  # m/s^2, m/s^2, m/s^3
-_WINDOW = 5  # steps over which accelerations are averaged
-
-
-def score(drive: Drive, log_arc_E: np.ndarray) -> dict[str, np.ndarray]:
-  """float64 [E] of every term; log_arc_E: m that the log came along the route."""
-  fault = np.array([end in FAULTS for end in drive.end_E])
-  rows = np.arange(len(drive.pose_TxEx3))[:, None] <= drive.end_step_E[None]
-  start, end = drive.arc_TxE[0], drive.arc_TxE[drive.end_step_E, np.arange(len(fault))]
-  far = np.maximum(log_arc_E - start, 0.0)
-  terms: dict[str, np.ndarray] = {
-    "no_collision": 1.0 - at_fault(drive),
-    "on_road": _never(drive.off_road_TxE & rows),
-    "lights": _never(drive.ran_red_TxE & rows),
-    "ttc": _never(_too_near(drive) & rows),
-    "progress": np.where(far > _LEAST_PROGRESS, np.clip((end - start) / np.maximum(far, 1e-3), 0, 1), 1.0),
-    "comfort": comfort(drive),
-  }
-  wanted = np.average([terms[name] for name in _WEIGHTS], axis=0, weights=list(_WEIGHTS.values()))
-  terms["score"] = np.where(fault, 0.0, terms["no_collision"] * terms["on_road"] * terms["lights"] * wanted)
-  return terms
+TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
+_AGENTS, _POINTS, _LINES = 24, 256, 16
+_AROUND = 30.0  # m beyond the ego's course at which a lane still matters
+_EVERY = 4  # frames between the places whose surroundings are kept
+_SEGMENTS = 512  # of lanes, and twice that as often as needed: each is compiled for
 
 
-def _never(found_TxE: np.ndarray) -> np.ndarray:
-  """float64 [E]: 1 where it is never so."""
-  return 1.0 - np.asarray(found_TxE.any(0), np.float64)
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """One episode: what happened in every frame, and its sub-scores before the filter. `progress_m` along the route."""
+
+  driven: Driven
+  scores: SubScores
+
+  @property
+  def progress_m(self) -> float:
+    return float(self.driven.arc_T[-1] - self.driven.arc_T[0])
 
 
-def at_fault(drive: Drive) -> np.ndarray:
-  """bool [E]: ended in a contact that the ego could have avoided."""
-  found = np.zeros(len(drive.end_E), bool)
-  for e, why in enumerate(drive.end_E):
-    if why == CONTACT:
-      t, slot = drive.end_step_E[e], drive.other_E[e]
-      pose, speed = drive.pose_TxEx3[t, e], drive.speed_TxE[t, e]
-      apart = drive.box_TxNx5[t, slot, :2] - pose[:2]
-      ahead = apart[0] * np.cos(pose[2]) + apart[1] * np.sin(pose[2])
-      faster = drive.speed_TxN[t, slot] > speed
-      found[e] = speed > _STILL and not (ahead < -0.25 * drive.size_Ex2[e, 0] and faster)
-  return found
-
-
-def comfort(drive: Drive) -> np.ndarray:
-  """float64 [E]: 1 where averaged accelerations and jerk stay within nuPlan's limits."""
-  if len(drive.speed_TxE) < 2 * _WINDOW:
-    return np.ones(len(drive.end_E))
-  kernel = np.ones(_WINDOW) / _WINDOW
-  yaw = np.unwrap(drive.pose_TxEx3[..., 2], axis=0)
+def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]:
+  """Each ego of a drive, in arrays of `frames` frames; `log` is the same of the log, None for the log itself."""
+  tracks = _tracks(drive)
+  everywhere = np.full(2, np.inf)
+  whole = road.make_road(drive.lanes, len(drive.lanes.xy_Nx2), -everywhere, everywhere)
   found = []
-  for e, last in enumerate(drive.end_step_E):
-    if last < 2 * _WINDOW:
-      found.append(1.0)
-      continue
-    speed = drive.speed_TxE[: last + 1, e]
-    along = np.convolve(np.diff(speed) / drive.dt, kernel, "valid")
-    turning = np.convolve(np.diff(yaw[: last + 1, e]) / drive.dt * speed[1:], kernel, "valid")
-    jerk = np.diff(along) / drive.dt
-    fine = (along > _ACCELERATION[0]).all() and (along < _ACCELERATION[1]).all()
-    found.append(float(fine and (np.abs(turning) < _LATERAL).all() and (np.abs(jerk) < _JERK).all()))
-  return np.array(found)
-
-
-def _too_near(drive: Drive) -> np.ndarray:
-  """bool [T, E]: the ego's box ahead of it, at constant velocities, meets somebody who is in front of it."""
-  steps, egos = drive.speed_TxE.shape
-  found = np.zeros((steps, egos), bool)
-  moving = (drive.speed_TxE > _STILL) & drive.alive_TxE
-  for t in range(0, steps, 2):
-    own = np.concatenate([drive.pose_TxEx3[t], drive.size_Ex2], -1)
-    box, there = drive.box_TxNx5[t].astype(np.float64), np.flatnonzero(drive.present_TxN[t])
-    apart = box[None, there, :2] - own[:, None, :2]
-    ahead = apart[..., 0] * np.cos(own[:, 2, None]) + apart[..., 1] * np.sin(own[:, 2, None])
-    near = (ahead > 0) & (np.hypot(apart[..., 0], apart[..., 1]) < 40) & moving[t][:, None]
-    near &= there[None] != drive.slot_E[:, None]
-    e, k = np.nonzero(near)
-    n = there[k]
-    for look in _LOOK:
-      one, two = own[e].copy(), box[n].copy()
-      for projected, speed in ((one, drive.speed_TxE[t, e]), (two, drive.speed_TxN[t, n])):
-        heading = projected[:, 2]
-        projected[:, :2] += look * speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], -1)
-      found[t, e[overlaps(one, two)]] = True
+  for e in range(len(drive.end_E)):
+    episode = _episode(drive, e, frames, tracks, whole, log[e].progress_m if log else np.nan)
+    found.append(Judged(*jax.tree.map(np.asarray, _scored(episode, drive.dt))))
   return found
+
+
+def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, float | None]]:
+  """Score and sub-scores of each ego, None for what is not defined there."""
+  found = []
+  for why, judged, human in zip(drive.end_E, own, log, strict=True):
+    fault = why in FAULTS
+    scores = driving_score.human_filtered(judged.scores, human.scores)
+    values: dict[str, float | None] = {
+      "score": 0.0 if fault else float(driving_score.composite(scores, EPDMS))
+    }
+    for name, value, defined in zip(SUB_SCORES, scores.value_M, scores.defined_M, strict=True):
+      if name in TERMS:
+        values[name] = float(value) if defined else None
+    found.append(values)
+  return found
+
+
+def failure(drive: Drive, e: int, judged: Judged) -> tuple[int, str]:
+  """The frame in which an episode with a score of zero went wrong, and how."""
+  happened, last = judged.driven, int(drive.end_step_E[e])
+  for name, broken in (
+    ("it runs into somebody", happened.fault_TxA.any(-1)),
+    ("it is off the road", happened.off_road_T),
+    ("it passes a red light", happened.red_T),
+    ("it drives against traffic", happened.against_T),
+  ):
+    if broken[: last + 1].any():
+      return int(broken.argmax()), name
+  return last, drive.end_E[e]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _scored(episode: Episode, dt: float) -> tuple[Driven, SubScores]:
+  driven = driving_score.observe(episode, dt)
+  return driven, driving_score.sub_scores(episode, driven, dt)
+
+
+def _tracks(drive: Drive) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """Agents M in place of slots: serial [M], state [T, M, 4], size [M, 2], valid [T, M]."""
+  serial_M = np.unique(drive.serial_TxN)
+  serial_M = serial_M[serial_M >= 0]
+  t, slot = np.nonzero(drive.serial_TxN >= 0)
+  m = np.searchsorted(serial_M, drive.serial_TxN[t, slot])
+  state = np.zeros((len(drive.serial_TxN), len(serial_M), 4), np.float32)
+  state[t, m, :3], state[t, m, 3] = drive.box_TxNx5[t, slot, :3], drive.speed_TxN[t, slot]
+  size, valid = np.ones((len(serial_M), 2), np.float32), np.zeros(state.shape[:2], bool)
+  size[m], valid[t, m] = drive.box_TxNx5[t, slot, 3:], True
+  return serial_M, state, size, valid
+
+
+def _episode(drive: Drive, e: int, frames: int, tracks, whole: Road, reference_m: float) -> Episode:
+  """One ego's drive in arrays of fixed shape, positions from where it began."""
+  serial_M, state_TxMx4, size_Mx2, valid_TxM = tracks
+  last = int(drive.end_step_E[e]) + 1
+  origin = drive.pose_TxEx3[0, e, :2]
+  ego = np.concatenate([drive.pose_TxEx3[:last, e], drive.speed_TxE[:last, e, None]], -1)
+  ego[:, :2] -= origin
+  apart = np.hypot(*np.moveaxis(state_TxMx4[:last, :, :2] - drive.pose_TxEx3[:last, e, None, :2], -1, 0))
+  away_M = np.where(valid_TxM[:last], apart, np.inf).min(0)
+  away_M[serial_M == drive.serial_E[e]] = np.inf
+  order = away_M.argsort(kind="stable")[:_AGENTS]
+  chosen = order[np.isfinite(away_M[order])]
+  agents, size = np.zeros((frames, _AGENTS, 4), np.float32), np.ones((_AGENTS, 2), np.float32)
+  valid = np.zeros((frames, _AGENTS), bool)
+  agents[:last, : len(chosen)] = state_TxMx4[:last, chosen] - np.array([*origin, 0, 0])
+  size[: len(chosen)], valid[:last, : len(chosen)] = size_Mx2[chosen], valid_TxM[:last, chosen]
+  way = drive.guides.ways[e]
+  signal_TxL = drive.signal_TxL[np.minimum(np.arange(frames), last - 1)]
+  route = way.at(np.linspace(0, way.length, _POINTS)) - origin
+  lines = road.make_stop_lines(drive.lanes, way.lanes, signal_TxL, _LINES)
+  return Episode(
+    ego_Tx4=_rows(ego.astype(np.float32), frames),
+    ego_size_2=drive.size_Ex2[e].astype(np.float32),
+    frames=np.int32(last),
+    agents_TxAx4=agents,
+    agents_size_Ax2=size,
+    agents_valid_TxA=valid,
+    movable_A=np.arange(_AGENTS) < len(chosen),
+    road=_around(whole, drive.pose_TxEx3[:last, e, :2], origin),
+    lines=lines._replace(place_Qx2=(lines.place_Qx2 - origin).astype(np.float32)),
+    route_Px2=route.astype(np.float32),
+    reference_m=np.float32(reference_m),
+    extended_comfort=np.float32(np.nan),
+  )
+
+
+def _around(whole: Road, xy_Tx2: np.ndarray, origin: np.ndarray) -> Road:
+  """The segments of a road near a course, from `origin`, padded to one of few sizes."""
+  middle, half = whole.start_Sx2 + 0.5 * whole.step_Sx2, 0.5 * np.hypot(*whole.step_Sx2.T)
+  apart = middle[None] - np.concatenate([xy_Tx2[::_EVERY], xy_Tx2[-1:]])[:, None]
+  chosen = np.flatnonzero(
+    (np.hypot(apart[..., 0], apart[..., 1]) - half[None] < _AROUND).any(0) & whole.mask_S
+  )
+  size = _SEGMENTS
+  while size < len(chosen):
+    size *= 2
+  number = np.unique(whole.lane_S[chosen], return_inverse=True)[1].astype(np.int32)
+  near = whole._replace(start_Sx2=(whole.start_Sx2 - origin).astype(np.float32))
+  near = Road(*(values[chosen] for values in near))._replace(lane_S=number)
+  return Road(*(_rows(values, size) for values in near))
+
+
+def _rows(value: np.ndarray, frames: int) -> np.ndarray:
+  return np.concatenate([value, np.zeros((frames - len(value), *value.shape[1:]), value.dtype)])

@@ -11,6 +11,10 @@ from evaluation.driving.scores import TERMS
 
 DRAWS = 2000
 SLICED_BY = ("domain", "traffic_side", "weather", "light")
+RATES = {  # of breaking a rule, half where it is half broken
+  "collision_rate": "no_at_fault_collision", "off_road_rate": "drivable_area", "red_light_rate": "traffic_light",
+  "wrong_way_rate": "driving_direction",
+}  # fmt: skip
 _LEAST = 8  # episodes that a slice must have to be listed
 _WORST = 10
 
@@ -24,18 +28,22 @@ def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]
     return {"episodes": 0, "score": None, "ci95": None}
   world_N = np.array([episode["seed"] for episode in episodes])
   draws = intervals.draw_scenes(world_N, DRAWS, seed)
-  values = {name: np.array([episode[name] for episode in episodes]) for name in TERMS}
+  values = {name: np.array([episode[name] for episode in episodes], float) for name in TERMS}  # None: NaN
   ones = np.ones(len(episodes))
   return {
     "episodes": len(episodes),
     "worlds": len(np.unique(world_N)),
     "ci95": intervals.interval(draws.ratio(values["score"], ones)),
-    "collision_rate": float(1 - values["no_collision"].mean()),
-    "off_road_rate": float(1 - values["on_road"].mean()),
-    "red_light_rate": float(1 - values["lights"].mean()),
-    **{name: float(values[name].mean()) for name in ("score", "ttc", "progress", "comfort")},
+    **{name: _mean(values[name]) for name in TERMS},
+    **{name: _mean(1 - values[term]) for name, term in RATES.items()},
     "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
   }
+
+
+def _mean(values: np.ndarray) -> float | None:
+  """Over what is defined; None where nothing is."""
+  defined = values[~np.isnan(values)]
+  return float(defined.mean()) if len(defined) else None
 
 
 def by_domain(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -165,14 +165,12 @@ def task():
 
 def test_same_world_same_score_with_any_number_of_workers(task):
   other = dataclasses.replace(task, job=sumo.plan(1001, 1, 1, 0.1, 0.1, ("apron",))[0])
-  one, two = (
-    {k: rows for k, rows, _ in in_workers(rounds.drive_world, [task, other, task], workers)}
-    for workers in (1, 2)
-  )
-  assert one == two and one[0] == one[2] != one[1]
+  one = [rounds.drive_world(each) for each in (task, other, task)]
+  two = {k: rows for k, rows, _ in in_workers(rounds.drive_world, [task, other], 2)}
+  assert [two[0], two[1]] == one[:2] and one[0] == one[2] != one[1]
   assert [row["driver"] for row in one[0]] == [name for name in task.drivers for _ in range(4)]
   replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
-  assert all(row["progress"] > 0.99 and row["no_collision"] == 1 for row in replayed)
+  assert all(row["progress"] > 0.99 and row["no_at_fault_collision"] == 1 for row in replayed)
 
 
 def test_faults_are_named_and_counted(task, monkeypatch):
@@ -184,6 +182,6 @@ def test_faults_are_named_and_counted(task, monkeypatch):
   assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
   assert [row["score"] for row in rows[:3]] == [0, 0, 0]
   assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
-  assert all(np.isfinite(row[name]) for row in rows for name in scores.TERMS)
+  assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
   gone = rounds.lost(task, DIED)
   assert len(gone) == 12 and {row["end"] for row in gone} == {f"failed: {DIED}"}
