@@ -23,8 +23,8 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the runs; created, or continued.", required=True
 )
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Pairs of models.", lower_bound=1)
-_TOKENS = flags.DEFINE_integer("tokens", 400_000, "Tokens of clips that a model is trained on.", 1000)
-_DROP = flags.DEFINE_float("drop", 0.5, "Probability that a training clip lacks a sensor.", 0.01, 1.0)
+_TOKENS = flags.DEFINE_integer("tokens", 1_000_000, "Tokens of clips that a model is trained on.", 1000)
+_DROP = flags.DEFINE_float("drop", 0.3, "Probability that a training clip lacks a sensor.", 0.01, 1.0)
 
 MISSING = ("camera", "lidar")
 MODELS = ("plain", "dropout")
