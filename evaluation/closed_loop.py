@@ -45,6 +45,7 @@ def main() -> int:
   from data.files import require_directory, write_json_atomic, write_text_atomic
   from evaluation.driving import rounds
   from evaluation.driving.policy import MOVES
+  from evaluation.driving.table import world_faults
   from experiments import run as runs
 
   out = require_directory(_OUT.value, "--out")
@@ -69,6 +70,8 @@ def main() -> int:
 
     found = drive_all(tasks, policy_of(run, _SEED.value), _WORKERS.value, keep)
   result = report(found, drivers) | {
+    "episodes_asked": len(tasks) * _EGOS.value,  # a world may have fewer vehicles that can be taken over
+    "world_faults": world_faults(found),
     "run": run.row["run_id"],
     "seed": _SEED.value,
     "egos": _EGOS.value,
@@ -169,7 +172,10 @@ def table(result: dict[str, Any]) -> str:
   for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
     shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
     lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
-  lines.append(f"ends: {result['ends']}")
+  lines.append(
+    f"{result['episodes']} of {result['episodes_asked']} episodes had a vehicle; ends: {result['ends']}"
+  )
+  lines.append(f"of the worlds themselves: {result['world_faults'] or 'no faults'}")
   return "\n".join(lines)
 
 
