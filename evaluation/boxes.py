@@ -37,11 +37,13 @@ def corners(box: jax.Array) -> jax.Array:
 def separation(a: jax.Array, b: jax.Array) -> jax.Array:
   """[...] m: the largest gap over the edge normals of both boxes."""
   dx, dy = b[..., X] - a[..., X], b[..., Y] - a[..., Y]
-  turn = b[..., HEADING] - a[..., HEADING]
-  cos, sin = jnp.abs(jnp.cos(turn)), jnp.abs(jnp.sin(turn))
+  (cos_a, sin_a), (cos_b, sin_b) = (
+    (jnp.cos(box[..., HEADING]), jnp.sin(box[..., HEADING])) for box in (a, b)
+  )
+  cos, sin = jnp.abs(cos_a * cos_b + sin_a * sin_b), jnp.abs(sin_a * cos_b - cos_a * sin_b)  # of the turn
   gaps = []
-  for own, other in ((a, b), (b, a)):
-    ahead, left = _turned(dx, dy, own[..., HEADING])
+  for own, other, own_cos, own_sin in ((a, b, cos_a, sin_a), (b, a, cos_b, sin_b)):
+    ahead, left = own_cos * dx + own_sin * dy, own_cos * dy - own_sin * dx
     along = 0.5 * (other[..., LENGTH] * cos + other[..., WIDTH] * sin)
     across = 0.5 * (other[..., LENGTH] * sin + other[..., WIDTH] * cos)
     gaps.append(jnp.abs(ahead) - 0.5 * own[..., LENGTH] - along)
@@ -61,12 +63,6 @@ def signed_distance(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.where(gap > 0, apart, gap)
 
 
-def distance_to_points(box: jax.Array, points: jax.Array) -> jax.Array:
-  """[..., P] m from boxes [..., 5] to points [..., P, 2], 0 inside."""
-  x, y = points[..., 0] - box[..., X, None], points[..., 1] - box[..., Y, None]
-  return _outside(box, x, y)
-
-
 def _corner_distance(box: jax.Array, other: jax.Array) -> jax.Array:
   """[...] m from the nearest corner of `other` to `box`: boxes that are apart are nearest at a corner of one."""
   x, y = _arms(other)
@@ -76,7 +72,8 @@ def _corner_distance(box: jax.Array, other: jax.Array) -> jax.Array:
 
 def _outside(box: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
   """[..., P] m from a box to offsets [..., P] from its centre, 0 inside."""
-  ahead, left = _turned(x, y, box[..., HEADING, None])
+  cos, sin = jnp.cos(box[..., HEADING, None]), jnp.sin(box[..., HEADING, None])
+  ahead, left = cos * x + sin * y, cos * y - sin * x
   beyond = jnp.maximum(jnp.abs(ahead) - 0.5 * box[..., LENGTH, None], 0.0)
   beside = jnp.maximum(jnp.abs(left) - 0.5 * box[..., WIDTH, None], 0.0)
   return jnp.hypot(beyond, beside)
@@ -90,9 +87,3 @@ def _arms(box: jax.Array) -> tuple[jax.Array, jax.Array]:
   x = jnp.stack([cos * along * i - sin * left * j for i, j in signs], -1)
   y = jnp.stack([sin * along * i + cos * left * j for i, j in signs], -1)
   return x, y
-
-
-def _turned(x: jax.Array, y: jax.Array, heading: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Offsets as (ahead, left) of a heading."""
-  cos, sin = jnp.cos(heading), jnp.sin(heading)
-  return cos * x + sin * y, cos * y - sin * x

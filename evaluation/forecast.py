@@ -3,7 +3,8 @@
 Rolls the motion model out on held-out scenes, agents answering one another, and compares its forecasts with
 constant velocity on the same agents. The single forecast (minADE_1, minFDE_1) is the mean of --mean_of sampled
 futures, agent by agent; the K forecasts are the first --samples of them. "likeliest" takes the likeliest move of
-every agent instead. Writes OUT/forecast.json.
+every agent instead. Under "joint" the same futures are scored as worlds (evaluation/joint_metrics.py). Writes
+OUT/forecast.json.
 """
 
 from typing import Any
@@ -130,7 +131,31 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
   for part, keep in (("all", scored), ("moving", moving)):
     result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
     result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}
+  result["joint"] = joint(cases, samples) | {"constant_velocity": joint(cases, straight)}
   return result
+
+
+def joint(cases, futures) -> dict[str, Any]:
+  """Errors of futures [K, B, A, N, 2] as worlds: means over the windows with two agents or more in their first group.
+
+  Only agents of one group answer one another in a roll-out. Sampled worlds are equally likely.
+  """
+  import jax
+  import jax.numpy as jnp
+
+  from evaluation import joint_metrics
+
+  keep = jnp.asarray(cases.scored_BxA & (cases.windows["group_A"] == 1))
+  truth = jnp.asarray(cases.truth_BxAxNx2)
+  valid = jnp.broadcast_to(keep[..., None], truth.shape[:3])
+  count = len(futures)
+  chance = jnp.full(count, 1 / count)
+  errors = jax.jit(jax.vmap(joint_metrics.joint_errors, (1, None, 0, 0, 0)))
+  found = errors(jnp.asarray(futures), chance, truth, valid, keep)
+  crowd = keep.sum(-1) > 1
+  shown = ("worldADE", "worldFDE", "world_miss_rate", "world_collision_rate")
+  means = {f"{name}_{count}": _mean(jnp.where(crowd, found[name], 0.0), crowd) for name in shown}
+  return {"n_windows": int(crowd.sum())} | means
 
 
 def _mean(totals, counts) -> float | None:

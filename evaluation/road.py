@@ -107,12 +107,12 @@ def _padded(value: np.ndarray, size: int) -> np.ndarray:
 
 def lateral(points: jax.Array, road: Road) -> jax.Array:
   """[..., S] m from points [..., 2] to the centreline segments, infinite for those that do not exist."""
-  flat = points.reshape(-1, 1, 2) - road.start_Sx2[None]
-  squared = (road.step_Sx2**2).sum(-1)[None]
-  share = (flat * road.step_Sx2[None]).sum(-1) / jnp.where(squared > 0, squared, 1.0)
-  off = flat - jnp.clip(share, 0, 1)[..., None] * road.step_Sx2[None]
-  away = jnp.where(road.mask_S[None], jnp.hypot(off[..., 0], off[..., 1]), jnp.inf)
-  return away.reshape(*points.shape[:-1], -1)
+  x, y = (points[..., i].reshape(-1, 1) - road.start_Sx2[None, :, i] for i in (0, 1))
+  ahead, left = road.step_Sx2[None, :, 0], road.step_Sx2[None, :, 1]
+  squared = ahead**2 + left**2
+  share = jnp.clip((x * ahead + y * left) / jnp.where(squared > 0, squared, 1.0), 0, 1)
+  away = jnp.sqrt((x - share * ahead) ** 2 + (y - share * left) ** 2)
+  return jnp.where(road.mask_S[None], away, jnp.inf).reshape(*points.shape[:-1], -1)
 
 
 def edge_distance(lateral_S: jax.Array, road: Road) -> jax.Array:

@@ -247,6 +247,16 @@ def test_the_report_has_closed_form_errors():
   assert moving["likeliest"]["minFDE_1"] == pytest.approx(3, rel=1e-5) and moving["miss_rate_2"] == 0
   assert "constant velocity" in forecast.table(result)
   json.dumps(result, allow_nan=False)
+  together = result["joint"]
+  assert (together["n_windows"], together["world_collision_rate_2"]) == (1, 0)
+  assert together["worldFDE_2"] == pytest.approx(1, rel=1e-5)
+  assert together["constant_velocity"]["worldFDE_1"] == pytest.approx(miss[-1] * 2 / 3, rel=1e-4)
+  assert together["constant_velocity"]["world_miss_rate_1"] == pytest.approx(2 / 3)
+  slots = np.flatnonzero(cases.scored_BxA[0])
+  mixed = np.repeat(truth, 2, 0)
+  for world in (0, 1):
+    mixed[world, 0, slots[world], :, 1] += 3  # each agent is right in a world, but in no world are all
+  assert forecast.joint(cases, mixed)["worldFDE_2"] == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize("program", ["forecast", "token_table"])
