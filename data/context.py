@@ -81,7 +81,7 @@ class Surroundings(NamedTuple):
 
 def features(state, valid, around: Surroundings, xp: types.ModuleType = np):
   """State [..., A, motion.STATE] and valid [..., A] to features [..., V, FEATURES], zero where invalid."""
-  arc_VxA, lateral_VxA, tangent = _frenet(state[..., :2], around, xp)
+  arc_VxA, lateral_VxA, tangent = frenet(state[..., :2], around, xp)
   viewers = around.path.shape[-3]
   own = state[..., :viewers, :]
   parts = [
@@ -219,7 +219,7 @@ def _others(state, valid, arc_VxA, lateral_VxA, tangent, around, xp):
   return xp.stack(columns, axis=-1)
 
 
-def _frenet(position, around, xp):
+def frenet(position, around, xp):
   """Every agent j on every path i: arc length and lateral offset [..., V, A] m, and the tangent angle
   [..., V] of each agent's own path where the agent is. One linear step from the nearest path point."""
   x, y = around.path[..., 0], around.path[..., 1]

@@ -7,6 +7,7 @@ worst slices, and OUT/episodes.jsonl with every episode of every driver; what we
 OUT/pictures has a figure of every failure of the policy and, of every world, a film of its worst episode.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -23,11 +24,11 @@ _WORLDS = flags.DEFINE_integer("worlds", 4, "Worlds per domain.", lower_bound=1)
 _EGOS = flags.DEFINE_integer("egos", 16, "Vehicles driven at a time in each world.", 1, 64)
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of an episode.", lower_bound=1.0)
 _SEED = flags.DEFINE_integer("seed", 1000, "Seed of the worlds; those of datasets start at 0.", lower_bound=0)
-_MOVES = flags.DEFINE_enum(
+_MOVES = flags.DEFINE_list(
   "moves",
-  "expected",
-  ["expected", "likeliest", "sampled"],
-  "Which of the moves it deems possible a policy makes.",
+  ["expected"],
+  "Which of the moves it deems possible a policy makes: expected, guided, likeliest, sampled. The first is the policy;"
+  " those after it are reported beside the baselines.",
 )
 _PICTURES = flags.DEFINE_bool("pictures", True, "Whether to draw failures and film the worst episodes.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
@@ -40,20 +41,37 @@ def main() -> int:
   import json
 
   from data import sumo
+  from data.errors import BadInput
   from data.files import require_directory, write_json_atomic, write_text_atomic
   from evaluation.driving import rounds
+  from evaluation.driving.policy import MOVES
+  from evaluation.driving.table import world_faults
   from experiments import run as runs
 
   out = require_directory(_OUT.value, "--out")
   jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
   run = runs.open_run(_RUN.value, _DATASET.value)
-  drivers = (rounds.POLICY, *rounds.BASELINES)
+  for moves in _MOVES.value:
+    if moves not in MOVES:
+      raise BadInput(f"no such kind of move: {moves!r}", "--moves", f"choose from {', '.join(MOVES)}")
+  drivers = (*(f"{rounds.POLICY}:{moves}" for moves in _MOVES.value), *rounds.BASELINES)
   steps = round(_SECONDS.value * 10)
   drawn = str(out / "pictures") if _PICTURES.value else ""
   jobs = sorted(jobs, key=lambda job: job.seed)  # domains take turns
   tasks = [rounds.Round(job, _EGOS.value, steps, drivers, drawn) for job in jobs]
-  found = drive_all(tasks, policy_of(run, _MOVES.value, _SEED.value), _WORKERS.value)
-  result = report(found) | {
+  out.mkdir(parents=True, exist_ok=True)
+  with open(
+    out / "episodes.jsonl", "w", encoding="utf-8"
+  ) as file:  # what is there is not lost if this is stopped
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+      file.writelines(json.dumps(row) + "\n" for row in rows)
+      file.flush()
+
+    found = drive_all(tasks, policy_of(run, _SEED.value), _WORKERS.value, keep)
+  result = report(found, drivers) | {
+    "episodes_asked": len(tasks) * _EGOS.value,  # a world may have fewer vehicles that can be taken over
+    "world_faults": world_faults(found),
     "run": run.row["run_id"],
     "seed": _SEED.value,
     "egos": _EGOS.value,
@@ -68,7 +86,7 @@ def main() -> int:
   return 0
 
 
-def policy_of(run, moves: str, seed: int):
+def policy_of(run, seed: int):
   """What workers need of a run.
 
   Raises BadInput when it is no motion model.
@@ -86,11 +104,11 @@ def policy_of(run, moves: str, seed: int):
   seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
   keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
   weights = jax.tree.map(np.asarray, run.weights)
-  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, moves, seed)
+  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, seed)
 
 
-def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
-  """The episodes of all worlds, in the order of the worlds."""
+def drive_all(tasks: list, policy: Any, workers: int, keep: Callable) -> list[dict[str, Any]]:
+  """The episodes of all worlds, in the order of the worlds; `keep` is given those of each as they come."""
   import dataclasses
   import logging
 
@@ -103,13 +121,14 @@ def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
   with Progress(len(tasks), "closed loop", unit="world") as bar:
     for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policy, (policy,)):
       found[k] = rows or []
+      keep(found[k])
       dead += [(k, dataclasses.replace(tasks[k], drivers=(name,))) for name in tasks[k].drivers if why]
       bar.update(1)
   # One driver may have taken the others' episodes with it: each is tried alone.
   alone = [task for _, task in dead]
   for j, rows, why in in_workers(rounds.drive_world, alone, workers, rounds.use_policy, (policy,)):
     found[dead[j][0]] += rounds.lost(alone[j], why) if rows is None else rows
-  order = {name: place for place, name in enumerate((rounds.POLICY, *rounds.BASELINES))}
+  order = {name: place for place, name in enumerate(tasks[0].drivers)}
   rows = [row for k in sorted(found) for row in sorted(found[k], key=lambda row: order[row["driver"]])]
   for row in rows:
     if row["end"].startswith(rounds.FAILED):
@@ -117,24 +136,23 @@ def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
   return rows
 
 
-def report(found: list[dict[str, Any]]) -> dict[str, Any]:
-  """closed_loop.json but for its provenance."""
-  from evaluation.driving import rounds
+def report(found: list[dict[str, Any]], drivers: Sequence[str]) -> dict[str, Any]:
+  """closed_loop.json but for its provenance; the first of the drivers is the policy, the others are beside it."""
   from evaluation.driving.table import by_domain, difference, summary, worst_slices
 
-  own = {name: [row for row in found if row["driver"] == name] for name in (rounds.POLICY, *rounds.BASELINES)}
+  own = {name: [row for row in found if row["driver"] == name] for name in drivers}
   parts = {name: summary(rows) | {"by_domain": by_domain(rows)} for name, rows in own.items()}
-  policy = parts.pop(rounds.POLICY)
+  policy = parts.pop(drivers[0])
   less = {
     name: {
       domain: difference(
-        *([r for r in own[who] if domain in ("all", r["domain"])] for who in (rounds.POLICY, name))
+        *([r for r in own[who] if domain in ("all", r["domain"])] for who in (drivers[0], name))
       )
       for domain in ("all", *policy["by_domain"])
     }
     for name in parts
   }
-  return policy | {"worst_slices": worst_slices(own[rounds.POLICY]), "baselines": parts, "policy_less": less}
+  return policy | {"worst_slices": worst_slices(own[drivers[0]]), "baselines": parts, "policy_less": less}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -154,7 +172,10 @@ def table(result: dict[str, Any]) -> str:
   for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
     shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
     lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
-  lines.append(f"ends: {result['ends']}")
+  lines.append(
+    f"{result['episodes']} of {result['episodes_asked']} episodes had a vehicle; ends: {result['ends']}"
+  )
+  lines.append(f"of the worlds themselves: {result['world_faults'] or 'no faults'}")
   return "\n".join(lines)
 
 

@@ -24,14 +24,12 @@ def overlaps(one_Mx5: np.ndarray, other_Mx5: np.ndarray) -> np.ndarray:
   return meet
 
 
-def contacts(box_Nx5: np.ndarray, own_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Pairs (e, n) in order: which of the boxes `own_E` overlaps which of all, itself left out."""
-  box_Ex5 = box_Nx5[own_E]
-  apart = box_Nx5[None, :, :2] - box_Ex5[:, None, :2]
-  squared = apart[..., 0] ** 2 + apart[..., 1] ** 2
-  reach_E, reach_N = (0.5 * np.hypot(box[:, 3], box[:, 4]) for box in (box_Ex5, box_Nx5))
-  near = squared < (reach_E[:, None] + reach_N[None, :]) ** 2
-  near[np.arange(len(own_E)), own_E] = False
-  e, n = np.nonzero(near)
-  meet = overlaps(box_Ex5[e], box_Nx5[n])
-  return e[meet], n[meet]
+def contacts(box_Nx5: np.ndarray, own_E: np.ndarray, other_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Pairs (e, n) in order: box own_E[e] overlaps box n of `other_M`, itself left out."""
+  one, two = box_Nx5[own_E], box_Nx5[other_M]
+  reach_E, reach_M = (0.5 * np.hypot(box[:, 3], box[:, 4]) for box in (one, two))
+  x, y = (two[None, :, i] - one[:, None, i] for i in range(2))
+  near = x * x + y * y < (reach_E[:, None] + reach_M[None, :]) ** 2
+  e, m = np.nonzero(near & (other_M[None] != own_E[:, None]))
+  meet = overlaps(one[e], two[m])
+  return e[meet], other_M[m[meet]]

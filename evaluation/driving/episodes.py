@@ -19,7 +19,7 @@ from data.sumo_live import STEP, LiveWorld, candidates
 from evaluation.driving import bicycle
 from evaluation.driving.contact import contacts
 from evaluation.driving.drivers import WATCHED, Driver, View
-from evaluation.driving.guides import Guides, make_guides, path_of
+from evaluation.driving.guides import Guides, for_cars, make_guides, path_of
 
 HORIZON, ARRIVED, CONTACT, OFF_NETWORK, NOT_FINITE, VANISHED, LEAPT = (
   "horizon", "arrived", "contact", "off the network", "command not finite", "vanished from the world", "leapt",
@@ -92,7 +92,8 @@ def started(job: SumoJob, egos: int, watch: Callable[[LiveWorld], None]) -> Iter
     for _ in range(_WATCHES):
       watch(live)
       live.settle(WATCHED)
-    found = [(candidate, path_of(live, candidate)) for candidate in candidates(live)]
+    net = for_cars(live.map.lanes)
+    found = [(candidate, path_of(live, net, candidate)) for candidate in candidates(live)]
     found = [(candidate, way) for candidate, way in found if way.length > _LEAST_AHEAD]
     order = np.random.default_rng([job.seed, 3]).permutation(len(found))[:egos]
     slot_E = np.array([found[k][0].slot for k in order], np.int64)
@@ -120,7 +121,8 @@ class _Record:
     live = self.live
     self.arc_E, self.lateral_E = self.guides.locate(pose_Ex3[:, :2], self.arc_E)
     serial = np.where(live.present_N, live.serial_N, -1)
-    everybody = boxes(live).astype(np.float32), live.speed_N.astype(np.float32), serial
+    self.box_Nx5 = boxes(live)
+    everybody = self.box_Nx5.astype(np.float32), live.speed_N.astype(np.float32), serial
     own = pose_Ex3, speed_E, alive_E.copy(), self.arc_E, self.lateral_E
     self.rows.append((*own, live.signal_L().copy(), *everybody))
 
@@ -183,9 +185,8 @@ def drive(start: Start, driver: Driver, name: str, job: SumoJob, steps: int) -> 
     live.advance(slot_E[alive], cars.pose_Ex3[alive], cars.speed_E[alive])
     finish(record.gone(), VANISHED, step)
     record.add(cars.pose_Ex3, cars.speed_E, alive)
-    e, n = contacts(boxes(live), slot_E)
-    touch = live.present_N[n] & alive[e]
-    other[e[touch]] = live.serial_N[n[touch]]
+    e, n = contacts(record.box_Nx5, slot_E[alive], np.flatnonzero(live.present_N))
+    other[np.flatnonzero(alive)[e]] = live.serial_N[n]
     finish(other >= 0, CONTACT, step + 1)
     finish(np.abs(record.lateral_E) > _LOST, OFF_NETWORK, step + 1)
     finish(record.arc_E > record.guides.length_E - _ARRIVAL, ARRIVED, step + 1)

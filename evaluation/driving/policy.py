@@ -22,32 +22,34 @@ import numpy as np
 from data import context, motion, paths
 from data.sumo_live import STEP, LiveWorld
 from data.windows import PATH_MARGIN, WindowConfig
-from evaluation.driving import bicycle
+from evaluation.driving import bicycle, guide
 from evaluation.driving.drivers import Driver, View
 from evaluation.driving.guides import signalled
 from evaluation.driving.tracks import Look, look
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 
-MOVES = ("expected", "likeliest", "sampled")
+MOVES = ("expected", "guided", "likeliest", "sampled")
 _REPLAN = 8  # moves after which the path ahead is looked up again
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-  """What a worker needs of a run. keep_F: which features the model was trained to see. moves: one of MOVES. seed: of
-  the samples."""
+  """What a worker needs of a run. keep_F: which features the model was trained to see. seed: of the samples."""
 
   config: MotionConfig
   weights: Any
   window: WindowConfig
   keep_F: np.ndarray
-  moves: str
   seed: int
 
 
-def compiled(policy: Policy) -> Callable:
+def compiled(policy: Policy, moves: str) -> Callable:
   """choose(memory, seen, step) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
+
+  Args:
+    moves: one of MOVES. "expected" is the mean of all moves by their probability, "guided" the same after `guide` has
+      added its nats.
 
   memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment.
   """
@@ -67,10 +69,12 @@ def compiled(policy: Policy) -> Callable:
     }
     logits_ExV = model.apply({"params": weights}, _batch(memory, seen["type"], keep_F))[:, -1, 0]
     logits_ExV = logits_ExV[:, : motion.VOCABULARY]
-    if policy.moves == "expected":
+    if moves == "guided":
+      logits_ExV += guide.weights(seen["state"][:, 0], seen["size"][:, 0, 0], around)
+    if moves in ("expected", "guided"):
       rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
       return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
-    if policy.moves == "sampled":
+    if moves == "sampled":
       logits_ExV += jax.random.gumbel(jax.random.fold_in(key, step), logits_ExV.shape)
     return memory, *motion.split(logits_ExV.argmax(-1), jnp)
 

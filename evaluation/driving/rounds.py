@@ -1,6 +1,7 @@
 """One world after another with every driver: what a worker process does."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -10,7 +11,7 @@ from evaluation.driving import episodes, film, pictures, scores
 from evaluation.driving.drivers import ConstantVelocity, Driver, LogReplay
 from evaluation.driving.idm import LaneKeepingIDM
 
-POLICY, REPLAY = "policy", "log_replay"
+POLICY, REPLAY = "policy", "log_replay"  # a policy's name goes on with ":" and the kind of its moves
 FAILED = "failed"  # how the end of an episode begins that could not be driven
 BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 
@@ -18,7 +19,7 @@ BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 @dataclasses.dataclass(frozen=True)
 class Round:
   """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s.
-  pictures: directory for the policy's failures and films, "" for none."""
+  pictures: directory for failures and films of the first driver, "" for none."""
 
   job: SumoJob
   egos: int
@@ -28,17 +29,19 @@ class Round:
 
 
 _policy: Any = None  # of this process, so that it is sent to it once
-_choose: Any = None  # compiled once for all worlds
+_choose: dict[str, Any] = {}  # by kind of move, compiled once for all worlds
 
 
 def use_policy(policy: Any) -> None:
-  """Makes a policy known to this process."""
-  global _policy, _choose
-  _policy, _choose = policy, None
+  """Makes a policy known to this process, which computes on one thread: the batches are small, and others wait."""
+  os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+  global _policy
+  _policy = policy
+  _choose.clear()
 
 
 def drive_world(task: Round) -> list[dict[str, Any]]:
-  """The episodes of a world, driver by driver: one dict for each ego, or one for all of them where a driver failed."""
+  """The episodes of a world, driver by driver: one dict for each ego that the world has room for."""
   job = task.job
   with episodes.started(job, task.egos, lambda live: None) as start:
     asked = len(start.slot_E)
@@ -57,11 +60,12 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
       found += [_episode(job, name, e) | failed(f"{type(error).__name__}: {error}") for e in range(asked)]
       continue
     terms = scores.terms(driven, judged, human)
-    if task.pictures and name == POLICY:
+    if task.pictures and name == task.drivers[0]:
       draw(driven, judged, terms, pathlib.Path(task.pictures))
     for e, own in enumerate(terms):
       seconds = float(driven.end_step_E[e] * driven.dt)
-      found.append(_episode(job, name, e) | own | {"end": driven.end_E[e], "seconds": seconds})
+      ended = {"end": driven.end_E[e], "seconds": seconds, "world_faults": driven.faults}
+      found.append(_episode(job, name, e) | own | ended)
   return found
 
 
@@ -90,18 +94,23 @@ def drive_once(task: Round, name: str, log: episodes.Drive) -> episodes.Drive:
 def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
   if name == REPLAY:
     return LogReplay(log.pose_TxEx3[1:], log.speed_TxE[1:])
-  if name == POLICY:
+  kind, _, moves = name.partition(":")
+  if kind == POLICY:
     from evaluation.driving.policy import MotionDriver, compiled
 
-    global _choose
-    _choose = _choose or compiled(_policy)
-    return MotionDriver(_policy, _choose, egos)
+    if moves not in _choose:
+      _choose[moves] = compiled(_policy, moves)
+    return MotionDriver(_policy, _choose[moves], egos)
   return {"constant_velocity": ConstantVelocity, "lane_keeping_idm": LaneKeepingIDM}[name]()
 
 
 def failed(why: str) -> dict[str, Any]:
   """What is said of an episode that could not be driven: it counts, with nothing achieved."""
-  return {name: 0.0 for name in scores.TERMS} | {"end": f"{FAILED}: {why}", "seconds": 0.0}
+  return {name: 0.0 for name in scores.TERMS} | {
+    "end": f"{FAILED}: {why}",
+    "seconds": 0.0,
+    "world_faults": {},
+  }
 
 
 def lost(task: Round, why: str) -> list[dict[str, Any]]:

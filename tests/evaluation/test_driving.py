@@ -9,7 +9,8 @@ import pytest
 from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
-from evaluation.driving import bicycle, contact, episodes, rounds, scores
+from data.schema import Signal
+from evaluation.driving import bicycle, contact, episodes, guide, rounds, scores, table
 from evaluation.driving.drivers import ConstantVelocity
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
@@ -61,7 +62,7 @@ def test_boxes_overlap_exactly_up_to_their_sides():
       other = np.array([[*ahead, 0.3 + angle, 4, 2]])
       assert contact.overlaps(one, other)[0] == contact.overlaps(other, one)[0] == meets
   row = np.array([[0, 0, 0, 4, 2], [3.9, 0, 0, 4, 2], [9, 0, 0, 4, 2], [0, 1.9, 0, 4, 2]], float)
-  assert [pair.tolist() for pair in contact.contacts(row, np.array([0, 2]))] == [[0, 0], [1, 3]]
+  assert [pair.tolist() for pair in contact.contacts(row, np.array([0, 2]), np.arange(4))] == [[0, 0], [1, 3]]
 
 
 def test_what_one_agent_sees_is_its_row_of_what_all_see():
@@ -84,6 +85,29 @@ def test_a_stretch_of_a_path_is_that_path_further_on():
   assert part.length == 20.0 and part.lanes.tolist() == [8, 9] and part.starts.tolist() == [0.0, 3.0]
   np.testing.assert_allclose(part.at(np.array([0.0, 3, 20])), way.at(np.array([12.0, 15, 32])))
   assert way.cut(0.0, 100.0).length == way.length and way.cut(39.5, 9.0).length == 0.5
+
+
+def test_guidance_speaks_for_the_lane_and_the_light_only():
+  state = np.zeros((3, motion.STATE), np.float32)
+  state[:, motion.SPEED], state[1, motion.Y] = 10.0, 1.0  # one is a metre left of its lane, one meets a light
+  line = np.stack([np.arange(64) * 3.0, np.zeros(64)], -1)
+  one = context.Surroundings(
+    size=np.ones((3, 1, 2)), group=np.ones((3, 1)), path=np.tile(line, (3, 1, 1, 1)), spacing=np.full((3, 1), 3.0),
+    limit=np.zeros((3, 1, 64)), junction=np.zeros((3, 1, 64)), stop=np.array([[[context.FAR]]] * 2 + [[[20.0]]]),
+    signal=np.full((3, 1, 1), int(Signal.RED)),
+  )  # fmt: skip
+  nats = np.asarray(guide.weights(state, np.full(3, 4.0, np.float32), one))
+  a, w = motion.split(np.arange(motion.VOCABULARY))
+  straight = w == 0
+  np.testing.assert_allclose(nats[0, straight], 0.0, atol=1e-5)
+  assert w[nats[0].argmax()] == 0 and w[nats[1].argmax()] < 0
+  assert (
+    nats[0] == nats[0][a == 0][np.searchsorted(w[a == 0], w)]
+  ).all()  # the lane says nothing about speed
+  # 17 m to the line, less a metre: 10 m/s can stop there, but not after another half second without braking.
+  assert (nats[2, straight & (a < -3)] > -1).all() and (nats[2, straight & (a >= 0)] < -7).all()
+  nowhere = one._replace(spacing=np.zeros((3, 1)))
+  np.testing.assert_array_equal(guide.weights(state, np.full(3, 4.0, np.float32), nowhere)[:2], 0.0)
 
 
 @dataclasses.dataclass
@@ -139,15 +163,20 @@ def test_a_worker_that_dies_takes_nobody_with_it():
 
 
 class Swerving(ConstantVelocity):
-  """Asks for what is no number for the first ego, leaps with the second, loses the third."""
+  """Asks for what is no number for the first ego, leaps with the second, loses the third; somebody else leaps, too."""
 
   def move(self, view):
     cars = super().move(view)
     if view.step == 3:
       cars.pose_Ex3[0] = np.nan
       cars.pose_Ex3[1, :2] += 20.0
+    live = view.live
+    if view.step == 2:
+      other = next(slot for slot in np.flatnonzero(live.present_N & ~live.taken_N).tolist())
+      x, y = live.centre_Nx2[other]
+      live.sim.vehicle.moveToXY(live.name_of(other), "", -1, x + 30, y, 0, 2)
     if view.step == 5:
-      view.live.drop(int(view.slot_E[2]))
+      live.drop(int(view.slot_E[2]))
     return cars
 
 
@@ -181,6 +210,7 @@ def test_faults_are_named_and_counted(task, monkeypatch):
   assert [row["seconds"] for row in rows[:3]] == pytest.approx([0.3, 0.3, 0.5])
   assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
   assert [row["score"] for row in rows[:3]] == [0, 0, 0]
+  assert table.world_faults(rows) == {"a vehicle leapt": 1, "no position": 1}  # and is lost then
   assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
   assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
   gone = rounds.lost(task, DIED)
