@@ -137,7 +137,7 @@ class LiveWorld:
     """Arrays follow from where the fronts are now; a slot that was entered in this step keeps its first heading."""
     known = (np.abs(front_Mx2) < _NOWHERE).all(-1)
     if not known.all():
-      self.faults["no position"] += int((~known).sum())
+      self.faults["no position"] += int(self.present_N[slot_M[~known]].sum())  # once, not at every step
       self.present_N[slot_M[~known]] = False
       slot_M, front_Mx2 = slot_M[known], front_Mx2[known]
     was, old = self.present_N[slot_M], self.heading_N[slot_M]

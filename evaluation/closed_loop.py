@@ -7,7 +7,7 @@ worst slices, and OUT/episodes.jsonl with every episode of every driver; what we
 OUT/pictures has a figure of every failure of the policy and, of every world, a film of its worst episode.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -45,6 +45,7 @@ def main() -> int:
   from data.files import require_directory, write_json_atomic, write_text_atomic
   from evaluation.driving import rounds
   from evaluation.driving.policy import MOVES
+  from evaluation.driving.table import world_faults
   from experiments import run as runs
 
   out = require_directory(_OUT.value, "--out")
@@ -58,8 +59,19 @@ def main() -> int:
   drawn = str(out / "pictures") if _PICTURES.value else ""
   jobs = sorted(jobs, key=lambda job: job.seed)  # domains take turns
   tasks = [rounds.Round(job, _EGOS.value, steps, drivers, drawn) for job in jobs]
-  found = drive_all(tasks, policy_of(run, _SEED.value), _WORKERS.value)
+  out.mkdir(parents=True, exist_ok=True)
+  with open(
+    out / "episodes.jsonl", "w", encoding="utf-8"
+  ) as file:  # what is there is not lost if this is stopped
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+      file.writelines(json.dumps(row) + "\n" for row in rows)
+      file.flush()
+
+    found = drive_all(tasks, policy_of(run, _SEED.value), _WORKERS.value, keep)
   result = report(found, drivers) | {
+    "episodes_asked": len(tasks) * _EGOS.value,  # a world may have fewer vehicles that can be taken over
+    "world_faults": world_faults(found),
     "run": run.row["run_id"],
     "seed": _SEED.value,
     "egos": _EGOS.value,
@@ -95,8 +107,8 @@ def policy_of(run, seed: int):
   return Policy(run.task.model.config, weights, run.dataset.window, keep_F, seed)
 
 
-def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
-  """The episodes of all worlds, in the order of the worlds."""
+def drive_all(tasks: list, policy: Any, workers: int, keep: Callable) -> list[dict[str, Any]]:
+  """The episodes of all worlds, in the order of the worlds; `keep` is given those of each as they come."""
   import dataclasses
   import logging
 
@@ -109,6 +121,7 @@ def drive_all(tasks: list, policy: Any, workers: int) -> list[dict[str, Any]]:
   with Progress(len(tasks), "closed loop", unit="world") as bar:
     for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policy, (policy,)):
       found[k] = rows or []
+      keep(found[k])
       dead += [(k, dataclasses.replace(tasks[k], drivers=(name,))) for name in tasks[k].drivers if why]
       bar.update(1)
   # One driver may have taken the others' episodes with it: each is tried alone.
@@ -159,7 +172,10 @@ def table(result: dict[str, Any]) -> str:
   for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
     shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
     lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
-  lines.append(f"ends: {result['ends']}")
+  lines.append(
+    f"{result['episodes']} of {result['episodes_asked']} episodes had a vehicle; ends: {result['ends']}"
+  )
+  lines.append(f"of the worlds themselves: {result['world_faults'] or 'no faults'}")
   return "\n".join(lines)
 
 

@@ -47,8 +47,9 @@ class Policy:
 def compiled(policy: Policy, moves: str) -> Callable:
   """choose(memory, seen, step) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
 
-  moves: one of MOVES: which of the moves that the model deems possible are made. "guided" is the expected move after
-  they have been weighed by data the model has seen as well, its lane and its light (`guide.weights`).
+  Args:
+    moves: one of MOVES. "expected" is the mean of all moves by their probability, "guided" the same after `guide` has
+      added its nats.
 
   memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment.
   """

@@ -41,7 +41,7 @@ def use_policy(policy: Any) -> None:
 
 
 def drive_world(task: Round) -> list[dict[str, Any]]:
-  """The episodes of a world, driver by driver: one dict for each ego, or one for all of them where a driver failed."""
+  """The episodes of a world, driver by driver: one dict for each ego that the world has room for."""
   job = task.job
   with episodes.started(job, task.egos, lambda live: None) as start:
     asked = len(start.slot_E)
@@ -64,7 +64,8 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
       draw(driven, judged, terms, pathlib.Path(task.pictures))
     for e, own in enumerate(terms):
       seconds = float(driven.end_step_E[e] * driven.dt)
-      found.append(_episode(job, name, e) | own | {"end": driven.end_E[e], "seconds": seconds})
+      ended = {"end": driven.end_E[e], "seconds": seconds, "world_faults": driven.faults}
+      found.append(_episode(job, name, e) | own | ended)
   return found
 
 
@@ -105,7 +106,11 @@ def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
 
 def failed(why: str) -> dict[str, Any]:
   """What is said of an episode that could not be driven: it counts, with nothing achieved."""
-  return {name: 0.0 for name in scores.TERMS} | {"end": f"{FAILED}: {why}", "seconds": 0.0}
+  return {name: 0.0 for name in scores.TERMS} | {
+    "end": f"{FAILED}: {why}",
+    "seconds": 0.0,
+    "world_faults": {},
+  }
 
 
 def lost(task: Round, why: str) -> list[dict[str, Any]]:

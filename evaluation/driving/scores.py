@@ -16,10 +16,10 @@ from evaluation.driving_score import EPDMS, SUB_SCORES, Driven, Episode, SubScor
 from evaluation.road import Road
 
 TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
-_AGENTS, _POINTS, _LINES = 24, 256, 16
-_AROUND = 30.0  # m beyond the ego's course at which a lane still matters
+_AGENTS, _POINTS, _LINES = 16, 256, 16
+_AROUND = 12.0  # m beyond the ego's course at which a lane still matters
 _EVERY = 4  # frames between the places whose surroundings are kept
-_SEGMENTS = 512  # of lanes, and twice that as often as needed: each is compiled for
+_SEGMENTS = 256  # of lanes, and twice that as often as needed: each is compiled for
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,14 @@ def by_domain(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
   return {name: summary([e for e in episodes if e["domain"] == name]) for name in domains}
 
 
+def world_faults(episodes: Sequence[dict[str, Any]]) -> dict[str, int]:
+  """How often the worlds themselves did what no agent can, over every world and driver once."""
+  total: Counter[str] = Counter()
+  for faults in {(e["seed"], e["driver"]): e["world_faults"] for e in episodes}.values():
+    total.update(faults)
+  return dict(total)
+
+
 def worst_slices(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   """The slices by one or two of SLICED_BY with the lowest scores, lowest first."""
   axes = [(one,) for one in SLICED_BY] + [("domain", other) for other in SLICED_BY[1:]]

@@ -10,7 +10,7 @@ from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
 from data.schema import Signal
-from evaluation.driving import bicycle, contact, episodes, guide, rounds, scores
+from evaluation.driving import bicycle, contact, episodes, guide, rounds, scores, table
 from evaluation.driving.drivers import ConstantVelocity
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
@@ -163,15 +163,20 @@ def test_a_worker_that_dies_takes_nobody_with_it():
 
 
 class Swerving(ConstantVelocity):
-  """Asks for what is no number for the first ego, leaps with the second, loses the third."""
+  """Asks for what is no number for the first ego, leaps with the second, loses the third; somebody else leaps, too."""
 
   def move(self, view):
     cars = super().move(view)
     if view.step == 3:
       cars.pose_Ex3[0] = np.nan
       cars.pose_Ex3[1, :2] += 20.0
+    live = view.live
+    if view.step == 2:
+      other = next(slot for slot in np.flatnonzero(live.present_N & ~live.taken_N).tolist())
+      x, y = live.centre_Nx2[other]
+      live.sim.vehicle.moveToXY(live.name_of(other), "", -1, x + 30, y, 0, 2)
     if view.step == 5:
-      view.live.drop(int(view.slot_E[2]))
+      live.drop(int(view.slot_E[2]))
     return cars
 
 
@@ -205,6 +210,7 @@ def test_faults_are_named_and_counted(task, monkeypatch):
   assert [row["seconds"] for row in rows[:3]] == pytest.approx([0.3, 0.3, 0.5])
   assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
   assert [row["score"] for row in rows[:3]] == [0, 0, 0]
+  assert table.world_faults(rows) == {"a vehicle leapt": 1, "no position": 1}  # and is lost then
   assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
   assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
   gone = rounds.lost(task, DIED)
