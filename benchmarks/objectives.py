@@ -34,7 +34,7 @@ CLIPS = {"model.sensors": "ego,raster,lidar", "tokens": 200_000, "optimizer.lear
 # One patch for each 16 x 16 cells: 17 tokens a step, and about 100 steps in 110,000 tokens.
 DRIVING = {"model.grid_patch": 16, "tokens": 110_000, "optimizer.learning_rate": 0.005}
 SAMPLED = DRIVING | {"loss.samples": 2}
-CELLS = {"tokens": 440_000, "optimizer.learning_rate": 0.005, "loss.samples": 2}
+CELLS = SAMPLED | {"tokens": 220_000}
 TAUGHT = CLIPS | {"loss.momentum": 0.95}  # so few steps need a teacher that follows faster
 CODES = {"tokens": 6_500_000, "data.batch_windows": 4}
 WORLD = {"model.width": 16, "model.head_dim": 8, "tokens": 400_000}
