@@ -117,7 +117,8 @@ def _place(state, xp):
 
 def place(state, xp: types.ModuleType = np):
   """The features PLACE [..., 4] of agents with state [..., motion.STATE], in whatever frame that is."""
-  return xp.stack(_place(state, xp), axis=-1) / xp.asarray(SPREAD[PLACE], xp.float32)
+  where = xp.stack(_place(state, xp), axis=-1)
+  return where / xp.asarray(SPREAD[PLACE], xp.float32).reshape((1,) * (where.ndim - 1) + (-1,))
 
 
 def _map(state, arc, lateral, tangent, around, xp):

@@ -54,7 +54,9 @@ class Attention(nn.Module):
   """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' where the mask lets it.
 
   `positional` turns queries and keys by their time (time_S, or their place), as time needs and agents do not.
-  `causal` hides s' > s, whatever the mask says. `prefix` learned keys and values come before all and are seen by
+  `causal` hides s' > s, whatever the mask says. With a mutable collection "cache", keys and values are kept in it:
+  the first call fills it, later ones put theirs in their place (time_S) and attend to all that it holds; the mask,
+  then [N, 1, S, places], hides what is later. `prefix` learned keys and values come before all and are seen by
   all (X. Li, P. Liang, arXiv:2101.00190): the values are zero at first, so that they only draw attention away.
   """
 
@@ -79,17 +81,28 @@ class Attention(nn.Module):
     )
     if self.positional:
       q, k = rotary(q, time_S), rotary(k, time_S)
+    causal = self.causal
+    if self.positional and self.is_mutable_collection("cache") and not self.is_initializing():
+      k, v = (self._kept(name, row, time_S) for name, row in (("key", k), ("value", v)))
+      causal &= q.shape == k.shape
     if self.prefix:
-      y_NxSxHxK = self._prefixed(q, k, v, mask_Nx1xSxS)
+      y_NxSxHxK = self._prefixed(q, k, v, mask_Nx1xSxS, causal)
     else:
-      y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=self.causal)
+      y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=causal)
     # Zero at first: attention adds what it learns to find, not an average over whoever is there.
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (self.heads, self.head_dim, width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y_NxSxHxK, out.astype(self.dtype))
 
-  def _prefixed(self, q, k, v, mask):
-    n, s = q.shape[:2]
+  def _kept(self, name: str, row_NxSxHxK: jax.Array, time_S: jax.Array | None) -> jax.Array:
+    """All that the cache holds under `name`, with the rows of these steps in their place."""
+    kept = self.variable("cache", name, lambda: row_NxSxHxK)
+    first = 0 if time_S is None else time_S[0]
+    kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, row_NxSxHxK, first, axis=1)
+    return kept.value
+
+  def _prefixed(self, q, k, v, mask, causal):
+    n, s = k.shape[:2]
     shape, axes = (self.prefix, self.heads, self.head_dim), (None, "heads", "head_dim")
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, axes)
     rows = (
@@ -100,9 +113,9 @@ class Attention(nn.Module):
       jnp.concatenate([jnp.broadcast_to(row[None].astype(x.dtype), (n, *shape)), x], axis=1)
       for row, x in zip(rows, (k, v), strict=True)
     )
-    if self.causal:
+    if causal:
       mask = mask & jnp.tril(jnp.ones((s, s), bool))[None, None]
-    mask = jnp.broadcast_to(mask, (mask.shape[0], 1, s, s))
+    mask = jnp.broadcast_to(mask, (mask.shape[0], 1, q.shape[1], s))
     mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (self.prefix, 0)), constant_values=True)
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
@@ -139,7 +152,7 @@ def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bo
     return x
   stack = nn.scan(
     unit,
-    variable_axes={"params": 0},
+    variable_axes={"params": 0, "cache": 0},
     split_rngs={"params": True},
     in_axes=(nn.broadcast,) * len(shared),
     length=times,

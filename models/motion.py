@@ -21,13 +21,16 @@ from models.motion_config import AGENT_TYPES, MotionConfig
 
 
 class Block(nn.Module):
-  """Attention over one axis of x [B, T, A, D], then an MLP, both pre-normalised residual."""
+  """Attention over one axis of x [B, T, A, D], then an MLP, both pre-normalised residual.
+
+  `at`: x is that step alone, T = 1, of a window whose earlier steps are in the cache; None: x is the window.
+  """
 
   config: MotionConfig
   over: str  # "time" or "agents"
 
   @nn.compact
-  def __call__(self, x_BxTxAxD, valid_BxTxA, group_BxA):
+  def __call__(self, x_BxTxAxD, valid_BxTxA, group_BxA, at=None):
     b, t, a, d = x_BxTxAxD.shape
     c = self.config
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
@@ -37,9 +40,16 @@ class Block(nn.Module):
       c.heads, c.head_dim, dtype, positional, causal=True, prefix=c.prefix, name="attention"
     )
     if self.over == "time":
-      seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, t) | jnp.eye(t, dtype=bool)[None, None]
-      y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen).reshape(b, a, t, d).swapaxes(1, 2)
+      places = valid_BxTxA.shape[1]
+      seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, places)
+      if at is None:
+        seen, time = seen | jnp.eye(t, dtype=bool)[None, None], None
+      else:
+        earlier = jnp.arange(places) - at
+        seen, time = (seen & (earlier < 0)[None, None, None]) | (earlier == 0)[None, None, None], at[None]
+      y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen, time).reshape(b, a, t, d).swapaxes(1, 2)
     else:
+      valid_BxTxA = _step(valid_BxTxA, at)
       same = (group_BxA[:, None, :, None] == group_BxA[:, None, None, :]) & valid_BxTxA[:, :, None, :]
       seen = (same | jnp.eye(a, dtype=bool)[None, None]).reshape(b * t, 1, a, a)
       y = attention(y.reshape(b * t, a, d), seen).reshape(b, t, a, d)
@@ -58,9 +68,9 @@ class Pair(nn.Module):
   config: MotionConfig
 
   @nn.compact
-  def __call__(self, x, valid, group):
-    x = Block(self.config, "time", name="time")(x, valid, group)
-    return Block(self.config, "agents", name="agents")(x, valid, group), None
+  def __call__(self, x, valid, group, at=None):
+    x = Block(self.config, "time", name="time")(x, valid, group, at)
+    return Block(self.config, "agents", name="agents")(x, valid, group, at), None
 
 
 class MotionModel(nn.Module):
@@ -68,16 +78,20 @@ class MotionModel(nn.Module):
 
   batch: "features_BxTxAxF" float, "tokens_BxTxA" int (only earlier agents' moves are read), "valid_BxTxA" bool
   (who is there), "mask_BxTxA" bool (whose move is known), "group_BxA" and "type_BxA" int.
+
+  Step by step: apply({"params": p}, batch, mutable=["cache"]) also gives the keys and values of the window, and
+  apply({"params": p, "cache": c}, batch, at, mutable=["cache"]) the logits [B, 1, A, V] of step `at` [] int alone,
+  the same to rounding if the earlier steps of the batch are as they were; from it on the cache may be out of date.
   """
 
   config: MotionConfig
 
   @nn.compact
-  def __call__(self, batch):
+  def __call__(self, batch, at=None):
     c = self.config
     tokens, valid = batch["tokens_BxTxA"].astype(jnp.int32), batch["valid_BxTxA"]
     group = batch["group_BxA"].astype(jnp.int32)
-    seen = batch["features_BxTxAxF"].astype(jnp.float32)
+    seen = _step(batch["features_BxTxAxF"], at).astype(jnp.float32)
     # An MLP before the residual stream: a narrow one could not carry all features to the first block.
     up = weight(self, "stem_up", (c.features, 4 * c.width), ("features", "mlp"), c.features)
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",))
@@ -93,13 +107,13 @@ class MotionModel(nn.Module):
     # Zero at first: most predecessors do not matter, and their moves would be noise to learn away.
     x = (
       x
-      + _moves(self, "before", c, c.width, 0.0, None)[before]
-      + _moves(self, "last", c, c.width, 1.0, None)[last]
+      + _moves(self, "before", c, c.width, 0.0, None)[_step(before, at)]
+      + _moves(self, "last", c, c.width, 1.0, None)[_step(last, at)]
     )
     kinds = weight(self, "type", (AGENT_TYPES, c.width), (None, "table"), c.width)
     x = _residual(x + kinds[batch["type_BxA"].astype(jnp.int32)][:, None])
 
-    x = repeat(Pair, (c,), "pair", c.layers // 2, c.scan, c.remat, x, valid, group)
+    x = repeat(Pair, (c,), "pair", c.layers // 2, c.scan, c.remat, x, valid, group, at)
     x = RMSNorm(name="final_norm")(x).astype(jnp.dtype(c.dtype))
     self.sow("intermediates", "hidden_BxTxAxD", x)  # kept only when asked for, as `embed` does
     # Scale 1 / D: the initial prediction is flat at any width, as muP asks (arXiv:2203.03466).
@@ -117,6 +131,11 @@ def embed(model: MotionModel, params, batch) -> jax.Array:
   _, kept = model.apply({"params": params}, batch, mutable=["intermediates"])
   hidden_BxTxAxD = kept["intermediates"]["hidden_BxTxAxD"][0].astype(jnp.float32)
   return hidden_BxTxAxD[:, hidden_BxTxAxD.shape[1] // 2, 0]
+
+
+def _step(value_BxT, at):
+  """That step alone, [B, 1, ...]; all of them when `at` is None."""
+  return value_BxT if at is None else jax.lax.dynamic_slice_in_dim(value_BxT, at, 1, axis=1)
 
 
 def _before(moves_BxTxA, mask_BxTxA, group_BxA, none: int):

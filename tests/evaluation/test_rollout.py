@@ -7,7 +7,7 @@ import pytest
 
 from data import motion
 from data.windows import WindowConfig
-from evaluation import baselines, rollout
+from evaluation import baselines, rollout, simulator
 from evaluation.cases import make_cases
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
@@ -17,6 +17,10 @@ from tests.worlds import straight_scene
 DT, SLOTS = 0.5, 5
 WINDOW = WindowConfig(dt=DT, steps=16, agents=SLOTS, points=16, stops=2, phases=1, least_moves=4)
 TO_BATCH = make_task(from_dict(get_config("tiny").to_dict()), WINDOW, domains=1).to_batch
+
+
+def settled(answer, guess_BxA):
+  return simulator.settled(lambda moves, cache: (answer(moves), cache), guess_BxA, ())[0]
 
 
 def _answering(reach: int):
@@ -45,12 +49,12 @@ def test_passes_over_all_slots_end_where_asking_one_by_one_ends(reach, most):
   )
   jax.effects_barrier()
   passes.clear()
-  together = rollout.settled(answer, start)
+  together = settled(answer, start)
   jax.effects_barrier()
   np.testing.assert_array_equal(together, one_by_one)
   assert together.dtype == jnp.int16 and len(passes) == most
   passes.clear()
-  np.testing.assert_array_equal(rollout.settled(answer, together), together)
+  np.testing.assert_array_equal(settled(answer, together), together)
   jax.effects_barrier()
   assert len(passes) == 1, "what is settled already takes one pass to see"
 
