@@ -20,7 +20,7 @@ The constants of Regulation 157 are quoted from secondary sources and have not b
 of amendments; the 0.375 m, which say when a lane change is seen, least of all.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,18 +33,20 @@ DECELERATION, JERK = 0.774 * 9.81, 12.65  # m/s^2, m/s^3
 WANDER = 0.375  # m
 RULE_DECELERATION, RULE_DELAY = 6.0, 0.35  # m/s^2, s
 
+Array = Any  # numpy as they are laid out, jax.numpy under jit
+
 
 class CutIn(NamedTuple):
   """Arrays of one shape. speed, other_speed: m/s along the lane. gap: m from bumper to bumper at the beginning.
   lateral_speed: m/s, above zero. lane_width, width, length: m, of the lanes and of both vehicles."""
 
-  speed: jax.Array
-  other_speed: jax.Array
-  gap: jax.Array
-  lateral_speed: jax.Array
-  lane_width: jax.Array
-  width: jax.Array
-  length: jax.Array
+  speed: Array
+  other_speed: Array
+  gap: Array
+  lateral_speed: Array
+  lane_width: Array
+  width: Array
+  length: Array
 
 
 def crossing(case: CutIn) -> jax.Array:

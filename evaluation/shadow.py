@@ -60,13 +60,13 @@ def main() -> int:
   split = _SPLIT.value or candidate.config.data.eval_split
   window = candidate.dataset.window
   records, empty = stream(candidate.dataset.scenes(split), window, _OBSERVED.value, _HORIZON.value)
-  found = [
+  scores = [
     score(run.task.model.apply, run.weights, run.task.to_batch, window.dt, records)
     for run in (candidate, incumbent)
   ]
   _, _, margin, bound = _JUDGED[_SCORE.value]
   rule = Rule(_FALSE_ALARM.value, _MARGIN.value or margin, bound)
-  result = report(records, *found, _SCORE.value, rule, slices_of(records, _SLICES.value)) | {
+  result = report(records, scores[0], scores[1], _SCORE.value, rule, slices_of(records, _SLICES.value)) | {
     "left_out": empty,
     "candidate": candidate.row["run_id"],
     "incumbent": incumbent.row["run_id"],
@@ -75,9 +75,9 @@ def main() -> int:
     "observed_s": _OBSERVED.value,
     "horizon_s": _HORIZON.value,
   }
-  shown = disagreements.worst(records, *found, _SHOWN.value)
+  shown = disagreements.worst(records, scores[0], scores[1], _SHOWN.value)
   result["disagreements"] = [dataclasses.asdict(one) | {"nearer": one.nearer} for one in shown]
-  drawings = [disagreements.drawing(one, records, *found) for one in shown]
+  drawings = [disagreements.drawing(one, records, scores[0], scores[1]) for one in shown]
   title = f"{result['candidate']} in the shadow of {result['incumbent']}"
   write_json_atomic(out / "shadow.json", result)
   write_text_atomic(out / "disagreements.html", disagreements.page(title, sentence(result), shown, drawings))
