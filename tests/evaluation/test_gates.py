@@ -44,7 +44,7 @@ def test_noise_is_refused_no_oftener_than_was_said():
 
 @pytest.mark.parametrize("units", [8, 14])
 def test_few_units_refuse_and_pass_no_oftener_than_was_said(units):
-  """20000 gates at the boundary, scenes as uneven as above: 5 % +- 0.6 %. Percentiles of scenes drawn again: 6 to 9 %."""
+  """20000 gates at the boundary, scenes as uneven as above: 5 % +- 0.6 %. Scenes drawn again give 6 to 9 %."""
   rng = np.random.default_rng(units)
   count = rng.integers(5, 50, (20000, units, RECORDS // SCENES)).sum(-1).astype(float)
   low, high = gates.bounds(rng.normal(size=count.shape) * count, count, 0.95)
