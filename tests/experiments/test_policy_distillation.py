@@ -57,7 +57,7 @@ def _by_its_teacher(student, key):
   stacked = _clips()
   batch = student.to_batch({field: stacked[field] for field in student.fields})
   weights = nn.unbox(jax.jit(lambda key: student.init(key, batch)["params"])(key))[TAUGHT_BY]
-  weights = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), weights)
+  weights = jax.tree.map(lambda p: p + 0.5 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), weights)
   return {"student": weights, TAUGHT_BY: weights}, batch
 
 
