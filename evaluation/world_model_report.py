@@ -1,0 +1,323 @@
+"""The report of a simulator: which roll-outs are made, what is counted in them, and which claims hold."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data import motion
+from evaluation import commands, intervals, realism
+from evaluation import world_model_scores as scores
+from evaluation.metrics import MOVING_DISTANCE
+from evaluation.scenarios import Scenarios
+
+COMMAND_S, AFTER_S = (
+  1.0,
+  1.0,
+)  # how long the ego is told what to do, and how much later the effect is measured
+ACCELERATIONS = (-4.8, -2.5, -1.2, 0.0, 1.2, 2.5)  # m/s^2
+YAW_OFFSETS = (-0.1, -0.05, 0.0, 0.05, 0.1)  # rad/s
+FAST_ENOUGH = 5.0  # m/s; the hardest braking for COMMAND_S does not stop such an ego
+LEAST_SPEARMAN, LEAST_REALISM, MOST_WORSE = 0.9, 0.9, 0.05  # what the claims ask for
+_FOLLOWING, _BESIDE = 40.0, 2.0  # m behind and beside the ego within which somebody follows it
+_LEAD = 2  # steps before now that accelerations need
+_BOOTSTRAP = 1000
+
+
+def report(
+  scenarios: Scenarios, simulate, rollouts: int, draws: int, seed: int
+) -> tuple[dict[str, Any], dict]:
+  """world_model.json but for its provenance, and the points of the figure of control."""
+  drawn = intervals.draw_scenes(scenarios.scene_C, _BOOTSTRAP, seed)
+  nobody = commands.nobody(scenarios)
+  free = np.stack([simulate(nobody, draw) for draw in range(rollouts)])
+  control, points = _control(scenarios, simulate, free[:draws], drawn)
+  real = _realism(scenarios, free, drawn)
+  ego = _given_ego(scenarios, simulate, free[:draws], draws, drawn)
+  result = {
+    "scenarios": len(scenarios),
+    "scenes": len(np.unique(scenarios.scene_C)),
+    "agents": int(scenarios.known_CxA.sum()),
+    "worst_slices": real.pop("worst_slices"),
+    "error": _errors(scenarios, free),
+    "realism": real,
+    "control": control,
+    "ego": ego,
+  }
+  return result | {"claims": _claims(result)}, points
+
+
+def _errors(scenarios: Scenarios, free: np.ndarray) -> dict[str, Any]:
+  """Mean displacement in m of agents that move, by seconds from now: of the mean roll-out and of constant velocity."""
+  now, steps = scenarios.observed, _seconds(scenarios)[-1]
+  log = scenarios.state_CxAxTxS[:, :, now : now + steps + 1, :2]
+  keep = np.full((steps, *scenarios.known_CxA.shape), motion.KEEP)
+  straight = motion.decode(scenarios.state_CxAxTxS[:, :, now], keep, scenarios.dt)[..., :2]
+  forecasts = {
+    "simulated": free[..., now : now + steps + 1, :2].mean(0),
+    "constant_velocity": np.moveaxis(straight, 0, 2),
+  }
+  moving = scenarios.known_CxA & (
+    np.hypot(*np.moveaxis(log[:, :, -1] - log[:, :, 0], -1, 0)) > MOVING_DISTANCE
+  )
+  found = {"n_agents": int(moving.sum()), "by_domain": {}}
+  for name, forecast in forecasts.items():
+    error_CxAxT = np.hypot(*np.moveaxis(forecast - log, -1, 0))
+    at = {"one_step": 1} | {f"{h}_s": step for h, step in enumerate(_seconds(scenarios), start=1)}
+    found[name] = {key: float(error_CxAxT[moving][:, step].mean()) for key, step in at.items()}
+    for domain in np.unique(scenarios.domain_C):
+      kept = error_CxAxT[moving & (scenarios.domain_C == domain)[:, None]]
+      if len(kept):
+        found["by_domain"].setdefault(str(domain), {})[name] = float(kept[:, steps].mean())
+  return found
+
+
+def _realism(scenarios: Scenarios, free: np.ndarray, drawn: intervals.Draws) -> dict[str, Any]:
+  """By second and of the whole, with the share of the first second that is left; constant velocity beside it."""
+  seconds = [0, *_seconds(scenarios)]
+  spans = [slice(_LEAD + 1 + a, _LEAD + 1 + b) for a, b in itertools.pairwise(seconds)]
+  spans.append(slice(_LEAD + 1, _LEAD + 1 + seconds[-1]))
+  since = scenarios.observed - _LEAD
+
+  @jax.jit
+  def score(simulated_RxAxTxS, log_AxTxS, size_Ax2, known_A, ground):
+    def course(state):
+      return scores.courses(state, size_Ax2, known_A, ground, scenarios.dt)
+
+    return scores.likelihoods(jax.lax.map(course, simulated_RxAxTxS), course(log_AxTxS), known_A, spans)
+
+  def pairs_of(futures):
+    found = [
+      score(
+        futures[:, c, :, since:], scenarios.state_CxAxTxS[c, :, since:], scenarios.windows["size_Ax2"][c],
+        scenarios.known_CxA[c], jax.tree.map(lambda part, c=c: part[c], scenarios.ground),
+      )
+      for c in range(len(scenarios))
+    ]  # fmt: skip
+    return jax.tree.map(lambda *values: np.stack([np.asarray(value, np.float64) for value in values]), *found)
+
+  def over(pairs, keep_C):
+    return float(
+      scores.realism_of({name: (a[keep_C].sum(), n[keep_C].sum()) for name, (a, n) in pairs.items()})
+    )
+
+  every = np.ones(len(scenarios), bool)
+  own = pairs_of(free)
+  sums = [{name: (_draw(a, drawn), _draw(n, drawn)) for name, (a, n) in pairs.items()} for pairs in own]
+  bands = [scores.realism_of(one) for one in sums]
+  straight = pairs_of(np.broadcast_to(_straight(scenarios), free.shape))
+  by_second = [over(pairs, every) for pairs in own[:-1]]
+  whole = {name: (a.sum(), n.sum()) for name, (a, n) in own[-1].items()}
+  slices = [
+    {"slice": str(domain), "realism": over(own[-1], keep), "scenarios": int(keep.sum())}
+    | {"left_of_first_second": over(own[-2], keep) / over(own[0], keep)}
+    for domain in np.unique(scenarios.domain_C)
+    for keep in [scenarios.domain_C == domain]
+  ]
+  return {
+    "by_second": by_second,
+    "by_second_ci95": [intervals.interval(band) for band in bands[:-1]],
+    "whole": over(own[-1], every),
+    "whole_ci95": intervals.interval(bands[-1]),
+    "left_of_first_second": by_second[-1] / by_second[0],
+    "left_ci95": intervals.interval(bands[-2] / bands[0]),
+    "features": {name: float(np.exp(a / n)) if n else None for name, (a, n) in whole.items()},
+    "features_by_second": {
+      name: [float(np.exp(p[name][0].sum() / n)) if (n := p[name][1].sum()) else None for p in own[:-1]]
+      for name in realism.FEATURES
+    },
+    "constant_velocity": {
+      "by_second": [over(pairs, every) for pairs in straight[:-1]],
+      "whole": over(straight[-1], every),
+    },
+    "worst_slices": sorted(slices, key=lambda row: row["realism"]),
+  }
+
+
+def _control(scenarios: Scenarios, simulate, free: np.ndarray, drawn: intervals.Draws) -> tuple[dict, dict]:
+  """Spearman between what the ego is told and what it changes in free roll-outs of the same noise, on average."""
+  every, now = np.arange(len(scenarios)), scenarios.observed
+  told = round(COMMAND_S / scenarios.dt)
+  then = now + told + round(AFTER_S / scenarios.dt)
+  start = scenarios.state_CxAxTxS[every, scenarios.ego_C, now]
+  fast_C = start[:, motion.SPEED] >= FAST_ENOUGH
+  follower_C = _followers(scenarios)
+  kinds: dict[str, tuple[tuple[float, ...], Any]] = {
+    "accelerate": (ACCELERATIONS, commands.accelerate),
+    "steer": (YAW_OFFSETS, commands.steer),
+  }
+  found, points = {}, {}
+  for kind, (values, ego_moves) in kinds.items():
+    effects, replies = [], []
+    for value in values:
+      forced = commands.told(commands.nobody(scenarios), scenarios, ego_moves(scenarios, value, told))
+      change = np.mean([simulate(forced, draw) - one for draw, one in enumerate(free)], 0)
+      ego = change[every, scenarios.ego_C]
+      left = -np.sin(start[:, 2, None]) * ego[..., 0] + np.cos(start[:, 2, None]) * ego[..., 1]
+      effects.append((ego[..., motion.SPEED] if kind == "accelerate" else left)[:, [now + told, then]])
+      replies.append(change[every, follower_C, then + told, motion.SPEED])
+    effect_KxCx2, reply_KxC = np.stack(effects), np.stack(replies)
+    ends = {"at_its_end": effect_KxCx2[..., 0], "a_second_later": effect_KxCx2[..., 1]}
+    found[kind] = {name: _ranked(values, effect, fast_C, scenarios, drawn) for name, effect in ends.items()}
+    points[kind] = {"values": values, "effect_KxN": effect_KxCx2[:, fast_C, 1]}
+    if kind == "accelerate":
+      followed_C = fast_C & (follower_C >= 0)
+      found["follower"] = _ranked(values, reply_KxC, followed_C, scenarios, drawn)
+  return found, points
+
+
+def _ranked(values, effect_KxC, keep_C, scenarios: Scenarios, drawn: intervals.Draws) -> dict[str, Any]:
+  """Spearman over all commands and scenarios kept, its interval over scenes, and by domain."""
+  value_KxC = np.broadcast_to(np.asarray(values)[:, None], effect_KxC.shape)
+
+  def over(kept_C, weight_C=None):
+    weight = None if weight_C is None else np.broadcast_to(weight_C, effect_KxC.shape)[:, kept_C].ravel()
+    return scores.spearman(value_KxC[:, kept_C].ravel(), effect_KxC[:, kept_C].ravel(), weight)
+
+  by_domain = {str(name): keep_C & (scenarios.domain_C == name) for name in np.unique(scenarios.domain_C)}
+  return {
+    "spearman": over(keep_C),
+    "ci95": intervals.interval(
+      np.array([over(keep_C, row[drawn.scene_N]) for row in drawn.counts_RxS[:200]])
+    ),
+    "scenarios": int(keep_C.sum()),
+    "mean_effect": effect_KxC[:, keep_C].mean(1).tolist(),
+    "by_domain": {name: over(kept_C) for name, kept_C in by_domain.items() if kept_C.any()},
+  }
+
+
+def _followers(scenarios: Scenarios) -> np.ndarray:
+  """int [C]: the slot of the nearest known agent that follows the ego in its lane now; -1 for none."""
+  state = scenarios.state_CxAxTxS[:, :, scenarios.observed]
+  ego = state[np.arange(len(scenarios)), scenarios.ego_C][:, None]
+  x, y = (state[..., i] - ego[..., i] for i in (motion.X, motion.Y))
+  cos, sin = np.cos(ego[..., motion.HEADING]), np.sin(ego[..., motion.HEADING])
+  ahead, left = cos * x + sin * y, cos * y - sin * x
+  along = np.cos(state[..., motion.HEADING] - ego[..., motion.HEADING]) > np.cos(0.5)
+  follows = scenarios.known_CxA & along & (ahead < 0) & (ahead > -_FOLLOWING) & (np.abs(left) < _BESIDE)
+  nearest = np.where(follows, -ahead, np.inf).argmin(1)
+  return np.where(follows.any(1), nearest, -1)
+
+
+def _given_ego(scenarios: Scenarios, simulate, free, draws: int, drawn: intervals.Draws) -> dict[str, Any]:
+  """Encounters of the ego by who drives: shares of scenarios, and of the others that leave the road."""
+  now, steps = scenarios.observed, _seconds(scenarios)[-1]
+  nobody, everybody = commands.nobody(scenarios), commands.everybody_logged(scenarios)
+  egos = {"replay": commands.logged, "late": commands.late, "braking": commands.brake}
+  courses = {"log": scenarios.state_CxAxTxS[None], "free": free}
+  for name, ego_moves in egos.items():
+    ego = ego_moves(scenarios)
+    forced = commands.told(nobody, scenarios, ego)
+    courses[name] = np.stack([simulate(forced, draw) for draw in range(draws)])
+    if name != "replay":
+      courses[f"{name}_others_logged"] = simulate(commands.told(everybody, scenarios, ego), 0)[None]
+
+  @jax.jit
+  def judge(state_CxAxTxS):
+    parts = (
+      state_CxAxTxS,
+      scenarios.windows["size_Ax2"],
+      scenarios.ego_C,
+      scenarios.known_CxA,
+      scenarios.ground,
+    )
+    parts = jax.tree.map(jnp.asarray, parts)
+    return jax.lax.map(lambda part: scores.encounters(*part, scenarios.dt), parts)
+
+  found: dict[str, Any] = {}
+  shares: dict[str, dict[str, tuple]] = {}
+  for name, states in courses.items():
+    each = [judge(state[:, :, now : now + steps + 1]) for state in states]
+    mean = {
+      field: np.mean([np.asarray(getattr(e, field), float) for e in each], 0) for field in each[0]._fields
+    }
+    ones = np.ones(len(scenarios))
+    shares[name] = {field: (mean[field], ones) for field in ("contact", "hit", "close")}
+    shares[name]["off_road"] = mean["off_road"], mean["others"]
+    found[name] = {
+      field: {
+        "share": float(over.sum() / under.sum()),
+        "ci95": intervals.interval(drawn.ratio(over, under)),
+        "by_domain": {
+          str(d): float(over[keep].sum() / under[keep].sum())
+          for d in np.unique(scenarios.domain_C)
+          for keep in [scenarios.domain_C == d]
+          if under[keep].sum()
+        },
+      }
+      for field, (over, under) in shares[name].items()
+    }
+  pairs = {"replay": "log", "free": "log", "late": "late_others_logged", "braking": "braking_others_logged"}
+  for name, less in pairs.items():
+    for field, (over, under) in shares[name].items():
+      there = drawn.ratio(over, under) - drawn.ratio(*shares[less][field])
+      found[name][field]["less"] = less
+      found[name][field]["difference"] = found[name][field]["share"] - found[less][field]["share"]
+      found[name][field]["difference_ci95"] = intervals.interval(there)
+  return found
+
+
+def _claims(result: dict[str, Any]) -> list[dict[str, Any]]:
+  """What is asked for, what was found, and whether it is met."""
+  control, ego = result["control"], result["ego"]
+  claims = [
+    (f"Spearman of {kind}, a second later", control[kind]["a_second_later"]["spearman"], ">=", LEAST_SPEARMAN)
+    for kind in ("accelerate", "steer")
+  ]
+  left = result["realism"]["left_of_first_second"]
+  claims.append(("realism of the last second, of the first", left, ">=", LEAST_REALISM))
+  claims += [
+    (f"ego replay, {field}: more than in the log", ego["replay"][field]["difference"], "<=", MOST_WORSE)
+    for field in ("contact", "hit", "close", "off_road")
+  ]
+  claims += [
+    (f"{name} ego, contact: more than with others that replay", ego[name]["contact"]["difference"], "<=", 0.0)
+    for name in ("late", "braking")
+  ]
+  return [
+    {"claim": name, "found": found, "asked": f"{sign} {bound}"}
+    | {"met": bool(found >= bound if sign == ">=" else found <= bound)}
+    for name, found, sign, bound in claims
+  ]
+
+
+def table(result: dict[str, Any]) -> str:
+  """What the program prints: the worst slices first."""
+  lines = [f"{'worst slices':<44}{'realism':>9}{'left':>8}{'n':>5}"]
+  lines += [
+    f"  {row['slice']:<42}{row['realism']:>9.3f}{row['left_of_first_second']:>8.2f}{row['scenarios']:>5}"
+    for row in result["worst_slices"]
+  ]
+  fields = ("contact", "hit", "close", "off_road")
+  lines += ["", f"{'who drives':<28}" + "".join(f"{field:>10}" for field in fields)]
+  for name, values in result["ego"].items():
+    lines.append(f"{name:<28}" + "".join(f"{values[field]['share']:>10.3f}" for field in fields))
+  lines += [
+    "",
+    *(
+      f"{'met' if c['met'] else 'NOT':<5}{c['found']:>8.3f} {c['asked']:<8} {c['claim']}"
+      for c in result["claims"]
+    ),
+  ]
+  return "\n".join(lines)
+
+
+def _seconds(scenarios: Scenarios) -> list[int]:
+  """Steps after which whole seconds have passed; the margin that accelerations need is left out."""
+  rate = round(1 / scenarios.dt)
+  return list(range(rate, scenarios.steps - _LEAD + 1, rate))
+
+
+def _straight(scenarios: Scenarios) -> np.ndarray:
+  """[C, A, T, S]: as logged until now, then at constant velocity."""
+  now = scenarios.observed
+  keep = np.full((scenarios.steps, *scenarios.known_CxA.shape), motion.KEEP)
+  ahead = motion.decode(scenarios.state_CxAxTxS[:, :, now], keep, scenarios.dt)
+  return np.concatenate([scenarios.state_CxAxTxS[:, :, :now], np.moveaxis(ahead, 0, 2)], 2)
+
+
+def _draw(values_C: np.ndarray, drawn: intervals.Draws) -> np.ndarray:
+  """float64 [R]: the sum in every draw of scenes."""
+  return drawn.counts_RxS @ np.bincount(drawn.scene_N, values_C, minlength=drawn.counts_RxS.shape[1])
