@@ -89,5 +89,7 @@ def _along(scenarios: Scenarios, arc_CxT: np.ndarray) -> np.ndarray:
   speed = state[:, 0, motion.SPEED]
   velocity[:, 0] = speed[:, None] * np.stack([np.cos(heading[:, 0]), np.sin(heading[:, 0])], -1)
   there = np.ones(arc_CxT.shape, bool)
-  parts = (value.swapaxes(0, 1) for value in (place, heading, velocity, there))
-  return motion.encode(*parts, scenarios.dt).tokens_TxA[:-1].astype(np.int32)
+  moves = motion.encode(
+    place.swapaxes(0, 1), heading.swapaxes(0, 1), velocity.swapaxes(0, 1), there.T, scenarios.dt
+  )
+  return moves.tokens_TxA[:-1].astype(np.int32)

@@ -91,7 +91,7 @@ def make_scenarios(
 def _groups(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> Iterator[dict]:
   """The groups of a piece that can be scenarios, each alone in its window."""
   frames = np.arange(0, len(scene.valid_TxA), stride)
-  whole_A = scene.valid_TxA[frames].all(0)
+  whole_A = np.asarray(scene.valid_TxA[frames].all(0))
   logged = motion.encode(
     scene.position_TxAx2[frames],
     scene.heading_TxA[frames],

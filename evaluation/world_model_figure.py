@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 _OWN, _OTHER, _INK = "#0b6e99", "#9aa3ab", "#33383d"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
   "font.size": 8.0,
   "axes.spines.top": False,
   "axes.spines.right": False,

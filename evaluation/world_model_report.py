@@ -1,5 +1,6 @@
 """The report of a simulator: which roll-outs are made, what is counted in them, and which claims hold."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -62,7 +63,7 @@ def _errors(scenarios: Scenarios, free: np.ndarray) -> dict[str, Any]:
   moving = scenarios.known_CxA & (
     np.hypot(*np.moveaxis(log[:, :, -1] - log[:, :, 0], -1, 0)) > MOVING_DISTANCE
   )
-  found = {"n_agents": int(moving.sum()), "by_domain": {}}
+  found: dict[str, Any] = {"n_agents": int(moving.sum()), "by_domain": {}}
   for name, forecast in forecasts.items():
     error_CxAxT = np.hypot(*np.moveaxis(forecast - log, -1, 0))
     at = {"one_step": 1} | {f"{h}_s": step for h, step in enumerate(_seconds(scenarios), start=1)}
@@ -214,6 +215,8 @@ def _given_ego(scenarios: Scenarios, simulate, free, draws: int, drawn: interval
     if name != "replay":
       courses[f"{name}_others_logged"] = simulate(commands.told(everybody, scenarios, ego), 0)[None]
 
+  encounters = functools.partial(scores.encounters, dt=scenarios.dt)
+
   @jax.jit
   def judge(state_CxAxTxS):
     parts = (
@@ -224,7 +227,7 @@ def _given_ego(scenarios: Scenarios, simulate, free, draws: int, drawn: interval
       scenarios.ground,
     )
     parts = jax.tree.map(jnp.asarray, parts)
-    return jax.lax.map(lambda part: scores.encounters(*part, scenarios.dt), parts)
+    return jax.lax.map(lambda part: encounters(*part), parts)
 
   found: dict[str, Any] = {}
   shares: dict[str, dict[str, tuple]] = {}

@@ -16,7 +16,6 @@ import numpy as np
 
 from data import motion
 from evaluation import boxes, contacts, realism, road, time_to_collision
-from evaluation.metrics import Pair
 
 _FINE = 0.1  # s between the frames of a contact
 _OFF = 0.3  # m a corner must be beyond the edge
@@ -48,12 +47,17 @@ def encounters(state_AxTxS, size_Ax2, ego, known_A, ground: road.Road, dt: float
   first_TxA = touch_TxA & (touch_TxA.cumsum(0) == 1)
 
   coarse_AxTx5 = _boxes(state_AxTxS, size_Ax2)
-  rates = [state_AxTxS[..., i] for i in (motion.SPEED, motion.YAW_RATE)]
+  speed_AxT, yaw_rate_AxT = state_AxTxS[..., motion.SPEED], state_AxTxS[..., motion.YAW_RATE]
   time_TxA = time_to_collision.time_to_collision(
-    coarse_AxTx5[ego], *(rate[ego] for rate in rates), jnp.swapaxes(coarse_AxTx5, 0, 1), *(rate.T for rate in rates),
-    jnp.broadcast_to(others_A[None], rates[0].T.shape),
-  )  # fmt: skip
-  moves_T = rates[0][ego] > contacts.STANDING
+    coarse_AxTx5[ego],
+    speed_AxT[ego],
+    yaw_rate_AxT[ego],
+    jnp.swapaxes(coarse_AxTx5, 0, 1),
+    speed_AxT.T,
+    yaw_rate_AxT.T,
+    jnp.broadcast_to(others_A[None], speed_AxT.T.shape),
+  )
+  moves_T = speed_AxT[ego] > contacts.STANDING
   started_TxA = time_TxA > 0  # what touches already is counted as a contact
   edge_AxT = road.edge_distance(road.lateral(boxes.corners(coarse_AxTx5), ground), ground).max(-1)
   on_A = others_A & (edge_AxT[:, 0] <= 0)
@@ -92,14 +96,13 @@ def likelihoods(simulated: realism.Behaviour, logged: realism.Behaviour, keep_A,
   return [realism.log_likelihoods(during(simulated, span), during(logged, span), keep_A) for span in spans]
 
 
-def realism_of(pairs: dict[str, Pair]) -> np.ndarray:
+def realism_of(pairs: dict[str, tuple]) -> np.ndarray:
   """[...] of sums and counts [...]: the mean of the likelihoods by weight, over those with a count."""
-  over, under = 0.0, 0.0
+  over, under = np.zeros(()), np.zeros(())
   for name, (total, count) in pairs.items():
-    total, count = np.asarray(total, np.float64), np.asarray(count, np.float64)
-    weight = realism.FEATURES[name].weight * (count > 0)
-    over += weight * np.exp(total / np.maximum(count, 1))
-    under += weight
+    sum_, n = np.asarray(total, np.float64), np.asarray(count, np.float64)
+    weight = realism.FEATURES[name].weight * (n > 0)
+    over, under = over + weight * np.exp(sum_ / np.maximum(n, 1)), under + weight
   return over / under
 
 
