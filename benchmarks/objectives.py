@@ -27,6 +27,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from data.files import read_json, write_json_atomic
+from evaluation.probe_targets import inputs
 
 PROBED = 500  # clips of either split at most
 CLIPS = {"model.sensors": "ego,raster,lidar", "tokens": 200_000, "optimizer.learning_rate": 0.005}
@@ -94,14 +95,18 @@ def measure(name: str, seed: int, dataset: str, root: pathlib.Path) -> None:
 
 
 def rows(root: pathlib.Path) -> list[dict]:
-  """One row per finished run and target of the probe: score before and after, margin, held-out loss."""
+  """One row per finished run and target of the probe: score before and after, margin, held-out loss.
+
+  "input": the model reads what is asked; only the margin counts there (evaluation/probe_targets.py).
+  """
   found = []
   for name, study in STUDIES.items():
     for seed in study.seeds:
       path = root / f"{name}_{seed}"
       if not (path / "first.json").exists():
         continue
-      row = read_json(path / "result.json", "delete the run")
+      row, config = (read_json(path / file, "delete the run") for file in ("result.json", "config.json"))
+      read = inputs(config["family"], config["model"].get("sensors", "").split(","))
       metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
       random = next(one["scores"] for one in metrics if one.get("event") == "probe" and one["step"] == 0)
       for target, score in sorted(row["probes"].items()):
@@ -111,6 +116,7 @@ def rows(root: pathlib.Path) -> list[dict]:
             "seed": seed,
             "target": target,
             "main": target == study.target,
+            "input": target in read,
             "random": round(random[target], 4),
             "trained": round(score, 4),
             "margin": round(score - random[target], 4),

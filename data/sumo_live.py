@@ -51,8 +51,8 @@ class LiveWorld:
     self.heading_N, self.speed_N = np.zeros(slots), np.zeros(slots)
     self.type_N, self.serial_N = np.zeros(slots, np.uint8), np.full(slots, -1)
     self._front_Nx2, self._raw_Nx2 = np.zeros((slots, 2)), np.zeros((slots, 2))  # as seen; as SUMO says
-    # What of a change of lane is still to come: m to the left, and how long and how far it has been under way.
-    self._aside_N, self._since_N, self._driven_N = np.zeros(slots), np.full(slots, np.inf), np.zeros(slots)
+    # A change of lane under way: by how many m to the left, and for how long and how far.
+    self._aside_N, self._since_N, self._driven_N = np.zeros(slots), np.zeros(slots), np.zeros(slots)
     self._shown = []  # by light: which of its links each of its lanes shows
     for light in self._lights:
       pairs = [(link.index, lane) for link in world.links if link.tl == light for lane in link.lanes]
@@ -165,15 +165,21 @@ class LiveWorld:
     left_Mx2 = np.stack([-np.sin(heading_M), np.cos(heading_M)], -1)
     aside = (pull_Mx2 * left_Mx2).sum(-1)
     stepped = was_M & (np.abs(aside) > _SIDESTEP) & ~self.taken_N[slot_M]
-    self._since_N[slot_M[~was_M]] = np.inf
-    left_over = self._aside_N[slot_M] * (1 - changed(self._since_N, self._driven_N, self._aside_N)[slot_M])
+    self._aside_N[slot_M[~was_M]] = 0.0
+    if not (stepped.any() or self._aside_N.any()):  # mostly nobody changes lanes
+      return front_Mx2
     chosen = slot_M[stepped]
-    self._aside_N[chosen] = (left_over + aside)[stepped]
+    self._aside_N[chosen] = self._to_come()[chosen] + aside[stepped]
+    self._since_N += STEP
+    self._driven_N[slot_M] += np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
     self._since_N[chosen] = self._driven_N[chosen] = 0.0
-    self._since_N[slot_M] += STEP
-    self._driven_N[slot_M] += np.where(stepped, 0.0, np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1]))
-    to_come = self._aside_N * (1 - changed(self._since_N, self._driven_N, self._aside_N))
+    to_come = self._to_come()
+    self._aside_N[to_come == 0] = 0.0
     return front_Mx2 - to_come[slot_M, None] * left_Mx2
+
+  def _to_come(self) -> np.ndarray:
+    """float64 [N] m to the left: what of each change of lane is still to come."""
+    return self._aside_N * (1 - changed(self._since_N, self._driven_N, self._aside_N))
 
   def _enter(self, name: str, compass: float, speed: float) -> None:
     slot = self._free.pop()

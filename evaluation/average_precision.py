@@ -18,7 +18,6 @@ import numpy as np
 CENTRE_M = (0.5, 1.0, 2.0, 4.0)
 CHAMFER_M = (0.5, 1.0, 1.5)
 LEAST = 0.1  # precision and recall below which boxes earn nothing
-_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +58,10 @@ def average_precision(frames: list[Found], threshold: float, least: float) -> fl
   if not truths:
     return float("nan")
   right = np.cumsum(hit)
-  precision, recall = right / np.arange(1, len(hit) + 1), right / truths
+  precision = right / np.arange(1, len(hit) + 1)
   best = np.maximum.accumulate(precision[::-1])[::-1] if len(hit) else precision
-  at = np.searchsorted(recall, _RECALLS, side="left")
+  # right / truths >= r in whole numbers: as fractions, 7 / 10 falls short of 70 / 100.
+  at = np.searchsorted(100 * right, np.arange(101) * truths, side="left")
   reached = np.append(best, 0.0)[np.minimum(at, len(best))]
   if not least:
     return float(reached.mean())

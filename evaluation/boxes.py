@@ -36,18 +36,25 @@ def corners(box: jax.Array) -> jax.Array:
 
 def separation(a: jax.Array, b: jax.Array) -> jax.Array:
   """[...] m: the largest gap over the edge normals of both boxes."""
-  dx, dy = b[..., X] - a[..., X], b[..., Y] - a[..., Y]
-  (cos_a, sin_a), (cos_b, sin_b) = (
-    (jnp.cos(box[..., HEADING]), jnp.sin(box[..., HEADING])) for box in (a, b)
-  )
+  course_a, course_b = ((jnp.cos(box[..., HEADING]), jnp.sin(box[..., HEADING])) for box in (a, b))
+  size_a, size_b = ((box[..., LENGTH], box[..., WIDTH]) for box in (a, b))
+  return largest_gap(b[..., X] - a[..., X], b[..., Y] - a[..., Y], course_a, course_b, size_a, size_b)
+
+
+Pair = tuple[jax.Array, jax.Array]
+
+
+def largest_gap(
+  dx: jax.Array, dy: jax.Array, course_a: Pair, course_b: Pair, size_a: Pair, size_b: Pair
+) -> jax.Array:
+  """`separation` of boxes given by the offset of b from a, courses (cos, sin) and sizes (length, width)."""
+  (cos_a, sin_a), (cos_b, sin_b) = course_a, course_b
   cos, sin = jnp.abs(cos_a * cos_b + sin_a * sin_b), jnp.abs(sin_a * cos_b - cos_a * sin_b)  # of the turn
   gaps = []
-  for own, other, own_cos, own_sin in ((a, b, cos_a, sin_a), (b, a, cos_b, sin_b)):
+  for (own_cos, own_sin), own, other in ((course_a, size_a, size_b), (course_b, size_b, size_a)):
     ahead, left = own_cos * dx + own_sin * dy, own_cos * dy - own_sin * dx
-    along = 0.5 * (other[..., LENGTH] * cos + other[..., WIDTH] * sin)
-    across = 0.5 * (other[..., LENGTH] * sin + other[..., WIDTH] * cos)
-    gaps.append(jnp.abs(ahead) - 0.5 * own[..., LENGTH] - along)
-    gaps.append(jnp.abs(left) - 0.5 * own[..., WIDTH] - across)
+    gaps.append(jnp.abs(ahead) - 0.5 * (own[0] + other[0] * cos + other[1] * sin))
+    gaps.append(jnp.abs(left) - 0.5 * (own[1] + other[0] * sin + other[1] * cos))
   return jnp.maximum(jnp.maximum(gaps[0], gaps[1]), jnp.maximum(gaps[2], gaps[3]))
 
 

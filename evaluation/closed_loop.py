@@ -72,6 +72,7 @@ def main() -> int:
   result = report(found, drivers) | {
     "episodes_asked": len(tasks) * _EGOS.value,  # a world may have fewer vehicles that can be taken over
     "world_faults": world_faults(found),
+    "films": films(found, drivers[0]) if drawn else [],
     "run": run.row["run_id"],
     "seed": _SEED.value,
     "egos": _EGOS.value,
@@ -153,6 +154,16 @@ def report(found: list[dict[str, Any]], drivers: Sequence[str]) -> dict[str, Any
     for name in parts
   }
   return policy | {"worst_slices": worst_slices(own[drivers[0]]), "baselines": parts, "policy_less": less}
+
+
+def films(found: list[dict[str, Any]], driver: str) -> list[str]:
+  """Files in OUT/pictures: of every world the episode with the lowest score, the lowest of all first."""
+  worst: dict[int, dict[str, Any]] = {}
+  for row in found:
+    if row["driver"] == driver and not row["end"].startswith("failed"):
+      worst[row["seed"]] = min(worst.get(row["seed"], row), row, key=lambda row: row["score"])
+  rows = sorted(worst.values(), key=lambda row: row["score"])
+  return [f"{row['domain']}-{row['seed']}-{row['ego']}.html" for row in rows]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The main job on simulated logs: python -m experiments.demo --workdir=W.
 
 Simulates a dataset, audits its split, trains a ladder of models, fits the scaling law, writes down what it
-predicts for a larger run, trains that run, lets it forecast, and leaves W/report.html. Run the same command
+predicts for a larger run, trains that run, lets it forecast and drive, and leaves W/report.html. Run the same command
 again to continue; a stage whose output is there and valid is skipped.
 """
 
@@ -26,6 +26,7 @@ CONFIG = "experiments/configs/motion_demo.py"
 # results/ladder, they predict the next budget with a spread of 0.4 %, Huber's loss with 1.1 %.
 LOSS = "mse"
 DRAWN = "noise"  # sizes and budgets were chosen: other noise, not other runs, is what could have been
+DRIVES = ("--worlds=1", "--egos=8", "--seconds=15", "--moves=expected,guided")
 LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
@@ -71,8 +72,12 @@ def chain(work: pathlib.Path) -> Iterator[Any]:
   argv = ("evaluation.forecast", f"--run={larger}", f"--out={forecast.parent}", "--pieces=1")
   yield Stage("forecast", "let it forecast", argv, (result, manifest), (forecast,), forecast.parent)
 
+  driven = work / "closed_loop" / "closed_loop.json"
+  argv = ("evaluation.closed_loop", f"--run={larger}", f"--out={driven.parent}", *DRIVES)
+  yield Stage("closed_loop", "let it drive", argv, (result, manifest), (driven,), driven.parent)
+
   report = work / "report.html"
-  inputs = (manifest, audit, runs, prediction, result, forecast)
+  inputs = (manifest, audit, runs, prediction, result, forecast, driven)
   argv = ("experiments.demo_report", f"--workdir={work}")
   yield Stage("report", "compare and report", argv, inputs, (report, law / "fit.json"), report)
 

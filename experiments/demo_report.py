@@ -12,7 +12,7 @@ from absl import flags
 
 from data.files import read_json
 from experiments import program
-from scaling.report import Section, Table, write_report
+from scaling.report import Page, Section, Table, write_report
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the demo.", required=True)
 
@@ -36,6 +36,7 @@ def main() -> int:
   sections = [
     *fit_report.sections(found, law),
     forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
+    drives(work / "closed_loop"),
     places(read_json(work / "larger" / "result.json", _AGAIN)),
     traffic(
       read_json(work / "dataset" / "dataset.json", _AGAIN), read_json(work / "dataset" / "audit.json", _AGAIN)
@@ -67,6 +68,24 @@ def forecasts(forecast: dict[str, Any]) -> Section:
   text += f" {forecast['observed_s']:g} s. Errors in metres; a miss ends more than 2 m away."
   header = ("", "forecast", "agents", "ADE (m)", "FDE (m)", "missed")
   return Section("Forecasts", (text,), (Table(header, rows),))
+
+
+def drives(folder: pathlib.Path) -> Section:
+  """Scores of the larger model in closed loop beside baselines, by kind of place, and one episode to watch."""
+  result = read_json(folder / "closed_loop.json", _AGAIN)
+  others = result["baselines"]
+  names = [name.replace("policy:", "policy, ").replace("_", " ") for name in others]
+  rows: list[list[Any]] = []
+  for place in (*result["by_domain"], "all"):
+    parts = [part if place == "all" else part["by_domain"][place] for part in (result, *others.values())]
+    rows.append([place, parts[0]["episodes"], *(part["score"] for part in parts)])
+  text = (
+    "The larger model drives several vehicles at a time in simulated traffic that reacts to them. The score is 1 for"
+    " a drive as far as the vehicle's own driver came, without rules broken, too near misses or discomfort."
+  )
+  films = [Page(folder / "pictures" / name, f"An episode: {name}") for name in result["films"][:1]]
+  header = ("", "episodes", "policy", *names)
+  return Section("Driving in closed loop", (text,), (Table(header, rows), *films))
 
 
 def places(result: dict[str, Any]) -> Section:

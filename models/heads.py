@@ -33,7 +33,8 @@ class Heads(nn.Module):
 
   place_Sx2: where the tokens are, m; NaN for those of no place. batch: "ego_BxTxS" (models/geometry.py);
   "boxes_BxTxKx7", "present_BxTxK", "class_BxTxK", read by heads that are asked at boxes alone; "agent_BxTxK", by
-  forecasting alone: it is asked of agents that have been tracked up to its step. No head is shown the next step.
+  forecasting alone: it is asked of agents that have been tracked up to its step. Tracking alone is shown the
+  next step, its boxes and ego state: it says which box there is which one here.
 
   segmentation: cells_BxTxHxWxV. occupancy: later_BxTxJxHxWxV. detection: heat_BxTxHxWxC, box_BxTxHxWx8.
   elements: element_points_BxTxQxPx2, element_logits_BxTxQxV. forecasting: forecast_{mean,scale}_BxTxKxNxFx2 in the

@@ -33,7 +33,9 @@ def put(stacked: Params, site: int, part: Params) -> Params:
 
 
 def apply(function: Callable, combine: Callable, base: Params, stacked: Params, batches: Any) -> Any:
-  """function(weights of a site, its batch) for all sites at once, in one vmap; the base is held once.
+  """function(weights of a site, its batch) for all sites at once, in one vmap.
+
+  Leaves that `combine` only passes on are held once. What it computes, such as merged weights, is held once per site.
 
   Args: batches: a leading site axis on every array, one batch per site.
   """

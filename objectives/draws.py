@@ -14,6 +14,17 @@ import jax.numpy as jnp
 _GOLDEN = 2654435769  # 2^32 / golden ratio: products wrap around, so that large positions lose no digits
 
 
+_ASIDE = 2**32 - 1  # no record has this position, and no key is split into as many
+
+
+def aside(key: jax.Array) -> jax.Array:
+  """A key for draws beside a loss that is given `key` itself.
+
+  fold_in(key, i) is also split(key)[i], and the key of record i: a small i would share its stream with the loss.
+  """
+  return jax.random.fold_in(key, _ASIDE)
+
+
 def positions(batch: dict) -> jax.Array:
   """int32 [B]. batch: with "real_B"."""
   return batch.get("position_B", jnp.arange(len(batch["real_B"]), dtype=jnp.int32))

@@ -34,6 +34,14 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Page:
+  """An HTML file of our own making, moving pictures for instance: copied into a frame where its scripts see only it."""
+
+  path: pathlib.Path
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A heading, paragraphs of plain text, then tables and figures in the order given.
 
@@ -42,7 +50,7 @@ class Section:
 
   title: str
   paragraphs: Sequence[str] = ()
-  items: Sequence[Table | Figure] = ()
+  items: Sequence[Table | Figure | Page] = ()
   notes: Sequence[str] = ()
 
 
@@ -73,8 +81,23 @@ def _section(section: Section) -> str:
     parts.append(
       "<ul class='notes'>" + "".join(f"<li>{html.escape(n)}</li>" for n in section.notes) + "</ul>"
     )
-  parts += [_table(item) if isinstance(item, Table) else _figure(item) for item in section.items]
+  parts += [_item(item) for item in section.items]
   return "<section>\n" + "\n".join(parts) + "\n</section>"
+
+
+def _item(item: Table | Figure | Page) -> str:
+  if isinstance(item, Table):
+    return _table(item)
+  return _figure(item) if isinstance(item, Figure) else _page(item)
+
+
+def _page(page: Page) -> str:
+  try:
+    content = page.path.read_text(encoding="utf-8")
+  except OSError:
+    raise BadInput("the page is missing", page.path, "run the command again") from None
+  title, inside = html.escape(page.title), html.escape(content)
+  return f'<iframe title="{title}" sandbox="allow-scripts" srcdoc="{inside}"></iframe>'
 
 
 def _table(table: Table) -> str:
@@ -148,6 +171,7 @@ th { text-align: left; font-weight: 600; border-bottom: 1.5px solid var(--ink); 
 th, td { padding: .3rem 1.1rem .3rem 0; white-space: nowrap; vertical-align: top; }
 td { border-bottom: 1px solid var(--rule); }
 .words td { white-space: normal; }
+iframe { width: 100%; height: 50rem; border: 1px solid var(--rule); background: white; }
 .words td:first-child { min-width: 7.5rem; font-weight: 600; }
 .number { text-align: right; }
 figure { margin: 1.5rem 0 2rem; }

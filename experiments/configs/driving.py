@@ -20,8 +20,12 @@ Plans and forecasts are told as they differ from going on as before: plan_ADE st
 as good as the latter: what a policy has learned is how much better than that it plans.
 
 Tiny runs (results/objectives):
-  "policy" beats its random-init probe by 0.28 +- 0.11 (3 seeds) on displacement.
-  "diffusion" beats its random-init probe by 0.21 +- 0.09 (3 seeds) on displacement.
+  "multi_task" beats its random-init probe by 0.02 +- 0.01 (3 seeds) on occupancy.
+  "policy" beats its random-init probe by 0.26 +- 0.15 (3 seeds) on displacement.
+  "flow" beats its random-init probe by 0.18 +- 0.13 (3 seeds) on displacement.
+  "diffusion" beats its random-init probe by 0.23 +- 0.13 (3 seeds) on displacement.
+  "flow_cells" does not beat its random-init probe on every seed: +0.04 +- 0.04 (3 seeds) on occupancy.
+  "diffusion_cells" does not beat its random-init probe on every seed: +0.02 +- 0.05 (3 seeds) on occupancy.
 """
 
 from ml_collections import ConfigDict

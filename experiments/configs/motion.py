@@ -11,7 +11,7 @@ Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens 
 "w4096"), "tiny" (20 seconds). What it reaches: results/README.md.
 
 Tiny runs (results/objectives):
-  "next_token" does not beat its random-init probe: +0.05 +- 0.11 (3 seeds) on moving share.
+  "next_token" beats its random-init probe by 0.46 +- 0.08 (3 seeds) on acceleration.
 """
 
 import math

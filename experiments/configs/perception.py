@@ -9,6 +9,12 @@ Papers: masked autoencoders (arXiv:2111.06377), I-JEPA (arXiv:2301.08243), contr
 
 Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":tiny" (about a minute); "tiny" is
 "masked:tiny". What they reach: results/objectives.
+
+Tiny runs (results/objectives):
+  "masked" beats its random-init probe by 0.05 +- 0.01 (3 seeds) on occupancy.
+  "jepa" beats its random-init probe by 0.07 +- 0.01 (3 seeds) on occupancy.
+  "contrastive" beats its random-init probe by 0.05 +- 0.01 (3 seeds) on occupancy.
+  "self_distillation" beats its random-init probe by 0.03 +- 0.01 (3 seeds) on occupancy.
 """
 
 from ml_collections import ConfigDict

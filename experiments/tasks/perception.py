@@ -182,13 +182,16 @@ def without(config: PerceptionConfig, name: str, batch: dict) -> dict:
 
 
 def sensor_dropout(config: PerceptionConfig, rate: float) -> Callable:
-  """(batch, key) -> batch in which every clip lacks sensors, each with probability `rate`, but never all."""
+  """(batch, key) -> batch in which every clip lacks sensors, each with probability `rate`, but never all.
+
+  The key may be the loss's own: it is folded first.
+  """
 
   def lose(batch: dict, key: jax.Array) -> dict:
     there_BxM = sensed(config, batch)
     lost_Bx1xM = draws.by_record(
       lambda own, there_Bx1xM: masks.drop_sensors(own, there_Bx1xM, (1,) * len(config.sensors), rate),
-      key,
+      draws.aside(key),
       batch,
       there_BxM[:, None],
     )
@@ -202,7 +205,7 @@ def lacking(config: PerceptionConfig, rate: float, loss_fn: Callable) -> Callabl
   if not rate:
     return loss_fn
   lose = sensor_dropout(config, rate)
-  return lambda params, batch, key: loss_fn(params, lose(batch, jax.random.fold_in(key, 1)), key)
+  return lambda params, batch, key: loss_fn(params, lose(batch, key), key)
 
 
 def steps(config: Train, tokens: int) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data import sumo_tracks
+from data import sumo_live, sumo_tracks
 from data.schema import AgentType, Lanes, Signal
 
 
@@ -124,3 +124,20 @@ def test_events_are_found_where_planted_and_nowhere_else():
   assert sumo_tracks.rare_events(tracks | {"velocity_TxAx2": closing}, near, 0.5) == ("near_miss",)
   far = arc + np.array([0.0, 26.0])  # a gap of 9.5 m
   assert sumo_tracks.rare_events(tracks | {"velocity_TxAx2": closing}, far, 0.5) == ()
+
+
+def test_a_live_world_draws_changes_of_lane_out_like_a_scene():
+  step, steps, jump = 0.1, 60, 3.2
+  front = np.stack([np.arange(steps) * 1.0, np.where(np.arange(steps) < 10, 0.0, jump)], -1)[:, None]
+  live = object.__new__(sumo_live.LiveWorld)
+  live.taken_N = np.zeros(1, bool)
+  live._aside_N, live._since_N, live._driven_N = np.zeros(1), np.zeros(1), np.zeros(1)
+  shown, here = [front[0]], np.array([0])
+  for t in range(1, steps):
+    pull = front[t] - front[t - 1]
+    shown.append(live._drawn_out(here, front[t], pull, np.array([True]), np.zeros(1)))
+  u = np.clip(np.arange(steps) - 10, 0, 30) * step / 3.0
+  expected = jump * u**3 * (10 - 15 * u + 6 * u**2)
+  np.testing.assert_allclose(np.array(shown)[:, 0, 1], expected, atol=1e-9)
+  np.testing.assert_array_equal(np.array(shown)[:, 0, 0], front[:, 0, 0])
+  assert not live._aside_N.any()

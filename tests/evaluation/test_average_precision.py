@@ -23,6 +23,15 @@ def test_all_found_is_one_none_found_is_zero_nothing_to_find_is_nan():
   assert np.isnan(both([found([0.9], np.zeros((1, 0)))])).all()
 
 
+def test_a_recall_that_is_reached_exactly_counts():
+  """k of n found, no mistake: precision 1 at r <= k / n, so floor(100 k / n) + 1 of 101 and that - 10 of 90."""
+  for n in range(1, 31):
+    for k in range(1, n + 1):
+      lines, boxes = both([found(np.arange(k, 0, -1), np.where(np.eye(k, n), 0.1, 9.0))])
+      assert lines == pytest.approx((100 * k // n + 1) / 101), (k, n)
+      assert boxes == pytest.approx(max(100 * k // n - 10, 0) / 90), (k, n)
+
+
 def test_a_mistake_between_two_hits_by_hand():
   """Precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1."""
   frames = [found([0.9, 0.5], [[0.1], [5.0]]), found([0.2], [[0.1]])]

@@ -10,6 +10,7 @@ from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
 from data.schema import Signal
+from evaluation import closed_loop
 from evaluation.driving import bicycle, contact, episodes, guide, rounds, scores, table
 from evaluation.driving.drivers import ConstantVelocity
 from evaluation.driving.tracks import look
@@ -215,3 +216,40 @@ def test_faults_are_named_and_counted(task, monkeypatch):
   assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
   gone = rounds.lost(task, DIED)
   assert len(gone) == 12 and {row["end"] for row in gone} == {f"failed: {DIED}"}
+
+
+def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
+  found = []
+  for seed, domain, policy, baseline in (
+    (1, "rural", 0.9, 0.5),
+    (2, "rural", 0.7, 0.5),
+    (3, "apron", 0.2, 0.4),
+  ):
+    for driver, score in (("policy:expected", policy), ("idm", baseline)):
+      for ego in range(8):
+        row = dict.fromkeys(scores.TERMS, 1.0) | {"traffic_light": None, "score": score - 0.01 * (ego == 3)}
+        row |= {
+          "domain": domain,
+          "seed": seed,
+          "driver": driver,
+          "ego": ego,
+          "end": "horizon",
+          "weather": "fog",
+        }
+        found.append(row | {"light": "day", "traffic_side": "left", "world_faults": {"a vehicle leapt": 1}})
+  found[0] |= rounds.failed("worker died")
+  result = closed_loop.report(found, ("policy:expected", "idm"))
+  assert result["ends"] == {"failed": 1, "horizon": 23} and result["episodes"] == 24 and result["worlds"] == 3
+  assert result["score"] == pytest.approx((8 * (0.9 + 0.7 + 0.2) - 0.9 - 0.03) / 24)
+  low, high = result["ci95"]
+  assert low == pytest.approx(0.2 - 0.01 / 8) and high < 0.9  # worlds are drawn, not episodes
+  assert result["worst_slices"][0]["slice"] == "domain=apron" and result["worst_slices"][0]["score"] < 0.2
+  assert result["red_light_rate"] is not None and result["baselines"]["idm"]["red_light_rate"] is None
+  low, high = result["policy_less"]["idm"]["apron"]
+  assert low == high == pytest.approx(-0.2)
+  assert table.world_faults(found) == {
+    "a vehicle leapt": 6
+  }  # by three worlds and two drivers, not by episode
+  assert closed_loop.films(found, "policy:expected")[0] == "apron-3-3.html"
+  shown = closed_loop.table(result | {"episodes_asked": 30, "world_faults": {}})
+  assert "24 of 30 episodes had a vehicle" in shown and "no faults" in shown

@@ -8,6 +8,7 @@ import pytest
 from data.errors import BadInput
 from evaluation import probes, retrieval
 from evaluation.intervals import draw_scenes, interval
+from evaluation.probing import scenes_of_windows
 
 
 def test_ridge_is_its_closed_form():
@@ -118,3 +119,10 @@ def test_an_interval_over_scenes_is_that_of_scenes_not_of_clips():
     assert abs((ratio == share).mean() - expected) < 0.015
   assert interval(ratio) == [0.0, 1.0]
   assert interval(np.array([np.nan])) is None
+
+
+def test_windows_of_different_splits_are_different_scenes():
+  """Also of splits whose checksum has its highest bit set, as that of "test" has."""
+  splits = [scenes_of_windows(split, 5) for split in ("train", "validation", "test")]
+  assert all(scene.dtype == np.int64 and (scene >= 0).all() for scene in splits)
+  assert len(np.unique(np.concatenate(splits))) == 15

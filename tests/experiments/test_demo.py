@@ -78,6 +78,22 @@ def test_report_of_forecasts_shows_each_error_where_it_belongs():
   assert rows[3] == ["all agents", "mean future", 9, 0.0, 1.0, 2.0]
 
 
+def test_report_of_drives_shows_each_score_where_it_belongs(tmp_path):
+  def part(score):
+    own = {"score": score, "episodes": 2}
+    return own | {"by_domain": {"rural": own | {"score": score + 0.25}}}
+
+  result = part(0.5) | {
+    "baselines": {"policy:guided": part(0.25), "log_replay": part(0.75)},
+    "films": ["a.html"],
+  }
+  (tmp_path / "closed_loop.json").write_text(json.dumps(result))
+  table, film = demo_report.drives(tmp_path).items
+  assert table.header[2:] == ("policy", "policy, guided", "log replay")
+  assert table.rows == [["rural", 2, 0.75, 0.5, 1.0], ["all", 2, 0.5, 0.25, 0.75]]
+  assert film.path == tmp_path / "pictures" / "a.html"
+
+
 def test_report_of_places_puts_moving_agents_beside_all():
   slices = {"rural": 1.0, "moving/rural": 2.0, "moving": 3.0, "apron": 4.0, "moving/apron": 5.0}
   rows = demo_report.places({"loss": 6.0, "loss_by_slice": slices}).items[0].rows

@@ -19,6 +19,7 @@ from experiments.task import make_task, record_batch
 from experiments.tasks import generative, perception
 from experiments.tasks.distillation import TAUGHT_BY
 from models.heads import straight_on
+from objectives import draws
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 from tests.experiments.test_perception_tasks import _config as self_supervised
 
@@ -159,6 +160,14 @@ def test_sensors_are_lost_at_the_stated_rate_and_never_all_of_them():
     assert sensed_BxM.any(1).all() and not sensed_BxM[-1, 1]
     spread = 4 * np.sqrt(0.25 / len(sensed_BxM))
     np.testing.assert_allclose(1 - sensed_BxM.mean(0), rate - rate**3 / 3, atol=spread)
+
+
+def test_sensors_are_lost_by_keys_that_the_loss_does_not_draw_by(monkeypatch):
+  rig, batch = _rig("ego,lidar")
+  drawn, key = [], jax.random.key(0)
+  monkeypatch.setattr(draws, "by_record", lambda _, own, __, x: drawn.append(own) or jnp.zeros(x.shape, bool))
+  given = perception.lacking(rig, 0.5, lambda params, lost, own: own)({}, batch, key)
+  assert given == key and drawn == [draws.aside(key)]
 
 
 def test_a_rig_without_a_sensor_has_the_others():

@@ -65,7 +65,7 @@ def test_bfloat16_agrees_to_its_precision(inputs):
   y, last = state_space.chunked(u16, log_decay, b16, c16, state, 4)
   expected = _written_out(*inputs)
   assert y.dtype == last.dtype == jnp.float32
-  assert np.abs(y - expected).max() < 2**-6 * np.abs(expected).max()
+  assert np.abs(y - expected).max() < 2**-8 * np.abs(expected).max()
 
 
 def test_gradients_of_the_chunks_are_those_of_the_loop(inputs):

@@ -34,3 +34,15 @@ def test_times_are_evenly_spread_at_any_position():
 def test_times_are_uniform():
   time = jax.vmap(lambda key: draws.times(key, _batch(1, [7])))(jax.random.split(jax.random.key(1), 4000))
   assert abs(float(time.mean()) - 0.5) < 5 / np.sqrt(12 * 4000)
+
+
+def _among(key, others) -> bool:
+  return bool((jax.random.key_data(others) == jax.random.key_data(key)[None]).all(-1).any())
+
+
+def test_what_is_drawn_aside_shares_no_stream_with_the_loss():
+  """Neither a part of the split key nor a record's; the planted fault, fold_in(key, 1), is both."""
+  key = jax.random.key(5)
+  for others in (jax.random.split(key, 2), jax.random.split(key, 1000), draws.keys(key, _batch(1000))):
+    assert not _among(draws.aside(key), others)
+    assert _among(jax.random.fold_in(key, 1), others)

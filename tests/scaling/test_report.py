@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import BadInput
 from scaling import report
-from scaling.report import Figure, Section, Table, write_report
+from scaling.report import Figure, Page, Section, Table, write_report
 from tests.scaling.test_figures import contrast
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
@@ -36,6 +36,16 @@ def test_a_picture_is_a_png_or_an_svg(tmp_path):
       tmp_path / "r.html", "T", [Section("S", (), [Figure(tmp_path / name, "alt")])]
     ).read_text()
     assert f"data:image/{'png' if name == 'a.png' else 'svg+xml'};base64," in page
+
+
+def test_a_page_keeps_to_its_frame(tmp_path):
+  (tmp_path / "a.html").write_text('<script>alert("here")</script>')
+  page = write_report(
+    tmp_path / "r.html", "T", [Section("S", (), [Page(tmp_path / "a.html", "moves")])]
+  ).read_text()
+  assert "<script" not in page and 'sandbox="allow-scripts" srcdoc="&lt;script&gt;alert(&quot;' in page
+  with pytest.raises(BadInput, match=r"b\.html"):
+    write_report(tmp_path / "s.html", "T", [Section("S", (), [Page(tmp_path / "b.html", "absent")])])
 
 
 def test_missing_figure_leaves_no_report(tmp_path):

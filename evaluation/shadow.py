@@ -1,0 +1,173 @@
+"""May a candidate replace the incumbent? python -m evaluation.shadow --candidate=W --incumbent=W --dataset=D --out=DIR.
+
+The candidate drives in the incumbent's shadow: both motion models read the same held-out logs, piece by piece, in the
+order in which they were recorded, and are scored against what was driven (evaluation/shadow_stream.py). After every
+record a test with a stated rate of false alarms says promote, hold or reject, and names the slices in which the
+candidate is shown to be worse (evaluation/sequential_gate.py); scenes are its units. Writes OUT/shadow.json with all
+of it and the records over which the two differ most, and OUT/disagreements.html, in which they are drawn. The exit code
+is 0 whatever the verdict.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_CANDIDATE = flags.DEFINE_string("candidate", None, "Run directory that would follow.", required=True)
+_INCUMBENT = flags.DEFINE_string("incumbent", None, "Run directory that is in use.", required=True)
+_DATASET = flags.DEFINE_string("dataset", "", "Dataset to replay; empty: the candidate's own.")
+_SPLIT = flags.DEFINE_string("split", "", "Its split; empty: the candidate's evaluation split.")
+_OUT = flags.DEFINE_string("out", None, "Directory for the results.", required=True)
+_SLICES = flags.DEFINE_string(
+  "slices", "", 'Slices joined by ";", such as "domain=rural;weather=rain"; empty: every domain.'
+)
+_SCORE = flags.DEFINE_enum("score", "hits", ["hits", "nats", "away"], "By what the two are judged.")
+_MARGIN = flags.DEFINE_float("margin", 0.0, "Loss of score that must be ruled out; 0: the score's own.", 0.0)
+_FALSE_ALARM = flags.DEFINE_float(
+  "false_alarm", 0.05, "Rate of false rejections, of false promotions.", 1e-6, 0.5
+)
+_OBSERVED = flags.DEFINE_float("observed_s", 3.0, "Seconds of a record seen.", lower_bound=0.1)
+_HORIZON = flags.DEFINE_float("horizon_s", 3.0, "Seconds of a record looked ahead.", lower_bound=0.1)
+_SHOWN = flags.DEFINE_integer("shown", 12, "Disagreements drawn.", lower_bound=0)
+
+AXES = ("domain", "weather", "light", "speed_regime", "traffic_side")  # of a scene, to cut slices by
+# By score: its field, its sign (higher is better), its margin, and the difference of a scene at which it is cut.
+_JUDGED = {
+  "hits": ("hits_N", 1, 0.05, 1.0),
+  "nats": ("nats_N", -1, 0.05, 0.5),
+  "away": ("away_N", -1, 0.1, 1.0),
+}
+
+
+def main() -> int:
+  import dataclasses
+
+  from data.errors import BadInput
+  from data.files import require_directory, write_json_atomic, write_text_atomic
+  from evaluation import disagreements
+  from evaluation.sequential_gate import Rule
+  from evaluation.shadow_stream import score, stream
+  from experiments import run as runs
+  from models.motion import MotionModel
+
+  out = require_directory(_OUT.value, "--out")
+  candidate = runs.open_run(_CANDIDATE.value, _DATASET.value)
+  incumbent = runs.open_run(_INCUMBENT.value, str(candidate.dataset.path))
+  for run in (candidate, incumbent):
+    if not isinstance(run.task.model, MotionModel):
+      raise BadInput(f"is of family {run.config.family}", run.path, "give runs of motion models")
+  split = _SPLIT.value or candidate.config.data.eval_split
+  window = candidate.dataset.window
+  records, empty = stream(candidate.dataset.scenes(split), window, _OBSERVED.value, _HORIZON.value)
+  scores = [
+    score(run.task.model.apply, run.weights, run.task.to_batch, window.dt, records)
+    for run in (candidate, incumbent)
+  ]
+  _, _, margin, bound = _JUDGED[_SCORE.value]
+  rule = Rule(_FALSE_ALARM.value, _MARGIN.value or margin, bound)
+  result = report(records, scores[0], scores[1], _SCORE.value, rule, slices_of(records, _SLICES.value)) | {
+    "left_out": empty,
+    "candidate": candidate.row["run_id"],
+    "incumbent": incumbent.row["run_id"],
+    "dataset_fingerprint": candidate.dataset.fingerprint,
+    "split": split,
+    "observed_s": _OBSERVED.value,
+    "horizon_s": _HORIZON.value,
+  }
+  shown = disagreements.worst(records, scores[0], scores[1], _SHOWN.value)
+  result["disagreements"] = [dataclasses.asdict(one) | {"nearer": one.nearer} for one in shown]
+  drawings = [disagreements.drawing(one, records, scores[0], scores[1]) for one in shown]
+  title = f"{result['candidate']} in the shadow of {result['incumbent']}"
+  write_json_atomic(out / "shadow.json", result)
+  write_text_atomic(out / "disagreements.html", disagreements.page(title, sentence(result), shown, drawings))
+  print(table(result))
+  print(out / "shadow.json")
+  return 0
+
+
+def slices_of(records: list, text: str) -> dict[str, Any]:
+  """Name to records, bool [N]: all of them, and the slices of `text` (data/slices.py) or else every domain."""
+  import numpy as np
+
+  from data.slices import members
+
+  said = {axis: [getattr(record.scene.metadata, axis) or "unknown" for record in records] for axis in AXES}
+  names = {axis: sorted(set(values)) for axis, values in said.items()}
+  labels = {axis: np.searchsorted(names[axis], values) for axis, values in said.items()}
+  wanted = [one.strip() for one in text.split(";") if one.strip()] or [
+    f"domain={one}" for one in names["domain"]
+  ]
+  return {"all": np.ones(len(records), bool)} | {one: members(one, labels, names) for one in wanted}
+
+
+def report(records: list, candidate, incumbent, judged: str, rule, slices: dict[str, Any]) -> dict[str, Any]:
+  """shadow.json but for its provenance and its disagreements.
+
+  Args: records: of evaluation.shadow_stream; candidate, incumbent: its Scores of them. judged: a key of _JUDGED.
+  """
+  import dataclasses
+
+  import numpy as np
+
+  from evaluation.sequential_gate import decide
+
+  field, sign, _, _ = _JUDGED[judged]
+  unit_N = np.array([record.unit for record in records])
+  better, worse = (sign * getattr(scores, field) for scores in (candidate, incumbent))
+  decision = decide(better, worse, unit_N, slices, rule)
+
+  def means(inside_N):
+    return {
+      name: {score: float(getattr(scores, of)[inside_N].mean()) for score, (of, *_) in _JUDGED.items()}
+      for name, scores in (("candidate", candidate), ("incumbent", incumbent))
+    }
+
+  return {
+    "verdict": decision.verdict,
+    "after_records": decision.after,
+    "records": len(records),
+    "scenes": len(np.unique(unit_N)),
+    "score": judged,
+    "rule": dataclasses.asdict(rule),
+    "degraded": decision.worse,
+    "not_yet_shown": decision.open,
+    "slices": {
+      name: dataclasses.asdict(found) | {"records": int(slices[name].sum())} | means(slices[name])
+      for name, found in decision.slices.items()
+    },
+  }
+
+
+def sentence(result: dict[str, Any]) -> str:
+  rule, reasons = result["rule"], ""
+  if result["degraded"]:
+    reasons = f"; worse in {', '.join(result['degraded'])}"
+  elif result["verdict"] == "hold":
+    reasons = (
+      f"; nothing is shown yet of {', '.join(result['not_yet_shown'])}" if result["not_yet_shown"] else ""
+    )
+  return (
+    f"{result['verdict'].capitalize()} after {result['after_records']} of {result['records']} records"
+    f" ({result['scenes']} scenes){reasons}. Judged by {result['score']}, a margin of {rule['margin']:g},"
+    f" false alarms at most {rule['false_alarm']:g}."
+  )
+
+
+def table(result: dict[str, Any]) -> str:
+  """What the program prints: the verdict, then every slice, the most degraded first."""
+  scores = list(_JUDGED)
+  head = f"{'slice (candidate / incumbent)':<34}{'scenes':>8}" + "".join(f"{name:>18}" for name in scores)
+  lines = [sentence(result), "", head + f"{'worse':>12}{'harmless':>12}"]
+  for name, one in sorted(result["slices"].items(), key=lambda item: -item[1]["worse"]):
+    cells = "".join(f"{one['candidate'][s]:>9.3f} /{one['incumbent'][s]:>7.3f}" for s in scores)
+    shown = "".join(
+      f"{'shown' if one[f'{what}_after'] is not None else format(one[what], '.3g'):>12}"
+      for what in ("worse", "harmless")
+    )
+    lines.append(f"{name:<34}{one['units']:>8}{cells}{shown}")
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  program.run(main)
