@@ -13,7 +13,7 @@ from evaluation import commands, intervals, realism, road
 from evaluation import world_model_scores as scores
 from evaluation.scenarios import Scenarios, make_scenarios
 from evaluation.simulator import FREE
-from evaluation.world_model_report import _followers
+from evaluation.world_model_control import followers
 from tests.evaluation.test_forecast import scene_with
 from tests.worlds import straight_scene
 
@@ -161,7 +161,7 @@ def test_the_follower_is_the_nearest_behind_in_the_lane(scenarios):
     ego_C=np.zeros(1, int),
     scene_C=np.zeros(1),
   )
-  assert _followers(one).tolist() == [3]
-  assert _followers(dataclasses.replace(one, known_CxA=np.array([[True, False, True, False]]))).tolist() == [
+  assert followers(one).tolist() == [3]
+  assert followers(dataclasses.replace(one, known_CxA=np.array([[True, False, True, False]]))).tolist() == [
     -1
   ]
