@@ -17,8 +17,6 @@ from experiments.config import Train
 from experiments.per_record import labels, losses, probe_errors
 from experiments.run import Run, open_run
 
-_SEED = 0
-
 
 def compare(
   run: str,
@@ -54,7 +52,7 @@ def compare(
   else:
     _require_comparable(new, old)
     old_N, new_N = losses(old, split), losses(new, split)
-  return gates.judge(old_N, new_N, parts, confidence, _SEED, watched)
+  return gates.judge(old_N, new_N, parts, confidence, watched)
 
 
 def _require_comparable(new: Run, old: Run) -> None:

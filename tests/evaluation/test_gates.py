@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from data.errors import BadInput
 from evaluation import gates
@@ -20,7 +21,7 @@ def losses(seed: int, city: float = 0.0, noise: float = 0.1) -> gates.Losses:
 
 def judged(after: gates.Losses, allowed: float = 0.0, **slices):
   named = slices or {"city": CITY, "country": ~CITY}
-  return gates.judge(losses(1), after, {name: (part, allowed) for name, part in named.items()}, 0.95, 0)
+  return gates.judge(losses(1), after, {name: (part, allowed) for name, part in named.items()}, 0.95)
 
 
 def test_a_planted_regression_is_caught_in_its_domain_alone():
@@ -41,6 +42,22 @@ def test_noise_is_refused_no_oftener_than_was_said():
   assert refused <= 18
 
 
+@pytest.mark.parametrize("units", [8, 14])
+def test_few_units_refuse_and_pass_no_oftener_than_was_said(units):
+  """20000 gates at the boundary, scenes as uneven as above: 5 % +- 0.6 %. Scenes drawn again give 6 to 9 %."""
+  rng = np.random.default_rng(units)
+  count = rng.integers(5, 50, (20000, units, RECORDS // SCENES)).sum(-1).astype(float)
+  low, high = gates.bounds(rng.normal(size=count.shape) * count, count, 0.95)
+  assert (low > 0).mean() == pytest.approx(0.05, abs=0.006), "closes by noise"
+  assert (high <= 0).mean() == pytest.approx(0.05, abs=0.006), "a canary opens by noise"
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.9995])
+@pytest.mark.parametrize("freedom", [7, 8, 79, 5000])
+def test_quantiles_are_students(level, freedom):
+  assert gates.student_quantile(level, freedom) == pytest.approx(student.ppf(level, freedom), rel=1e-5)
+
+
 def test_pairing_finds_what_unpaired_spread_would_hide():
   """The records' own spread is 14 times the change; paired, the change is beyond doubt."""
   verdict = judged(losses(2, city=0.1))["city"]
@@ -53,7 +70,7 @@ def test_a_small_canary_is_seen_inside_a_domain_that_is_not_worse():
   after = losses(2, noise=0.02)
   after = gates.Losses(after.sum_N + 0.3 * canary * after.count_N, after.count_N, after.unit_N)
   verdicts = gates.judge(
-    losses(1, noise=0.02), after, {"canary": (canary, 0.0), "country": (~CITY, 0.0)}, 0.95, 0
+    losses(1, noise=0.02), after, {"canary": (canary, 0.0), "country": (~CITY, 0.0)}, 0.95
   )
   assert verdicts["canary"].closed and not verdicts["country"].closed
 
@@ -66,7 +83,7 @@ def test_a_canary_of_few_noisy_units_is_closed_until_it_is_shown_not_to_be_worse
   after = gates.Losses(after.sum_N + 0.25 * after.count_N, after.count_N, after.unit_N)
 
   def verdict(new, allowed, canaries):
-    return gates.judge(before, new, {"few": (few, allowed)}, 0.95, 0, canaries)["few"]
+    return gates.judge(before, new, {"few": (few, allowed)}, 0.95, canaries)["few"]
 
   plain, canary = verdict(after, 0.1, ()), verdict(after, 0.1, ("few",))
   assert plain.low < 0.1 < plain.high and not plain.closed
@@ -83,8 +100,8 @@ def test_dependent_records_count_as_one_unit():
   ten = [
     gates.Losses(np.tile(x.sum_N, 10), np.tile(x.count_N, 10), np.tile(x.unit_N, 10)) for x in (once, again)
   ]
-  single = gates.judge(once, again, {"city": (CITY, 0.0)}, 0.95, 0)["city"]
-  copies = gates.judge(*ten, {"city": (np.tile(CITY, 10), 0.0)}, 0.95, 0)["city"]
+  single = gates.judge(once, again, {"city": (CITY, 0.0)}, 0.95)["city"]
+  copies = gates.judge(*ten, {"city": (np.tile(CITY, 10), 0.0)}, 0.95)["city"]
   assert copies.units == single.units and copies.low == pytest.approx(single.low)
 
 
