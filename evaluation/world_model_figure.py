@@ -74,4 +74,12 @@ def _control(ax: Axes, points: dict, found: dict[str, Any], title: str) -> None:
   )
   ax.plot(values, np.median(points["effect_KxN"], axis=1), "_", color=_INK, ms=12, mew=1.5)
   ax.set_title(title)
-  ax.text(0.98, 0.03, f"Spearman {found['spearman']:.2f}", transform=ax.transAxes, ha="right", fontsize=7.5)
+  rank = found["spearman"]
+  ax.text(
+    0.98,
+    0.03,
+    "" if rank is None else f"Spearman {rank:.2f}",
+    transform=ax.transAxes,
+    ha="right",
+    fontsize=7.5,
+  )

@@ -233,15 +233,19 @@ def table(result: dict[str, Any]) -> str:
   fields = ("contact", "hit", "close", "off_road")
   lines += ["", f"{'who drives':<28}" + "".join(f"{field:>10}" for field in fields)]
   for name, values in result["ego"].items():
-    lines.append(f"{name:<28}" + "".join(f"{values[field]['share']:>10.3f}" for field in fields))
+    lines.append(f"{name:<28}" + "".join(f"{_shown(values[field]['share']):>10}" for field in fields))
   lines += [
     "",
     *(
-      f"{'met' if c['met'] else 'NOT':<5}{c['found']:>8.3f} {c['asked']:<8} {c['claim']}"
+      f"{'met' if c['met'] else 'NOT':<5}{_shown(c['found']):>8} {c['asked']:<8} {c['claim']}"
       for c in result["claims"]
     ),
   ]
   return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+  return "-" if value is None else f"{value:.3f}"
 
 
 def _seconds(scenarios: Scenarios) -> list[int]:
