@@ -68,7 +68,11 @@ class BevTokeniserConfig:
     return patch + 2 * self.width * self.channels + 2 * self.trunk.param_count()
 
   def flops_per_token(self) -> int:
-    """Training FLOPs per cell: 2 per multiply-add in matmuls, backward twice the forward; see TrunkConfig."""
+    """Training FLOPs per cell, three forward passes as in MotionConfig: 2 per multiply-add in matmuls."""
     d, e = self.width, self.channels
     place = 4 * self.patch**2 * self.classes * d + 4 * d * e + 2 * self.codes * e
     return round((2 * self.trunk.flops_per_token() + 3 * place) / self.patch**2)
+
+  def stem_flops_per_token(self) -> int:
+    """What training takes less than that: one product of the patches' two backward, both of the distances to codes."""
+    return round(2 * self.classes * self.width + 4 * self.codes * self.channels / self.patch**2)

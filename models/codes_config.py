@@ -59,3 +59,7 @@ class CodesConfig:
     """Training FLOPs per code: both trunks, the action's share of the past, and the head."""
     past = self.past.flops_per_token() * (self.places + 1) // self.places
     return past + self.frame.flops_per_token() + 3 * 2 * self.width * self.rows
+
+  def stem_flops_per_token(self) -> int:
+    """None: codes are looked up; see MotionConfig."""
+    return 0

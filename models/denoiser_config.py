@@ -31,7 +31,11 @@ class DenoiserConfig:
     d, n = self.read.width, self.tokens
     mixing = n * (8 * d**2 + 4 * d * n) + self.read.attention_flops(n, context)
     block = mixing + 16 * n * d**2 + 18 * d**2
-    return self.layers * block + 4 * n * d * self.channels + 4 * TIME_BANDS * d
+    return self.layers * block + 2 * n * d * self.channels + self.stem_flops()
+
+  def stem_flops(self) -> int:
+    """Forward, of one sample: the products that read noisy numbers and the time."""
+    return 2 * self.tokens * self.read.width * self.channels + 4 * TIME_BANDS * self.read.width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,3 +72,9 @@ class ConditionalConfig:
     trunk = self.perception.trunk
     denoised = 3 * (trunk.steps - self.skipped) * self.denoiser.flops(trunk.space)
     return self.perception.flops_per_token() + denoised // (trunk.steps * trunk.space)
+
+  def stem_flops_per_token(self) -> int:
+    """Forward FLOPs per token of products whose input needs no gradient; see MotionConfig."""
+    trunk = self.perception.trunk
+    denoised = (trunk.steps - self.skipped) * self.denoiser.stem_flops()
+    return self.perception.stem_flops_per_token() + denoised // (trunk.steps * trunk.space)

@@ -122,8 +122,14 @@ class HeadsConfig:
     for n in self.queries.values():
       a_step += self.read.flops(n, tokens)
     for name, n in self.outputs.items():
-      a_step += self.queries[self.kind(name)] * 2 * width * n
-    for kind, n in self.stems.items():
-      a_step += self.queries[kind] * 2 * width * n
+      if name not in JUDGED:  # those are stems
+        a_step += self.queries[self.kind(name)] * 2 * width * n
+    a_step += self.stem_flops()
     pairs = 2 * width * self.boxes**2 if "tracking" in self.names else 0
     return steps * a_step + (steps - 1) * pairs
+
+  def stem_flops(self) -> int:
+    """Forward, of a step: products that read numbers, or what a judge reads without changing it."""
+    read = [(kind, n) for kind, n in self.stems.items()]
+    read += [(self.kind(name), self.outputs[name]) for name in JUDGED if name in self.names]
+    return sum(self.queries[kind] * 2 * self.read.width * n for kind, n in read)

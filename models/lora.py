@@ -8,7 +8,7 @@ lies on the other side of it the other; a weight of two axes is (in, out). Logic
 deltas are made from the annotated tree of `model.init` (or its eval_shape), and are placed on a mesh like it.
 
 The deltas are a tree of their own, {"...": {"q": {"a": A, "b": B}}}. `merge` works inside a loss, hence for every
-model and on every mesh, under vmap over sites, and once for export.
+model and on every mesh, under vmap over sites, and once for export. `unmerged` applies one weight and its delta.
 """
 
 import math
@@ -96,6 +96,17 @@ def _merged(value: Any, delta: Params | None, alpha: float, name: str) -> Any:
   stack = value.shape[:stacked]
   product = a.reshape(*stack, -1, rank) @ b.reshape(*stack, rank, -1)
   return value + (alpha / rank * product).reshape(value.shape).astype(value.dtype)
+
+
+def unmerged(x: jax.Array, weight: jax.Array, delta: Params, alpha: float) -> jax.Array:
+  """x W' without W': x W + alpha / rank (x A) B, [..., *out] for x [..., *in] and a weight [*in, *out].
+
+  One layer's: of a stack, vmap over x, weight and delta.
+  """
+  a, b = delta["a"], delta["b"]
+  inward, rank = a.ndim - 1, a.shape[-1]
+  low = jnp.tensordot(x, a, inward)
+  return jnp.tensordot(x, weight, inward) + alpha / rank * jnp.tensordot(low, b, 1)
 
 
 def _no_place(name: str) -> Any:

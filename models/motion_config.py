@@ -61,7 +61,11 @@ class MotionConfig:
     return self.non_embedding_params() + self.width * tables + self.rows + sum(self.factors)
 
   def flops_per_token(self) -> int:
-    """Training FLOPs per position: 2 per multiply-add in matmuls, backward twice the forward.
+    """Training FLOPs per position as the field counts them: three forward passes, 2 per multiply-add in matmuls.
+
+    Backward is taken as twice the forward: one product for the weights' gradient, one for the input's (J. Kaplan et
+    al., arXiv:2001.08361; J. Hoffmann et al., arXiv:2203.15556). Run tables and ladders are counted so. What a step
+    multiplies is less by `stem_flops_per_token`: the first products read data, which have no gradient.
 
     Attention scores and values count all keys of the axis, as they are computed before masking.
     """
@@ -71,3 +75,10 @@ class MotionConfig:
     adapted = 8 * d * self.adapter + 4 * d * self.prefix
     forward = stem + self.layers * (24 * d**2 + attention + adapted) + 2 * d * self.rows
     return 3 * forward
+
+  def stem_flops_per_token(self) -> int:
+    """Forward FLOPs of products whose input needs no gradient, as it is data: their backward is one product, not two.
+
+    The compiled gradient by the parameters takes flops_per_token() - stem_flops_per_token().
+    """
+    return 8 * self.width * self.features

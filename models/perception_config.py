@@ -60,6 +60,12 @@ class PerceptionConfig:
     """Training FLOPs per token of the trunk, the encoders' share included; see TrunkConfig."""
     return self.trunk.flops_per_token() + 3 * self._sensor_flops() // self.tokens
 
+  def stem_flops_per_token(self) -> int:
+    """Forward FLOPs per token of products whose input needs no gradient; see MotionConfig."""
+    width, steps = self.trunk.width, self.trunk.steps
+    stems = (sensor.stem_flops_per_clip(width, self.tube, steps) for sensor in self.sensors.values())
+    return self.trunk.stem_flops_per_token() + sum(stems) // self.tokens
+
   def forward_flops(self, tokens: int) -> int:
     """Forward, of a clip: all sensors are encoded, the trunk sees so many tokens of each step."""
     mixed = dataclasses.replace(self.trunk, space=tokens)
@@ -83,3 +89,7 @@ class PretrainConfig:
   def non_embedding_params(self) -> int:
     """N of what is kept."""
     return self.perception.non_embedding_params()
+
+  def stem_flops_per_token(self) -> int:
+    """Forward FLOPs per token of products whose input needs no gradient; see MotionConfig."""
+    return self.perception.stem_flops_per_token()

@@ -42,6 +42,10 @@ class PolicyConfig:
     steps, space = self.perception.trunk.steps, self.perception.trunk.space
     return self.perception.flops_per_token() + 3 * self.heads.flops(space, steps) // (steps * space)
 
+  def stem_flops_per_token(self) -> int:
+    """Forward FLOPs per token of products whose input needs no gradient; see MotionConfig."""
+    return self.perception.stem_flops_per_token() + self.heads.stem_flops() // self.perception.trunk.space
+
 
 class PolicyModel(nn.Module):
   """apply({"params": p}, batch) -> answers (models/heads.py)."""

@@ -57,3 +57,7 @@ class PrototypeConfig(PretrainConfig):
     head = 2 * (self.hidden * (p.trunk.width + self.outputs) + self.outputs * self.prototypes)
     student, teacher = p.forward_flops(self.visible) + head, p.forward_flops(p.trunk.space) + head
     return (3 * self.views * student + teacher) // p.tokens
+
+  def stem_flops_per_token(self) -> int:
+    """Of every view of the student; see MotionConfig."""
+    return self.views * self.perception.stem_flops_per_token()

@@ -1,6 +1,7 @@
 """What each sensor of a rig looks like to a model; every part counts its parameters and FLOPs, without JAX.
 
-`width` is D, `tube` the frames of one step of the trunk. FLOPs are of the forward pass: 2 per multiply-add.
+`width` is D, `tube` the frames of one step of the trunk. FLOPs are of the forward pass: 2 per multiply-add;
+those of the stem are of products whose input is data.
 """
 
 import dataclasses
@@ -39,7 +40,10 @@ class CameraConfig:
     return width * (pixels + 1 + 2 * RAY * RAY_BANDS + width)
 
   def flops_per_clip(self, width: int, tube: int, steps: int) -> int:
-    rays = self.places * 2 * width * (2 * RAY * RAY_BANDS + width)
+    return self.stem_flops_per_clip(width, tube, steps) + self.places * 2 * width**2
+
+  def stem_flops_per_clip(self, width: int, tube: int, steps: int) -> int:
+    rays = self.places * 2 * width * 2 * RAY * RAY_BANDS
     return rays + steps * self.places * 2 * width * 3 * tube * self.patch**2
 
 
@@ -85,6 +89,9 @@ class RasterConfig:
     return width * (len(self.zeros) * tube * self.grid.patch**2 + 1 + self.places)
 
   def flops_per_clip(self, width: int, tube: int, steps: int) -> int:
+    return self.stem_flops_per_clip(width, tube, steps)
+
+  def stem_flops_per_clip(self, width: int, tube: int, steps: int) -> int:
     return steps * self.places * 2 * width * len(self.zeros) * tube * self.grid.patch**2
 
 
@@ -110,8 +117,11 @@ class LidarConfig:
     return points + width * (self.pillar * self.grid.patch**2 + 1 + self.places)
 
   def flops_per_clip(self, width: int, tube: int, steps: int) -> int:
-    points = self.points * 2 * POINT_FEATURES * self.channels
-    return steps * (points + self.places * 2 * width * self.pillar * self.grid.patch**2)
+    patches = steps * self.places * 2 * width * self.pillar * self.grid.patch**2
+    return self.stem_flops_per_clip(width, tube, steps) + patches
+
+  def stem_flops_per_clip(self, width: int, tube: int, steps: int) -> int:
+    return steps * self.points * 2 * POINT_FEATURES * self.channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,4 +138,7 @@ class EgoConfig:
     return 4 * width * (len(self.scales) + 1 + width)
 
   def flops_per_clip(self, width: int, tube: int, steps: int) -> int:
-    return steps * 8 * width * (len(self.scales) + width)
+    return self.stem_flops_per_clip(width, tube, steps) + steps * 8 * width**2
+
+  def stem_flops_per_clip(self, width: int, tube: int, steps: int) -> int:
+    return steps * 8 * width * len(self.scales)

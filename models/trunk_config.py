@@ -87,7 +87,7 @@ class TrunkConfig:
     return self.param_count()
 
   def flops_per_token(self) -> int:
-    """Training FLOPs per token: 2 per multiply-add in matmuls, backward twice the forward.
+    """Training FLOPs per token, three forward passes as in MotionConfig: 2 per multiply-add in matmuls.
 
     Per block 16 D^2 for the MLP, and what mixes. Attention: 8 D^2 for projections, 4 D for each key: scores and
     values count all keys of the axis, as they are computed before masking. Recurrence: 6 D^2 + 4 D R + 2 D H for
@@ -105,3 +105,7 @@ class TrunkConfig:
         forward += filled * (2 * q * (r + d) + 4 * d * r) // length
       forward += 8 * d * self.adapter
     return 3 * self.layers // len(self.unit) * forward
+
+  def stem_flops_per_token(self) -> int:
+    """None: the first norm's scale asks for the gradient of what the first products read; see MotionConfig."""
+    return 0

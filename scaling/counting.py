@@ -58,10 +58,10 @@ class Count:
 
 def count(config: MotionConfig) -> Count:
   """Counts from the shapes alone; nothing is traced or compiled."""
-  d, total, params = config.width, config.param_count(), config.non_embedding_params()
+  total, params = config.param_count(), config.non_embedding_params()
   forward = _forward(config)
   flops = {part: 3 * forward[part] for part in PARTS}
-  flops["stem"] -= 8 * d * config.features
+  flops["stem"] -= config.stem_flops_per_token()
   return Count(
     params=params,
     params_embedding=total - params,

@@ -149,6 +149,8 @@ def count_table(step: Step) -> Table:
   rows += [[f"FLOPs per token: {part}", flops, counted.shares[part]] for part, flops in counted.flops.items()]
   rows += [["FLOPs per token", counted.flops_per_token, 1.0]]
   rows += [["6 N", counted.flops_6n, 1.0 - counted.discrepancy]]
+  tripled = counted.flops_config / counted.flops_per_token
+  rows += [["three forward passes, as run tables count", counted.flops_config, tripled]]
   rows += [["recomputed per token, not credited", counted.recomputed, None]]
   return Table(["", "count", "share of FLOPs"], rows)
 

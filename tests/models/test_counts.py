@@ -147,20 +147,19 @@ def test_embeddings_and_output_tables_are_no_part_of_n(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_flops_are_what_the_compiler_multiplies(name):
-  """Forward, unrolled, within 1 %: 2 per multiply-add of every matrix product. Backward is twice the forward."""
+  """The gradient by the weights, unrolled, within 1 %: three forward passes, but two of what reads data.
+
+  2 per multiply-add of every matrix product.
+  """
   config, model, inputs, tokens = MODELS[name]()
-  forward = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
-  program = hlo.parse(forward.lower(_params(model, inputs), *inputs).compile().as_text())
-  assert 3 * program_cost.cost(program).flops / tokens == pytest.approx(config.flops_per_token(), rel=0.01)
 
+  def loss(params, *inputs):
+    answers = jax.tree.leaves(model.apply({"params": params}, *inputs))
+    return sum((x**2).sum() for x in answers if jnp.issubdtype(x.dtype, jnp.floating))
 
-def test_backward_is_twice_the_forward():
-  """The gradient by weights and inputs of the unrolled trunk takes three times the forward's products."""
-  config, model, (x, valid), tokens = MODELS["trunk, hybrid"]()
-
-  def loss(params, x):
-    return (model.apply({"params": params}, x, valid) ** 2).sum()
-
-  gradient = jax.jit(jax.grad(loss, (0, 1))).lower(_params(model, (x, valid)), x).compile()
-  program = hlo.parse(gradient.as_text())
-  assert program_cost.cost(program).flops / tokens == pytest.approx(config.flops_per_token(), rel=0.01)
+  gradient = jax.jit(jax.value_and_grad(loss)).lower(_params(model, inputs), *inputs)
+  # The products are those of any level; nothing is run.
+  program = gradient.compile(compiler_options={"xla_backend_optimization_level": 0}).as_text()
+  flops = program_cost.cost(hlo.parse(program)).flops
+  counted = config.flops_per_token() - config.stem_flops_per_token()
+  assert flops / tokens == pytest.approx(counted, rel=0.01)

@@ -49,20 +49,17 @@ def test_a_fresh_delta_changes_no_bit_and_covers_the_block_matrices(made):
   [("attention/q", "d", "hk"), ("attention/o", "hk", "d"), ("mlp/up", "d", "m"), ("mlp/down", "m", "d")],
 )
 def test_merged_equals_unmerged(made, weight, inward, outward):
-  """x W' = x W + alpha / rank (x A) B, each side taken whole: sums over axes written out."""
+  """x W' is what the product gives without W'; sums over the axes of the merged weight written out."""
   _, _, boxed, base = made
   deltas = deltas_of(boxed)
   group, name = weight.split("/")
   w, delta, merged = (
     tree["pairs"]["time"][group][name] for tree in (base, deltas, lora.merge(base, deltas, ALPHA))
   )
-  x = np.random.default_rng(0).normal(size=(1, 3, *w.shape[1 : 1 + len(inward)]))
-  low = np.einsum(f"ln{inward},l{inward}r->lnr", x, delta["a"])
-  unmerged = np.einsum(f"ln{inward},l{inward}{outward}->ln{outward}", x, w) + ALPHA / 2 * np.einsum(
-    f"lnr,lr{outward}->ln{outward}", low, delta["b"]
-  )
-  found = np.einsum(f"ln{inward},l{inward}{outward}->ln{outward}", x, merged)
-  np.testing.assert_allclose(found, unmerged, atol=1e-5)
+  x = np.random.default_rng(0).normal(size=(1, 3, *w.shape[1 : 1 + len(inward)])).astype(np.float32)
+  found = jax.vmap(lambda x, w, delta: lora.unmerged(x, w, delta, ALPHA))(x, w, delta)
+  whole = np.einsum(f"ln{inward},l{inward}{outward}->ln{outward}", x, merged)
+  np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
 def test_a_delta_has_its_rank_and_the_placement_of_its_weight(made):

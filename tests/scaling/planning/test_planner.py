@@ -130,6 +130,8 @@ def test_files_hold_the_contract_and_every_mesh(tmp_path):
   with open(tmp_path / "meshes.csv") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == len(found) and [row["compiled"] for row in rows].count("True") == 1
+  [tripled] = (row for row in planner_report.count_table(step).rows if str(row[0]).startswith("three"))
+  assert tripled[1:] == [MODEL.flops_per_token(), MODEL.flops_per_token() * step.positions / model]
   page = (tmp_path / "report.html").read_text()
   assert f"All {len(found)} meshes" in page and "recommended" in page and "no step was run" in page
 
