@@ -74,13 +74,14 @@ def draw(out: pathlib.Path) -> dict:
 
   from evaluation import cut_in
 
-  closings, gaps = np.linspace(0.5, 25, 99), np.linspace(0.5, 80, 160)
+  closings, gaps = np.linspace(0.5, 25, 99), np.linspace(0.5, 160, 320)
   found = cut_in.preventable(cut_in.grid([30.0], closings, gaps, [1.0]))
   with mpl.rc_context({"font.size": 9}):
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for (name, value), colour in zip(found.items(), ("#1f5fbf", "#e07b00", "#2ca02c"), strict=True):
-      least = np.array([gaps[row].min() if row.any() else np.nan for row in np.asarray(value)[0, :, :, 0]])
+      # Beyond the widest gap that is not: in narrow ones the ego may pass before the other is over.
+      least = [gaps[np.flatnonzero(~row).max(initial=-1) + 1] for row in np.asarray(value)[0, :, :, 0]]
       axes.plot(closings, least, color=colour, label=name, linewidth=2)
     axes.set(xlabel="closing speed, m/s", ylabel="least gap that is preventable, m")
     axes.set_title("Cut-ins at 30 m/s, 1 m/s sideways: preventable above the line", fontsize=9)
