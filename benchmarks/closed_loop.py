@@ -1,6 +1,6 @@
 """How fast egos are driven: ego-steps of 0.1 s per CPU-second, traffic and the policy's inference included.
 
-  python -m benchmarks.closed_loop --run=W [--dataset=DIR] [--egos=24] [--seconds=20] [--repeats=3]
+  python -m benchmarks.closed_loop --run=W [--dataset=DIR] [--domains=a,b] [--egos=24] [--seconds=20] [--repeats=3]
 
 An ego-step is one ego moved by one step: SUMO's step of the whole world, read-out, features of what the ego sees, the
 model, the bicycle, contacts, recording. Building the world and letting its traffic settle is left out, as is scoring
@@ -52,12 +52,13 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--run", required=True)
   parser.add_argument("--dataset", default="")
+  parser.add_argument("--domains", default=",".join(sumo.DOMAINS))
   parser.add_argument("--egos", type=int, default=24)
   parser.add_argument("--seconds", type=float, default=20.0)
   parser.add_argument("--repeats", type=int, default=3)
   args = parser.parse_args()
   rounds.use_policy(policy_of(runs.open_run(args.run, args.dataset), 0))
-  jobs, steps = sumo.plan(1000, 1, 1, STEP, 0.1), round(args.seconds / STEP)
+  jobs, steps = sumo.plan(1000, 1, 1, STEP, 0.1, tuple(args.domains.split(","))), round(args.seconds / STEP)
   report: dict = {
     "benchmark": "closed_loop",
     "egos": args.egos,
@@ -77,6 +78,7 @@ def main() -> None:
     by_domain = {domain: round(count / cpu) for domain, (count, cpu, _) in rates.items()}
     agents = {domain: there for domain, (_, _, there) in rates.items()}
     report[name] = {"ego_steps_per_cpu_s": round(total / seconds), "by_domain": by_domain, "agents": agents}
+    print(name, report[name], file=sys.stderr, flush=True)
   alone = [min((raw(job, steps) for _ in range(args.repeats)), key=lambda one: one[1]) for job in jobs]
   report["raw_vehicle_steps_per_cpu_s"] = round(sum(one[0] for one in alone) / sum(one[1] for one in alone))
   print(json.dumps(report))

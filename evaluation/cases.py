@@ -75,7 +75,7 @@ def make_cases(
     length = (observed + steps) * stride
     starts = range(0, len(scene.valid_TxA) - length, length)
     for start in starts[: pieces or None]:
-      found, missing = _piece(crop(scene, start, start + length + 1), shape, observed, stride)
+      found, missing = piece(crop(scene, start, start + length + 1), shape, observed, stride)
       rows += found
       left_out += missing
   if not any(row["scored"].any() for row in rows):
@@ -95,7 +95,7 @@ def crop(scene: Scene, start: int, stop: int) -> Scene:
   return dataclasses.replace(scene, **{name: getattr(scene, name)[start:stop] for name in names})
 
 
-def _piece(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> tuple[list[Window], int]:
+def piece(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> tuple[list[Window], int]:
   """Windows of one piece with the logged truth of their slots, and how many agents have no slot."""
   whole = np.asarray(scene.valid_TxA.all(0))
   # Who gets a slot, in which group and in whose frame, must not depend on who is there later.

@@ -193,8 +193,8 @@ def table(result: dict[str, Any]) -> str:
 def _scored(part: dict[str, Any]) -> str:
   if part["score"] is None:
     return "-"
-  low, high = part["ci95"]
-  return f"{part['score']:.3f} [{low:.3f}, {high:.3f}]"
+  interval = "[one world]" if part["ci95"] is None else "[{:.3f}, {:.3f}]".format(*part["ci95"])
+  return f"{part['score']:.3f} {interval}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ _STANDS = 0.1  # m/s
 
 
 class Watched(NamedTuple):
-  """bool, by frame; nothing happens beyond the frames driven. contact_T: the ego's box overlaps another."""
+  """bool, by frame; nothing happens beyond the frames driven. contact_T: the ego's box begins to overlap
+  that of an agent whose centre is ahead of its own: who is run into from behind has not failed to heed anybody."""
 
   danger_TxA: jax.Array
   demanded_T: jax.Array
@@ -58,13 +59,15 @@ def watch(episode: Episode, dt: float, by: Responses) -> Watched:
   others = boxes.boxes(
     episode.agents_TxAx4[..., :2], episode.agents_TxAx4[..., 2], _of_frames(episode.agents_size_Ax2, driven_T)
   )
+  touch_TxA = boxes.overlap(ego[:, None], others) & there_TxA
+  begins_TxA = touch_TxA & ~jnp.concatenate([jnp.zeros_like(touch_TxA[:1]), touch_TxA[:-1]])
   return Watched(
     danger_TxA=danger_TxA,
     demanded_T=demanded_T,
     ignored_T=ignored_T,
     takes_over_T=ignored_T & ~_before(ignored_T, 1),
     unprompted_T=brakes_T & ~_since(recent.any(0), brakes_T),
-    contact_T=(boxes.overlap(ego[:, None], others) & there_TxA).any(-1),
+    contact_T=(begins_TxA & ~(_ahead(episode)[0] <= 0)).any(-1),
     driven_T=driven_T,
   )
 
@@ -89,14 +92,14 @@ def tally(watched: Watched) -> dict[str, jax.Array]:
   }
 
 
-def rates(counts: dict[str, int]) -> dict[str, float]:
-  """Of summed counts: the share of frames in which policy and monitor disagree, and what it is made of; NaN of none.
+def rates(counts: dict[str, int]) -> dict[str, float | None]:
+  """Of summed counts: the share of frames in which policy and monitor disagree, and what it is made of; None of none.
 
   takes_over: share of episodes. foreseen: share of the episodes with a contact.
   """
 
-  def share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+  def share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
   return {
     "disagree": share(counts["ignored"] + counts["unprompted"], counts["frames"]),
@@ -111,9 +114,7 @@ def rates(counts: dict[str, int]) -> dict[str, float]:
 def _danger(episode: Episode, by: Responses) -> jax.Array:
   """bool [T, A]: both gaps to an agent ahead are too small."""
   ego, others = episode.ego_Tx4[:, None], episode.agents_TxAx4
-  x, y = others[..., 0] - ego[..., 0], others[..., 1] - ego[..., 1]
-  cos, sin = jnp.cos(ego[..., 2]), jnp.sin(ego[..., 2])
-  ahead, left = cos * x + sin * y, cos * y - sin * x
+  ahead, left = _ahead(episode)
   turn = others[..., 2] - ego[..., 2]
   along_speed, left_speed = others[..., 3] * jnp.cos(turn), others[..., 3] * jnp.sin(turn)
   length, width = episode.agents_size_Ax2[None, :, 0], episode.agents_size_Ax2[None, :, 1]
@@ -130,6 +131,14 @@ def _danger(episode: Episode, by: Responses) -> jax.Array:
   towards = -jnp.sign(left) * left_speed
   safe_beside = safe_distance.lateral(jnp.zeros_like(towards), towards, by)
   return ~(gap >= safe_gap) & ~(beside >= safe_beside) & ~(ahead <= 0)
+
+
+def _ahead(episode: Episode) -> tuple[jax.Array, jax.Array]:
+  """[T, A] m ahead and to the left, from centre to centre."""
+  ego, others = episode.ego_Tx4[:, None], episode.agents_TxAx4
+  x, y = others[..., 0] - ego[..., 0], others[..., 1] - ego[..., 1]
+  cos, sin = jnp.cos(ego[..., 2]), jnp.sin(ego[..., 2])
+  return cos * x + sin * y, cos * y - sin * x
 
 
 def _before(flag_T: jax.Array, frames: int) -> jax.Array:

@@ -38,7 +38,7 @@ def _complete(attempt: Attempt, setup: Setup, probes: Probes, stop: StopSignal, 
   """Steps, saves and goes back until the last step is on disk, or the run is asked to stop."""
   model, total = setup.task.model.config, setup.total
   with Progress(total, name, attempt.done) as bar:
-    speed = Speed(model.flops_per_token(), model.dtype) if bar.watched else None
+    speed = Speed(setup.task.flops_per_token(), model.dtype) if bar.watched else None
     while attempt.done < total:
       if probes.due(attempt.done) and attempt.done not in attempt.journal.probed:
         attempt.journal.probe(attempt.done, probes.scores(attempt.state["params"]))
@@ -70,7 +70,7 @@ def _row(setup: Setup, attempt: Attempt, held_out: dict[str, Any]) -> dict[str, 
     "params_total": model.param_count(),
     "tokens": int(tokens),
     "unique_tokens": int(min(tokens, setup.order.records * setup.tokens_per_record)),
-    "flops": tokens * model.flops_per_token(),
+    "flops": tokens * setup.task.flops_per_token(),
     "flops_6nd": 6.0 * model.non_embedding_params() * tokens,
     "loss": held_out["loss"],
     "loss_ranks": setup.task.ranks,

@@ -40,6 +40,8 @@ class Task:
       such as the average that teaches, or a codebook by its statistics in `metrics`; steps count from 0.
     findings: (weights, batch) -> {"boxes" or "elements": {name: array}}, what was found and what is there, for
       measures that need a whole split (evaluation/heads.py); None where nothing is looked for.
+    beside: training FLOPs per token of what runs beside the model and is not in its configuration's count, such as
+      the forward pass of a teacher that is fixed.
     tokens: of one record, toward the budget D; None: as many as its loss counts.
     weights: params -> what is deployed: what the model applies, the next run starts with, and probes read. Deltas are
       merged; where an average of the weights teaches, it is the average (arXiv:2104.14294, arXiv:2301.08243).
@@ -58,10 +60,15 @@ class Task:
   findings: Callable | None = None
   trainable: Callable[[Path], bool] = _all
   after: Callable | None = None
+  beside: int = 0
   tokens: int | None = None
   weights: Callable = _whole
   ranks: bool = True
   compares: bool = False
+
+  def flops_per_token(self) -> int:
+    """Training FLOPs per token of all that a step runs: what run tables carry."""
+    return self.model.config.flops_per_token() + self.beside
 
 
 def batch_name(name: str) -> str:

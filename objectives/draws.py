@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 
 _GOLDEN = 2654435769  # 2^32 / golden ratio: products wrap around, so that large positions lose no digits
-
-
 _ASIDE = 2**32 - 1  # no record has this position, and no key is split into as many
 
 

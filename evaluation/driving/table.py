@@ -22,18 +22,20 @@ _WORST = 10
 def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
   """Score with its 95 % interval, rates and terms of a driver's episodes.
 
-  Episodes of one world share its traffic, so whole worlds are drawn again (evaluation/intervals.py).
+  Episodes of one world share its traffic, so whole worlds are drawn again (evaluation/intervals.py); one world has no
+  interval.
   """
   if not episodes:
     return {"episodes": 0, "score": None, "ci95": None}
   world_N = np.array([episode["seed"] for episode in episodes])
+  worlds = len(np.unique(world_N))
   draws = intervals.draw_scenes(world_N, DRAWS, seed)
   values = {name: np.array([episode[name] for episode in episodes], float) for name in TERMS}  # None: NaN
   ones = np.ones(len(episodes))
   return {
     "episodes": len(episodes),
-    "worlds": len(np.unique(world_N)),
-    "ci95": intervals.interval(draws.ratio(values["score"], ones)),
+    "worlds": worlds,
+    "ci95": intervals.interval(draws.ratio(values["score"], ones)) if worlds > 1 else None,
     **{name: _mean(values[name]) for name in TERMS},
     **{name: _mean(1 - values[term]) for name, term in RATES.items()},
     "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
@@ -74,8 +76,10 @@ def worst_slices(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def difference(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[float] | None:
-  """95 % interval of the mean score of `one` less that of `other`, on the worlds that both have driven."""
+  """95 % interval of the mean score of `one` less that of `other` over the worlds drawn; None for a single world."""
   world = np.array([episode["seed"] for episode in (*one, *other)])
+  if len(np.unique(world)) < 2:
+    return None
   sign = np.array([1.0] * len(one) + [-1.0] * len(other))
   draws = intervals.draw_scenes(world, DRAWS, 0)
   score = np.array([episode["score"] for episode in (*one, *other)])

@@ -52,14 +52,15 @@ def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> 
 def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   """objective = (1 - weight) multi_task + weight (plan + actions), the latter two as the teacher answers, per step.
 
-  Weights of the heads are those of multi_task. The teacher sees every sensor, also where its student lacks one.
+  Weights of the heads are those of multi_task. Both terms judge one set of the student's answers, of a clip that lacks
+  sensors by `drop`; the teacher sees all sensors.
   Raises BadInput when the teacher is no run of these heads, or reads images by other patches.
   """
   student, chosen = driving.multi_task(config, dataset_config, domains), config.loss
   taught = _taught(config, ("multi_task", "policy_distillation"))
   teacher = driving.multi_task(taught, dataset_config, domains)
   clips = perception.clip_config(dataset_config)
-  weights = {name: w for name, w in dataclasses.asdict(chosen.weights).items() if w > 0}
+  weights = driving.weighed(chosen)
   followed = {name: w for name, w in weights.items() if name in _FOLLOWED}
   if chosen.learned or not followed or not set(weights) <= {*_FOLLOWED, *_OWN}:
     what = f"heads {', '.join(weights)}, weights {'learned' if chosen.learned else 'fixed'}"
@@ -73,10 +74,15 @@ def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
     what = f"the teacher's images have patches of {taught.model.camera_patch}"
     raise BadInput(what, "config.model.camera_patch", "choose the same")
   units = driving_terms.units(clips, chosen.ahead)
+  encoder = student.model.config.perception
+  lose = perception.sensor_dropout(encoder, chosen.drop)
+  # Of answers in place of parameters. Its slots are shuffled after they are given: none of these heads reads a slot.
+  judge = driving.supervised(lambda answers, _: answers["params"], encoder, clips, chosen, domains)
 
   def loss_fn(params, batch, key):
-    metrics = student.loss_fn(params["student"], batch, key)
-    own = student.model.apply({"params": params["student"]}, batch)
+    seen = lose(batch, key) if chosen.drop else batch
+    own = student.model.apply({"params": params["student"]}, seen)
+    metrics = judge(own, seen, key)
     wanted = teacher.model.apply({"params": params[TAUGHT_BY]}, batch)
     real_B = record_weights(batch)
     found = {}
@@ -128,6 +134,8 @@ def _followed(student: Task, teacher: Task, loss_fn: Callable) -> Task:
 
   read = student.embed
   assert read is not None  # both families have features
+  # A teacher goes forward alone, a third of training. Without `tokens`, both count the same ones of a record.
+  answered = teacher.model.config.flops_per_token() * (teacher.tokens or 1) // 3
   return dataclasses.replace(
     student,
     init=init,
@@ -135,5 +143,6 @@ def _followed(student: Task, teacher: Task, loss_fn: Callable) -> Task:
     held_out=lambda params, batch, key: student.held_out(params["student"], batch, key),
     embed=lambda params, batch: read(params["student"], batch),
     trainable=lambda path: path[0] == "student",
+    beside=answered // (student.tokens or 1),
     weights=lambda params: params["student"],
   )

@@ -5,19 +5,22 @@ The BEV raster and the labels of SHOWN are drawn from the same scene: a model th
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
-from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES
+from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES, ClipConfig
 from data.errors import BadInput
 from data.motion import VOCABULARY
 from data.records import RecordConfig
 from experiments.config import Train
+from experiments.losses import MultiTask
 from experiments.task import Task
 from experiments.tasks import perception
 from experiments.tasks.driving_terms import findings, terms, units
 from models.heads_config import HeadsConfig
 from models.perception import summary
+from models.perception_config import PerceptionConfig
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
@@ -50,10 +53,33 @@ SPREADS = ("forecast_spread", "plan_spread")
 SHOWN = ("segmentation", "detection", "elements")
 
 
+def weighed(chosen: MultiTask) -> dict[str, float]:
+  """The weights of the heads that there are."""
+  return {name: w for name, w in dataclasses.asdict(chosen.weights).items() if w > 0}
+
+
+def supervised(
+  apply: Callable, encoder: PerceptionConfig, clips: ClipConfig, chosen: MultiTask, domains: int
+) -> Callable:
+  """The loss of `apply`'s answers by what was logged: (params, batch, key) -> {name: (sum, count)}."""
+  every, size = terms(encoder, clips, chosen.ahead, chosen.density), units(clips, chosen.ahead)
+  floors = dict.fromkeys(DENSITIES, imitation.least_nats(chosen.density))
+  floors |= dict.fromkeys(SPREADS, uncertainty.least_nats(imitation.LEAST_SCALE))
+  weights = weighed(chosen)
+  return objective.make_loss(
+    apply,
+    tracking.shuffle,
+    {name: every[name] for name in weights},
+    {name: w / size[name] for name, w in weights.items()},
+    floors,
+    domains,
+  )
+
+
 def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   clips = perception.clip_config(dataset_config)
   encoder = perception.perception_config(config, clips)
-  weights = {name: w for name, w in dataclasses.asdict(config.loss.weights).items() if w > 0}
+  weights = weighed(config.loss)
   if encoder.raster is not None and (shown := [name for name in SHOWN if name in weights]):
     what = f"the raster shows the labels of {', '.join(shown)}"
     raise BadInput(what, "config.model.sensors", "leave raster out, or set those weights to 0")
@@ -83,18 +109,7 @@ def multi_task(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
   )
   model = PolicyModel(model_config)
   found = findings(encoder, clips)
-  every = terms(encoder, clips, config.loss.ahead, config.loss.density)
-  size = units(clips, config.loss.ahead)
-  floors = dict.fromkeys(DENSITIES, imitation.least_nats(config.loss.density))
-  floors |= dict.fromkeys(SPREADS, uncertainty.least_nats(imitation.LEAST_SCALE))
-  loss_fn = objective.make_loss(
-    model.apply,
-    tracking.shuffle,
-    {name: every[name] for name in weights},
-    {name: w / size[name] for name, w in weights.items()},
-    floors,
-    domains,
-  )
+  loss_fn = supervised(model.apply, encoder, clips, config.loss, domains)
   rename = perception.to_batch(encoder, clips)
 
   def to_batch(stacked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -245,8 +245,10 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
   assert low == pytest.approx(0.2 - 0.01 / 8) and high < 0.9  # worlds are drawn, not episodes
   assert result["worst_slices"][0]["slice"] == "domain=apron" and result["worst_slices"][0]["score"] < 0.2
   assert result["red_light_rate"] is not None and result["baselines"]["idm"]["red_light_rate"] is None
-  low, high = result["policy_less"]["idm"]["apron"]
-  assert low == high == pytest.approx(-0.2)
+  assert result["policy_less"]["idm"]["rural"] == pytest.approx(
+    [0.2, 0.2875]
+  )  # of an episode that failed, nothing is left
+  assert result["policy_less"]["idm"]["apron"] is None and result["by_domain"]["apron"]["ci95"] is None
   assert table.world_faults(found) == {
     "a vehicle leapt": 6
   }  # by three worlds and two drivers, not by episode

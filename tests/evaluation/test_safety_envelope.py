@@ -78,7 +78,7 @@ def test_braking_for_nobody_is_a_disagreement():
   summed = {name: int(np.sum(value)) for name, value in jax.vmap(safety_envelope.tally)(one).items()}
   rates = safety_envelope.rates(summed)
   assert rates["disagree"] == rates["unprompted"] == pytest.approx(20 / T)
-  assert rates["takes_over"] == 0 and np.isnan(rates["foreseen"]) and np.isnan(rates["ignored"])
+  assert rates["takes_over"] == 0 and rates["foreseen"] is None and rates["ignored"] is None
 
 
 def test_oncoming_traffic_needs_more_room_than_a_wall():
@@ -98,7 +98,7 @@ def test_a_cut_in_is_danger_when_it_comes_near_sideways_not_before():
 
 
 def test_what_lies_behind_or_beyond_the_end_or_is_unknown():
-  behind = episode(10.0, -6.0 + 10 * TIME, 10.0)
+  behind = episode(10.0, -6.0 + 11 * TIME, 11.0, frames=30)  # it runs into the ego
   cut = episode(10.0, 30.0, 0.0, frames=5)
   unknown = episode(10.0, np.where(TIME > 3, np.nan, AHEAD), 10.0)
   one = watched(behind, cut, unknown)

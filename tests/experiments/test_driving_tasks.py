@@ -1,7 +1,5 @@
 """Driving tasks: they learn a batch by heart, judge samples, and answer configurations that cannot be."""
 
-import json
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,13 +9,12 @@ import pytest
 from data.clips import BOX_CLASSES, CELL_CLASSES, ELEMENT_CLASSES
 from data.errors import BadInput
 from experiments import config as configs
-from experiments.configs import driving, driving_distil
+from experiments.configs import driving
 from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task, record_batch
 from experiments.tasks import generative, perception
-from experiments.tasks.distillation import TAUGHT_BY
 from models.heads import straight_on
 from objectives import draws
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
@@ -220,53 +217,3 @@ def test_clips_lack_sensors_in_training_alone_and_only_when_asked(monkeypatch, m
       drawn.clear()
       jax.eval_shape(loss, params, batch, key)
       assert drawn == wanted
-
-
-def _student(tmp_path, **loss):
-  """A student's task, and the teacher's of the same shape."""
-  teacher = _values("policy")
-  (tmp_path / "config.json").write_text(json.dumps(teacher))
-  values = driving_distil.get_config("tiny").to_dict()
-  own = dict(teacher=str(tmp_path), weight=0.5, temperature=2.0) | loss
-  values |= {name: teacher[name] for name in ("model", "optimizer", "data")}
-  values["loss"] = teacher["loss"] | own
-  return tuple(make_task(configs.from_dict(one), CLIPS, 2) for one in (values, teacher))
-
-
-def test_a_policy_that_is_its_teacher_has_nothing_to_follow(tmp_path):
-  """Its moves are those of the teacher; held out it is judged as the teacher is, and it alone learns."""
-  student, teacher = _student(tmp_path)
-  stacked = _clips()
-  batch = student.to_batch({field: stacked[field] for field in student.fields})
-  fresh = jax.jit(lambda key: nn.unbox(student.init(key, batch)["params"]))(jax.random.key(0))
-  weights = fresh[TAUGHT_BY]
-  params = {"student": weights, TAUGHT_BY: weights}
-  followed = jax.jit(student.loss_fn)(params, batch, jax.random.key(1))
-  plain = jax.jit(teacher.loss_fn)(weights, batch, jax.random.key(1))
-  assert abs(followed["actions_distillation"][0]) < 1e-4 * followed["actions"][0]
-  soft = driving_loss(followed, CLIPS)
-  np.testing.assert_allclose(followed["objective"][0], 0.5 * plain["objective"][0] + 0.5 * soft, rtol=1e-5)
-  held = jax.jit(student.held_out)(params, batch, jax.random.key(2))
-  np.testing.assert_array_equal(
-    held["loss"][0], jax.jit(teacher.held_out)(weights, batch, jax.random.key(2))["loss"][0]
-  )
-  assert student.weights(params) is weights
-  assert student.trainable(("student", "heads")) and not student.trainable((TAUGHT_BY, "heads"))
-
-
-def driving_loss(found, clips) -> float:
-  """Of the teacher's answers, at weights of one: nats per point and move over what a step can ask."""
-  return sum(found[f"{name}_distillation"][0] for name in ("plan", "actions")) / clips.futures
-
-
-@pytest.mark.parametrize(
-  ("loss", "match"),
-  [
-    (dict(learned=True), "weights learned"),
-    (dict(weights=driving.NO_HEADS | dict(occupancy=1.0)), "heads occupancy"),
-    (dict(density="gaussian"), "trajectories are laplace"),
-  ],
-)
-def test_a_policy_follows_what_its_teacher_answers(tmp_path, loss, match):
-  with pytest.raises(BadInput, match=match):
-    _student(tmp_path, **loss)
