@@ -48,9 +48,7 @@ def _drift(ax: Axes, realism: dict[str, Any]) -> None:
   straight = realism["constant_velocity"]["by_second"]
   ax.plot(seconds, straight, "o-", color=_OTHER, ms=3, label="constant velocity")
   ax.axhline(0.9 * realism["by_second"][0], color=_INK, lw=0.6, ls=":")
-  ax.text(
-    seconds[-1], 0.9 * realism["by_second"][0], "90 % of the first", ha="right", va="bottom", fontsize=7
-  )
+  ax.text(seconds[0], 0.9 * realism["by_second"][0] - 0.01, "90 % of the first", va="top", fontsize=7)
   ax.set_xlabel("second of the simulation")
   ax.set_ylabel("realism of that second")
   ax.set_title("a  realism against horizon")
