@@ -142,7 +142,9 @@ def open_dataset(directory: pathlib.Path | str, verify: bool = True) -> Dataset:
   records can be told from the good ones, which remain usable.
   """
   path = pathlib.Path(directory)
-  manifest = read_json(path / "dataset.json", "give the --out directory of data.build")
+  manifest = read_json(
+    path / "dataset.json", "give the --out directory of data.build, or of data.render for clips"
+  )
   for key, wanted in (
     ("schema_version", SCHEMA_VERSION),
     ("format_version", FORMAT_VERSION),

@@ -64,7 +64,9 @@ def heads_of(run) -> list[str]:
 
   if run.task.findings is None:
     what = f"{run.config.family} with {run.config.objective} has no heads to judge"
-    raise BadInput(what, run.path, "choose a run of perception with multi_task")
+    raise BadInput(
+      what, run.path, "choose a run of experiments/configs/driving.py: multi_task, occupancy or policy"
+    )
   return [name for name, weight in dataclasses.asdict(run.config.loss.weights).items() if weight]
 
 

@@ -35,7 +35,7 @@ def main() -> int:
   if _PROCESS.value == 0:
     row = read_result(pathlib.Path(_WORKDIR.value))
     assert row is not None  # train returns when it is written
-    print(f"held-out loss {row['loss']:.4f} nats per token after {row['steps']} steps")
+    print(f"held-out loss {row['loss']:.4f} after {row['steps']} steps")
     print(pathlib.Path(_WORKDIR.value) / "result.json")
   return code
 

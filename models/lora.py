@@ -40,7 +40,12 @@ def init(key: jax.Array, params: Params, rank: int, match: Callable[[Path], bool
     if match(path)
   }
   if not deltas:
-    raise BadInput("no weight matches", "low-rank deltas", "choose another pattern")
+    paths = ["/" + "/".join(path) for path in flatten_dict(params)]
+    raise BadInput(
+      "no weight matches the pattern",
+      "low-rank deltas (config.adaptation.match)",
+      f"match paths such as {paths[0]} and {paths[-1]}; '/(attention|mlp)/' takes every layer's",
+    )
   return unflatten_dict(deltas)
 
 

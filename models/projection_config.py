@@ -26,12 +26,20 @@ class ContrastiveConfig(PretrainConfig):
     return self.perception.param_count() + heads + 1
 
   def flops_per_token(self) -> int:
-    """Each view is encoded alone; the similarities of a batch, B^2 E, are not counted."""
+    """Each view is encoded alone, other sensors not at all; the similarities of a batch, B^2 E, are not counted."""
     p = self.perception
-    apart = sum(p.forward_flops(p.sensors[name].places) for name in self.views)
-    apart -= (len(self.views) - 1) * p.forward_flops(0)  # sensors are embedded once
+    alone = sum(p.forward_flops(p.sensors[name].places) - p.forward_flops(0) for name in self.views)
+    embedded = sum(
+      p.sensors[name].flops_per_clip(p.trunk.width, p.tube, p.trunk.steps) for name in self.views
+    )
     heads = len(self.views) * 2 * self.hidden * (p.trunk.width + self.outputs)
-    return 3 * (apart + heads) // p.tokens
+    return 3 * (alone + embedded + heads) // p.tokens
+
+  def stem_flops_per_token(self) -> int:
+    """Of the sensors that are compared; see MotionConfig."""
+    p = self.perception
+    stems = (p.sensors[name].stem_flops_per_clip(p.trunk.width, p.tube, p.trunk.steps) for name in self.views)
+    return p.trunk.stem_flops_per_token() + sum(stems) // p.tokens
 
 
 @dataclasses.dataclass(frozen=True)

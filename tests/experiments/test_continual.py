@@ -120,7 +120,7 @@ def test_what_a_probe_reads_is_compared_where_losses_rank_nothing(run, monkeypat
   late, early = found["domain in domain=late"], found["domain in domain=early"]
   assert (late.before, late.after, late.closed) == (0.0, 1.0, True)
   assert (early.before, early.after, early.closed) == (0.0, 0.0, False)
-  with pytest.raises(BadInput, match="no target 'speed'; choose one of agents"):
+  with pytest.raises(BadInput, match="no target 'speed'; choose one of acceleration, agents"):
     continual.compare("collapsed", "telling", allowed, "validation", 0.95, (), "speed")
 
 

@@ -134,7 +134,8 @@ def test_scan_and_remat_do_not_change_the_gradient(mixing, remat):
     def loss(params):
       return (Trunk(config).apply({"params": params}, x, valid)[valid] ** 4).sum()
 
-    return jax.jit(jax.value_and_grad(loss))(params)
+    # As in training: without LLVM's optimisation (conftest.py) sums of the two programs are rounded further apart.
+    return jax.jit(jax.value_and_grad(loss), compiler_options={"xla_backend_optimization_level": 3})(params)
 
   one, expected = gradient(config, params)
   two, found = gradient(dataclasses.replace(config, scan=True, remat=remat), _stacked(params, units))

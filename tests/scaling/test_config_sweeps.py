@@ -36,6 +36,7 @@ VARIANTS = {
   "motion_distil": ("", "tiny"),
   "perception": ("", "tiny", *(name + size for name in perception.OBJECTIVES for size in ("", ":tiny"))),
   "driving": ("", "tiny", *(name + size for name in driving.NAMES for size in ("", ":tiny"))),
+  "driving_distil": ("", "tiny"),
   "codes": ("", "tiny", "commavq", "bev"),
   "tokeniser": ("", "tiny", "vq", "fsq"),
 }
@@ -71,8 +72,12 @@ def resolved(name: str, variant: str, overrides: dict) -> configs.Train:
 
 def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
   """The model's own configuration, which counts parameters and FLOPs: what the row of a run is made from."""
-  if config.objective == "distillation":  # the teacher, a finished run, does not change the student's shape
+  # The teacher, a finished run, does not change the student's shape.
+  if config.objective == "distillation":
     config = dataclasses.replace(config, objective="next_token", loss=losses.NextToken(config.loss.z_weight))
+  if config.objective == "policy_distillation":
+    own = {field.name: getattr(config.loss, field.name) for field in dataclasses.fields(losses.MultiTask)}
+    config = dataclasses.replace(config, objective="multi_task", loss=losses.MultiTask(**own))
   window = dataclasses.replace(ahead.WINDOW, steps=steps, agents=build._WINDOW_AGENTS.default)
   return make_task(config, RECORDS.get(config.family, window), 7).model.config
 
