@@ -20,9 +20,10 @@ class Draws:
   scene_N: np.ndarray
 
   def ratio(self, over_N: np.ndarray, under_N: np.ndarray) -> np.ndarray:
-    """float64 [R]: the score in every draw; NaN where its denominator is zero."""
+    """float64 [R]: the score in every draw; NaN where its denominator is zero, or one scene leaves nothing to draw."""
     over, under = (self.counts_RxS @ self._sums(values) for values in (over_N, under_N))
-    return np.divide(over, under, out=np.full(len(over), np.nan), where=under != 0)
+    told = (under != 0) & (self.counts_RxS.shape[1] > 1)
+    return np.divide(over, under, out=np.full(len(over), np.nan), where=told)
 
   def _sums(self, values_N: np.ndarray) -> np.ndarray:
     return np.bincount(self.scene_N, values_N, minlength=self.counts_RxS.shape[1])

@@ -76,7 +76,7 @@ def main() -> int:
 def table(result: dict[str, Any]) -> str:
   """What the program prints: every rung by target, with 95 % intervals of the margin over random features.
 
-  "input" marks a target that the model reads as it stands.
+  Scores are R^2 of a quantity and accuracy of a class. "input" marks a target that the model reads as it stands.
   """
   given = result.get("inputs", ())
   lines = [f"{'':<34}{'trained':>9}{'random':>9}{'trivial':>9}{'margin':>9}   95 %"]
@@ -84,11 +84,9 @@ def table(result: dict[str, Any]) -> str:
   def row(name: str, target: str, scores: dict[str, Any]) -> None:
     note = "   input" if target in given else ""
     margin, floor = scores["margin"], scores["trivial"]
-    low, high = margin["ci95"] or (float("nan"), float("nan"))
+    span = "   {:+.3f} to {:+.3f}".format(*margin["ci95"]) if margin["ci95"] else "   one scene"
     numbers = (scores["trained"]["score"], scores["random"]["score"], floor, margin["score"])
-    lines.append(
-      f"{name:<34}" + "".join(f"{n:>9.3f}" for n in numbers) + f"   {low:+.3f} to {high:+.3f}" + note
-    )
+    lines.append(f"{name:<34}" + "".join(f"{n:>9.3f}" for n in numbers) + span + note)
 
   for rung in ("linear", "neighbours"):
     for target, scores in result[rung].items():

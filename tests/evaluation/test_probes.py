@@ -119,6 +119,7 @@ def test_an_interval_over_scenes_is_that_of_scenes_not_of_clips():
     assert abs((ratio == share).mean() - expected) < 0.015
   assert interval(ratio) == [0.0, 1.0]
   assert interval(np.array([np.nan])) is None
+  assert interval(draw_scenes(np.full(100, 7), 50, 0).ratio(right, np.ones(100))) is None  # of one scene
 
 
 def test_windows_of_different_splits_are_different_scenes():
