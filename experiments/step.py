@@ -42,8 +42,9 @@ def make_step(
   Gradients of sums over `accumulate` micro-batches are added and divided by the total count, so that the mean is that
   of the whole batch. Objectives that draw (masks, noise, times) draw anew in each, by a record's place in it, and those
   that compare the records of a batch compare those of a micro-batch: these depend on how the batch is cut. What is not
-  trainable has neither gradient nor moments; `task.after` may move it. A step whose loss or gradient is not finite leaves parameters and moments untouched, `after` or not,
-  and is reported as metrics["finite"] = 0; `step` still advances.
+  trainable has neither gradient nor moments; `task.after` may move it. A step whose loss or
+  gradient is not finite leaves parameters and moments untouched, `after` or not, and is reported as
+  metrics["finite"] = 0; `step` still advances.
 
   metrics: float32 scalars: the mean of every scalar that the loss reports but its objective, "tokens" (count),
   "gradient_norm", "finite".
