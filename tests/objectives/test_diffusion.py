@@ -104,10 +104,7 @@ def test_known_data_are_reached_exactly_in_any_number_of_steps(eta):
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_two_modes_are_recovered_with_their_weights(prediction):
-  """Of one seed. Over three, weights from 0.289 to 0.306 were seen, but for the noise by DDIM: 0.271 of one seed.
-
-  There the network's error is seen, as nothing is drawn on the way to average it.
-  """
+  """Of one seed. Over three, weights from 0.289 to 0.306 were seen, but for the noise by DDIM: 0.271 of one seed."""
   schedule = diffusion.cosine_schedule(STEPS)
   params = two_modes.train(
     lambda apply, target: diffusion.make_loss(apply, target, schedule, prediction, 1),
