@@ -10,7 +10,8 @@
 A gate is one of
 
   {"value": key, "below": x}, {"value": key, "above": x}
-      of result.json: "loss", "loss_by_slice/highway", "probes/occupancy" (of a run with probe.every_steps), ...
+      of result.json: "loss", "loss_by_slice/highway", "probes/occupancy" (of a run with probe.every_steps), ...;
+      x is a number, or another key of the same row, such as that of a baseline
   {"slice": text, "than": stage, "by": x}
       not worse there than that stage by more than x and noise
   {"slice": text, "than": stage, "by": x, "probe": target}
@@ -153,15 +154,23 @@ def _value(gate: dict, run: pathlib.Path) -> dict:
   """{"gate", "open", "says"} of a gate on a number in the run's row."""
   row = read_result(run) or {}
   _require_ranking(gate["value"], row, run)
-  at: Any = row
-  for key in gate["value"].split("/", 1):
-    at = at.get(key) if isinstance(at, dict) else None
-  if not isinstance(at, int | float) or not math.isfinite(at):
-    raise BadInput(f"{gate['value']!r} is no number there", run / "result.json", "name one that is")
+  at = _number(gate["value"], row, run)
   side, limit = next((side, gate[side]) for side in ("below", "above") if side in gate)
-  fine = at < limit if side == "below" else at > limit
+  bound = _number(limit, row, run) if isinstance(limit, str) else limit
+  fine = at < bound if side == "below" else at > bound
   said = f"{gate['value']} of {run.name} is {at:.4f}, {'' if fine else 'not '}{side} {limit}"
+  said += f" ({bound:.4f})" if isinstance(limit, str) else ""
   return {"gate": f"{gate['value']} {side} {limit}", "open": fine, "says": said}
+
+
+def _number(key: str, row: dict, run: pathlib.Path) -> float:
+  """What stands at "a" or "a/b" of a row; raises BadInput where that is no number."""
+  at: Any = row
+  for part in key.split("/", 1):
+    at = at.get(part) if isinstance(at, dict) else None
+  if not isinstance(at, int | float) or not math.isfinite(at):
+    raise BadInput(f"{key!r} is no number there", run / "result.json", "name one that is")
+  return at
 
 
 def _require_ranking(value: str, row: dict, run: pathlib.Path) -> None:

@@ -132,6 +132,15 @@ def test_an_open_gate_lets_through_and_is_written_down(tmp_path):
   assert found == {"loss below 3": {"open": True, "says": "loss of one is 2.5000, below 3"}}
 
 
+def test_a_gate_compares_with_another_number_of_the_row(tmp_path):
+  judged(tmp_path, {"value": "loss", "above": "loss_by_slice/probe/yaw"})
+  says = r"loss of one is 2\.5000, not below loss_by_slice/probe/yaw \(0\.7000\)"
+  with pytest.raises(LastingFault, match=says):
+    judged(tmp_path, {"value": "loss", "below": "loss_by_slice/probe/yaw"})
+  with pytest.raises(BadInput, match="'loss_by_slice/straight' is no number there"):
+    judged(tmp_path, {"value": "loss", "below": "loss_by_slice/straight"})
+
+
 def test_a_gate_that_opened_is_judged_again_when_what_it_looked_at_changes(tmp_path, monkeypatch):
   judged(tmp_path, {"value": "loss", "below": 3})
   monkeypatch.setattr(chain, "_value", lambda *_: pytest.fail("judged again"))
