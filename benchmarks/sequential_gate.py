@@ -3,8 +3,8 @@
   python benchmarks/sequential_gate.py --out=results/shadow [--trials=2000] [--seed=1]
 
 A slice of 2 % of the records loses 5 points of a score in [0, 1] (evaluation/shadowing/sequential_gate.py; nine
-slices, 5 % false alarms). Scores differ by uniform noise of some spread, or are hits and misses on which the two runs disagree at some
-rate. Both are looked at after every record. Prints JSON and writes it to --out.
+slices, 5 % false alarms). Scores differ by uniform noise of some spread, or are hits and misses on which the two runs
+disagree at some rate. Both are looked at after every record. Prints JSON and writes it to --out.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """May a candidate replace the incumbent? python -m evaluation.shadow --candidate=W --incumbent=W --dataset=D --out=DIR.
 
 The candidate drives in the incumbent's shadow: both motion models read the same held-out logs, piece by piece, in the
-order in which they were recorded, and are scored against what was driven (evaluation/shadowing/stream.py). After every
-record a test with a stated rate of false alarms says promote, hold or reject, and names the slices in which the
-candidate is shown to be worse (evaluation/shadowing/sequential_gate.py); scenes are its units. Writes
-OUT/shadow.json with all of it and the records over which the two differ most, and OUT/disagreements.html, in which they are drawn. The exit code
-is 0 whatever the verdict.
+order in which they were recorded, and are scored against what was driven (evaluation/shadowing/stream.py). After
+every record a test with a stated rate of false alarms says promote, hold or reject, and names the slices in which the
+candidate is shown to be worse (evaluation/shadowing/sequential_gate.py); scenes are its units. Writes OUT/shadow.json
+with all of it and the records over which the two differ most, and OUT/disagreements.html, in which they are drawn.
+The exit code is 0 whatever the verdict.
 """
 
 from typing import Any

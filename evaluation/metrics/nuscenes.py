@@ -7,8 +7,8 @@ distance of mode m at step n,
 
 over these modes: the minima are independent of each other, and a miss looks at the largest distance of the whole
 course, touches at exactly 2 m, and needs every mode. Argoverse 2 (evaluation/metrics/displacement.py) chooses one
-mode by its end point and misses strictly beyond 2 m there: the two must never share a column. Convention: H. Caesar et al., "nuScenes",
-CVPR 2020, arXiv:1903.11027, prediction challenge.
+mode by its end point and misses strictly beyond 2 m there: the two must never share a column. Convention: H. Caesar
+et al., "nuScenes", CVPR 2020, arXiv:1903.11027, prediction challenge.
 
 Masks as in evaluation/metrics/displacement.py. NaN in a mode that is kept makes its errors NaN, and the agent a miss.
 """

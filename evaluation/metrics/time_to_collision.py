@@ -6,8 +6,8 @@ Everybody keeps speed v and yaw rate w. After a time s a centre has moved along 
 
 and its heading is h + w s. The projection covers 3 s in steps of 0.1 s, now included; the time to collision is the
 first step at which the boxes (evaluation/metrics/boxes.py) overlap, infinite without one. Less than 0.95 s is too
-little. Horizon, step and bound as in nuPlan (H. Caesar et al., arXiv:2106.11810), which projects straight ahead: yaw rates of
-zero. With yaw rates, oncoming traffic in a bend is not taken for a collision.
+little. Horizon, step and bound as in nuPlan (H. Caesar et al., arXiv:2106.11810), which projects straight ahead: yaw
+rates of zero. With yaw rates, oncoming traffic in a bend is not taken for a collision.
 """
 
 import jax

@@ -4,8 +4,8 @@ Realism (evaluation/metrics/realism.py) is taken of each second of the simulated
 has as many samples and its drift with the horizon is that of the simulator, not of the sample size; and of all of it.
 
 An ego's encounters are judged on courses between the moves, linearly interpolated to 0.1 s: contacts that began after
-now, whose fault they are (evaluation/metrics/contacts.py), and, at each move, whether the time to collision with anybody
-is too short (evaluation/metrics/time_to_collision.py).
+now, whose fault they are (evaluation/metrics/contacts.py), and, at each move, whether the time to collision with
+anybody is too short (evaluation/metrics/time_to_collision.py).
 """
 
 from typing import NamedTuple
