@@ -8,10 +8,10 @@
 Tokens that come from no logs (data.markov) have windows alone, and what data.render makes has OUT/clips/1.0.0/ alone;
 programs that need more refuse such a dataset.
 
-Every training record has the number of its `scene`, which no other split uses. Records of one scene are not independent:
-intervals, gates and probes take whole scenes, and none of them lies in two splits. What is no piece of a log has scenes,
-too: a stream of tokens (data.markov), a split's stretch of one recording (commaVQ in data.build_codes). It is metadata:
-objectives may tell by it which records belong together, and a model never reads it.
+Every training record has the number of its `scene`, which no other split uses. Records of one scene are not
+independent: intervals, gates and probes take whole scenes. What is no piece of a log has scenes, too: a stream of
+tokens (data.markov), a split's stretch of one recording (commaVQ in data.build_codes). It is metadata: objectives may
+tell by it which records belong together, and a model never reads it.
 
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 

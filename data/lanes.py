@@ -165,9 +165,7 @@ def follow(
   return Path(points, arcs, np.array(visited, np.int32), np.array(starts))
 
 
-def _best_lane(
-  lanes: Lanes, closed: list[bool], lane: int, route: list[int], place: int
-) -> tuple[int, int]:
+def _best_lane(lanes: Lanes, closed: list[bool], lane: int, route: list[int], place: int) -> tuple[int, int]:
   """The lane itself, or the nearest neighbour if only that one can go on; and the place on the route."""
   place = _place(lanes, lane, route, place)
   if _next_lane(lanes, closed, lane, route, place, strict=True) is not None:
