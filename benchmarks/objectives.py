@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks import seeded_runs
 from data.files import read_json, write_json_atomic
-from evaluation.probe_targets import inputs
+from evaluation.probing.targets import inputs
 
 PROBED = 500  # clips of either split at most
 CLIPS = {"model.sensors": "ego,raster,lidar", "tokens": 200_000, "optimizer.learning_rate": 0.005}
@@ -43,7 +43,7 @@ SMALL = {"model.width": 16, "model.layers": 1, "model.head_dim": 16}
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """config: FILE:variant below experiments/configs. target: of the probe (evaluation/probe_targets.py)."""
+  """config: FILE:variant below experiments/configs. target: of the probe (evaluation/probing/targets.py)."""
 
   config: str
   target: str
@@ -95,7 +95,7 @@ def measure(name: str, seed: int, dataset: str, root: pathlib.Path) -> None:
 def rows(root: pathlib.Path) -> list[dict]:
   """One row per finished run and target of the probe: score before and after, margin, held-out loss.
 
-  "input": the model reads what is asked; only the margin counts there (evaluation/probe_targets.py).
+  "input": the model reads what is asked; only the margin counts there (evaluation/probing/targets.py).
   """
   found = []
   for name, study in STUDIES.items():
