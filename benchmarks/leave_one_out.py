@@ -8,7 +8,6 @@ Run again to continue. Leaves WORKDIR/leave_one_out.csv, a row per seed, domain,
 per move on the held-out windows of that domain; and leave_one_out.png.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -16,13 +15,12 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of simulated windows, by data.build.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define(
+  "Dataset of simulated windows, by data.build.", "Bases of each domain, each adapted."
 )
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Bases of each domain, each adapted.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 8, "Width of the model.", lower_bound=4)
 _TOKENS = flags.DEFINE_integer("tokens", 200_000, "Moves of a base.", lower_bound=1000)
 _FEW_TOKENS = flags.DEFINE_integer("few_tokens", 20_000, "Moves of an adaptation.", lower_bound=1000)
@@ -69,7 +67,8 @@ def main() -> int:
           for windows in WINDOWS:
             add(seed, domain, method, windows, _few(work, dataset, domain, windows, method, seed))
             bar.update(1)
-          _write(work, rows)
+          seeded_runs.write(work / "leave_one_out.csv", rows)
+          _draw(rows, work / "leave_one_out.png")
   print(work / "leave_one_out.csv")
   return 0
 
@@ -125,31 +124,13 @@ def _train(
   start: str = "",
 ) -> dict:
   """The row of a run, made or made before."""
-  from experiments import run
-  from experiments.config import from_dict
   from experiments.configs import motion
-  from experiments.run_directory import read_result
 
-  config = motion.get_config(f"w{_WIDTH.value}")
-  config.seed, config.tokens = seed, tokens
-  config.optimizer.learning_rate = share * motion.learning_rate(tokens)
-  config.data.dataset, config.data.batch_windows = _DATASET.value, 2
+  config = seeded_runs.motion(motion.get_config(f"w{_WIDTH.value}"), _DATASET.value, seed, tokens, share)
   config.data.mixture.only, config.data.unique_windows = only, limit
   config.start.run = start
   config.adaptation.update(adaptation or {})
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
-  row = read_result(out)
-  assert row is not None  # train returns when it is written
-  return row
-
-
-def _write(work: pathlib.Path, rows: list[dict]) -> None:
-  with open(work / "leave_one_out.csv", "w", newline="", encoding="utf-8") as file:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-  _draw(rows, work / "leave_one_out.png")
+  return seeded_runs.train(out, config)
 
 
 def _draw(rows: list[dict], path: pathlib.Path) -> None:

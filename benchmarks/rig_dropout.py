@@ -8,7 +8,6 @@ seed, without and with sensor dropout, and judged held out with all its sensors 
 Run again to continue. Leaves WORKDIR/rig_dropout.csv, a row per seed and missing sensor, and rig_dropout.png.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -16,23 +15,16 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of clips, by data.render.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
-)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Pairs of models.", lower_bound=1)
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define("Dataset of clips, by data.render.", "Pairs of models.")
 _TOKENS = flags.DEFINE_integer("tokens", 1_000_000, "Tokens of clips that a model is trained on.", 1000)
 _DROP = flags.DEFINE_float("drop", 0.3, "Probability that a training clip lacks a sensor.", 0.01, 1.0)
 
 MISSING = ("camera", "lidar")
 MODELS = ("plain", "dropout")
 METRIC = "occupancy"  # nats per cell of the next step
-FIELDS = (
-  "seed", "missing", "plain_all", "plain_missing", "dropout_all", "dropout_missing", "plain_increase",
-  "dropout_increase", "ratio",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -48,10 +40,7 @@ def main() -> int:
         found[model] = _losses(work / f"{model}_{seed}", seed, drop)
         bar.update(1)
       rows += [_line(seed, name, found) for name in MISSING]
-      with open(work / "rig_dropout.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+      seeded_runs.write(work / "rig_dropout.csv", rows)
       _draw(rows, work / "rig_dropout.png")
   print(work / "rig_dropout.csv")
   return 0
@@ -62,7 +51,6 @@ def _losses(out: pathlib.Path, seed: int, drop: float) -> dict[str, float]:
   import dataclasses
 
   from experiments import mesh, run
-  from experiments.config import from_dict
   from experiments.configs import driving
   from experiments.evaluate import evaluate
   from experiments.tasks import perception
@@ -73,8 +61,7 @@ def _losses(out: pathlib.Path, seed: int, drop: float) -> dict[str, float]:
   config.loss.ahead = 1
   config.optimizer.learning_rate = 0.01
   config.data.dataset, config.data.batch_windows = _DATASET.value, 8
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
+  seeded_runs.train(out, config)
   trained = run.open_run(str(out))
   task, sensors = trained.task, trained.task.model.config.perception
 

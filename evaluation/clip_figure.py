@@ -54,7 +54,7 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
   import numpy as np
 
   from data.clips import LIGHTS, WEATHERS
-  from evaluation.cell_pictures import COLOURS, from_above
+  from evaluation.codes.cell_pictures import COLOURS, from_above
 
   axes = iter(line)
   for image in clip["images_TxCxHxWx3"][0]:

@@ -12,8 +12,8 @@ from data.datasets import Dataset
 from data.errors import BadInput
 from data.slices import Labels
 from evaluation.gates import Losses
-from evaluation.probe_ladder import errors
-from evaluation.probing import read_side
+from evaluation.probing.ladder import errors
+from evaluation.probing.sides import read_side
 from experiments.run import Run
 
 _TOGETHER = 32  # records

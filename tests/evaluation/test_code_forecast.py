@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.code_forecast import picture, predict, report, table
-from evaluation.code_scores import CodeForecast, training_tables
+from evaluation.codes.scores import CodeForecast, training_tables
 from models.codes import CodesModel
 from models.codes_config import CodesConfig
 from models.trunk_config import TrunkConfig

@@ -11,7 +11,7 @@ from data import codes, dataset_writer, datasets
 from data.codes import CodesConfig
 from data.errors import BadInput
 from data.reader import RecordSource
-from evaluation.code_tables import baselines
+from evaluation.codes.tables import baselines
 from experiments import config as configs
 from experiments import run
 from experiments.configs import codes as codes_config

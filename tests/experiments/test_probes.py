@@ -9,8 +9,8 @@ import pytest
 from data import datasets
 from data.errors import BadInput
 from data.windows import windows_of
-from evaluation.probe_ladder import linear_scores
-from evaluation.probing import read_side
+from evaluation.probing.ladder import linear_scores
+from evaluation.probing.sides import read_side
 from experiments import loop
 from experiments import mesh as meshes
 from experiments.config import Probe, from_dict
