@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from experiments.configs import sections, variants
 
-
 NAMES = ("vq", "fsq")
 
 

@@ -16,7 +16,7 @@ from data.codes import CodesConfig
 from data.errors import BadInput
 from experiments import ahead, losses
 from experiments import config as configs
-from experiments.configs import driving, isoflop, markov, motion, perception
+from experiments.configs import driving, isoflop, markov, motion, perception, tokeniser
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
