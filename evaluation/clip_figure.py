@@ -29,6 +29,7 @@ def main() -> int:
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
   import numpy as np
+  from matplotlib.layout_engine import ConstrainedLayoutEngine
 
   from data import records
   from data.datasets import open_dataset
@@ -46,9 +47,8 @@ def main() -> int:
     figsize=(sum(widths) + 0.4, _SQUARE * len(chosen) + 0.2),
     width_ratios=widths,
     squeeze=False,
-    layout="constrained",
+    layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
   )
-  figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
   for axis, head in zip(axes[0], heads, strict=True):
     axis.set_title(head, fontsize=9)
   for line, number in zip(axes, chosen, strict=True):
