@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from av2.datasets.motion_forecasting.eval import metrics as av2
 
-from evaluation import joint_metrics, metrics
+from evaluation.metrics import displacement, joint
 
 MODES, STEPS = 6, 60
 
@@ -69,11 +69,11 @@ def library(forecast: np.ndarray, truth: np.ndarray, probability: np.ndarray) ->
 def ours(forecast: jax.Array, truth: jax.Array, probability: jax.Array) -> jax.Array:
   """The same of one scenario, for vmap."""
   valid, keep = jnp.ones(truth.shape[:2], bool), jnp.ones(len(truth), bool)
-  pairs = metrics.forecast_errors(forecast, truth, valid, keep)
-  pairs |= metrics.brier_errors(forecast, probability.T, truth, valid, keep)
+  pairs = displacement.forecast_errors(forecast, truth, valid, keep)
+  pairs |= displacement.brier_errors(forecast, probability.T, truth, valid, keep)
   found = [total / count for total, count in pairs.values()]
   if len(truth) > 1:
-    found += joint_metrics.joint_errors(forecast, probability[0], truth, valid, keep).values()
+    found += joint.joint_errors(forecast, probability[0], truth, valid, keep).values()
   return jnp.stack(found)
 
 

@@ -2,8 +2,8 @@
 
   python benchmarks/log_scores.py --out=results/driving_score [--worlds=2] [--drivers=12] [--seed=7]
 
-Vehicles of simulated worlds of every domain, 10 Hz, up to 15 s, scored as they were driven (evaluation/log_episodes.py)
-and again with one fault each, while the recorded traffic does not react:
+Vehicles of simulated worlds of every domain, 10 Hz, up to 15 s, scored as they were driven
+(evaluation/driving/log_episodes.py) and again with one fault each, while the recorded traffic does not react:
 
   late        everything the vehicle did, one second later: from its first pose at its first speed, then its log
   aside       driven 1.5 m to the side where traffic is met (left where one drives on the right)
@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from evaluation.driving_score import EPDMS, PDMS, SUB_SCORES, Episode
+from evaluation.metrics.driving_score import EPDMS, PDMS, SUB_SCORES, Episode
 
 DT, FRAMES = 0.1, 150
 NAMES = (*SUB_SCORES[:-1], "pdms", "epdms")
@@ -72,7 +72,8 @@ def measure(worlds: int, drivers: int, seed: int) -> tuple[list[dict], dict]:
   import jax
 
   from data import sumo
-  from evaluation import driving_score, log_episodes
+  from evaluation.driving import log_episodes
+  from evaluation.metrics import driving_score
 
   sizes = log_episodes.Sizes(FRAMES, 24, 1024, 256, 8)
 

@@ -1,4 +1,4 @@
-"""What simulators that we know get for realism, by horizon: what a number of evaluation/realism.py is worth.
+"""What simulators that we know get for realism, by horizon: what a number of evaluation/metrics/realism.py is worth.
 
   python benchmarks/realism_baselines.py --out=results/realism [--worlds=2] [--rollouts=16] [--seed=7]
 
@@ -69,7 +69,7 @@ def measure(worlds: int, rollouts: int, seed: int) -> list[dict]:
 
   from data import sumo
   from data.schema import AgentType
-  from evaluation import realism, road
+  from evaluation.metrics import realism, road
 
   @functools.partial(jax.jit, static_argnums=0)
   def score(frames, states, log, size, valid, ground, keep):

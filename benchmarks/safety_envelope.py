@@ -1,11 +1,11 @@
 """Whether the monitor leaves ordinary drivers alone and takes over from those who do not look; and which cut-ins count.
 
-  python benchmarks/safety_envelope.py --dataset=DIR --out=results/safety_envelope [--split=validation] [--drivers=12]
+  python benchmarks/envelope.py --dataset=DIR --out=results/safety_envelope [--split=validation] [--drivers=12]
 
-Vehicles of held-out scenes, up to 15 s each, watched (evaluation/safety_envelope.py) as they were driven, and again
+Vehicles of held-out scenes, up to 15 s each, watched (evaluation/safety/envelope.py) as they were driven, and again
 straight on at a constant speed from the second second on, the traffic as it was recorded. Intervals are drawn
-again scene by scene. Writes safety_envelope.json, and cut_ins.png: cut-ins that are preventable by each model
-(evaluation/cut_in.py).
+again scene by scene. Writes envelope.json, and cut_ins.png: cut-ins that are preventable by each model
+(evaluation/safety/cut_in.py).
 """
 
 import argparse
@@ -25,11 +25,13 @@ def measure(dataset: str, split: str, drivers: int) -> dict:
   import jax
 
   from data.datasets import open_dataset
-  from evaluation import intervals, log_episodes, safety_envelope
-  from evaluation.safe_distance import CAR
+  from evaluation import intervals
+  from evaluation.driving import log_episodes
+  from evaluation.safety import envelope
+  from evaluation.safety.safe_distance import CAR
 
   sizes = log_episodes.Sizes(FRAMES, 24, 1024, 256, 8)
-  count = jax.jit(jax.vmap(lambda one: safety_envelope.tally(safety_envelope.watch(one, DT, CAR))))
+  count = jax.jit(jax.vmap(lambda one: envelope.tally(envelope.watch(one, DT, CAR))))
   rows: dict[str, list[dict]] = {"logged": [], "straight": []}
   for number, scene in enumerate(open_dataset(dataset).scenes(split)):
     who = log_episodes.drivers(scene, FRAMES // 2)
@@ -55,12 +57,12 @@ def measure(dataset: str, split: str, drivers: int) -> dict:
       return intervals.interval(draws.ratio(over, under))
 
     found[name] = {
-      "rates": safety_envelope.rates(summed(chosen)),
+      "rates": envelope.rates(summed(chosen)),
       "takes_over_ci95": within("episodes_taken_over", "episodes"),
       "danger_ci95": within("danger", "frames"),
       "counts": summed(chosen),
       "by_domain": {
-        domain: safety_envelope.rates(summed([row for row in chosen if row["domain"] == domain]))
+        domain: envelope.rates(summed([row for row in chosen if row["domain"] == domain]))
         for domain in sorted({row["domain"] for row in chosen})
       },
     }
@@ -72,7 +74,7 @@ def draw(out: pathlib.Path) -> dict:
   import matplotlib as mpl
   from matplotlib.figure import Figure
 
-  from evaluation import cut_in
+  from evaluation.safety import cut_in
 
   closings, gaps = np.linspace(0.5, 25, 99), np.linspace(0.5, 160, 320)
   found = cut_in.preventable(cut_in.grid([30.0], closings, gaps, [1.0]))
@@ -103,7 +105,7 @@ def main() -> None:
   given.out.mkdir(parents=True, exist_ok=True)
   result = {"preventable_share": draw(given.out), **measure(given.dataset, given.split, given.drivers)}
   print(json.dumps(result, indent=1))
-  write_json_atomic(given.out / "safety_envelope.json", result)
+  write_json_atomic(given.out / "envelope.json", result)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
   python benchmarks/sequential_gate.py --out=results/shadow [--trials=2000] [--seed=1]
 
-A slice of 2 % of the records loses 5 points of a score in [0, 1] (evaluation/sequential_gate.py; nine slices, 5 % false
-alarms). Scores differ by uniform noise of some spread, or are hits and misses on which the two runs disagree at some
-rate. Both are looked at after every record. Prints JSON and writes it to --out.
+A slice of 2 % of the records loses 5 points of a score in [0, 1] (evaluation/shadowing/sequential_gate.py; nine
+slices, 5 % false alarms). Scores differ by uniform noise of some spread, or are hits and misses on which the two runs
+disagree at some rate. Both are looked at after every record. Prints JSON and writes it to --out.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def hits(rng, shape: tuple[int, int], lost: float, disagree: float) -> np.ndarra
 
 def measure(make, level: float, most: int, trials: int, seed: int) -> dict:
   """Of the slice's records alone: how many show the loss, and how often noise alarms a slice, or a t-test."""
-  from evaluation.sequential_gate import evidence
+  from evaluation.shadowing.sequential_gate import evidence
 
   rng = np.random.default_rng(seed)
   enough = np.log(SLICES / FALSE_ALARM)

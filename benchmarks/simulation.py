@@ -31,8 +31,9 @@ def main() -> None:
 
   from data import context, motion
   from data.windows import WindowConfig
-  from evaluation import rollout, simulator
-  from evaluation.cases import make_cases
+  from evaluation.forecasting import rollout
+  from evaluation.forecasting.cases import make_cases
+  from evaluation.simulation import simulator
   from experiments.config import from_dict
   from experiments.configs.motion import get_config
   from experiments.task import make_task

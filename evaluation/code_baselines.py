@@ -25,7 +25,7 @@ def main() -> int:
   from data import datasets
   from data.files import read_json
   from data.reader import RecordSource
-  from evaluation.code_tables import baselines
+  from evaluation.codes.tables import baselines
 
   dataset = datasets.open_dataset(_DATASET.value)
 

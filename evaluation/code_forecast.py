@@ -3,14 +3,14 @@
   python -m evaluation.code_forecast --run=W [--tokeniser=W] --out=DIR
 
 Shows the model --observed frames of held-out windows and the ego's logged actions, and lets it write the rest, code by
-code and frame after frame, beside copying the last frame and unigrams (evaluation/code_scores.py). Accuracy is that of
+code and frame after frame, beside copying the last frame and unigrams (evaluation/codes/scores.py). Accuracy is that of
 the roll-out of likeliest codes; nats are those of the logged frame t after M = --samples sampled roll-outs,
 
   -1/S log 1/M sum_m prod_s p(c[t,s] | c[t,<s], observed frames, frames that m wrote before t),
 
 exact for the first frame and above the model's own for later ones, the less the more samples. With the run of the
 tokeniser that made the codes, frames are decoded and compared with the cells of its clips, beside copies of the last
-frame: its cells, its cells moved with the ego (evaluation/cell_copy.py), its codes decoded; and beside what the
+frame: its cells, its cells moved with the ego (evaluation/codes/cell_copy.py), its codes decoded; and beside what the
 tokeniser makes of the truth, which is as much as its codes can show. Writes OUT/code_forecast.json, and with a
 tokeniser OUT/code_forecast.png: windows from the worst against copying codes to the best.
 """
@@ -46,7 +46,7 @@ def main() -> int:
 
   from data.errors import BadInput
   from data.reader import RecordSource
-  from evaluation.code_scores import CodeForecast, training_tables
+  from evaluation.codes.scores import CodeForecast, training_tables
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -142,7 +142,7 @@ def _decoder(dataset, split: str):
   from data.errors import BadInput
   from data.learned_tokens import LearnedTokens
   from data.reader import RecordSource
-  from evaluation.cell_copy import moved_copy
+  from evaluation.codes.cell_copy import moved_copy
   from experiments import run as runs
   from models.bev_tokeniser import halves
 
@@ -186,7 +186,7 @@ def report(forecast, views, domains: tuple[str, ...], chosen) -> dict[str, Any]:
   """code_forecast.json but for its provenance. views: of `_decoder`, or None. chosen: rows of the split."""
   import numpy as np
 
-  from evaluation.cell_scores import cell_scores
+  from evaluation.codes.cell_scores import cell_scores
 
   def part(keep) -> dict[str, Any]:
     rows = forecast.rows(keep)
@@ -212,14 +212,26 @@ def picture(forecast, views, domains: tuple[str, ...]):
   """Windows from the worst against copying codes to the best, evenly by rank; a row for each view."""
   import numpy as np
 
-  from evaluation.cell_pictures import sheet
+  from evaluation.codes.cell_pictures import sheet
 
   margin = forecast.margin_N()
   shown = margin.argsort(kind="stable")[np.linspace(0, len(margin) - 1, _SHOWN).astype(int)]
-  rows = [(name.replace("_", " "), views[name][shown]) for name in ("truth", "model", "copy", "copy_moved")]
-  titles = [f"{domains[forecast.domain_N[i]].replace('_', ' ')} ({margin[i]:+.0%})" for i in shown]
+  names = {
+    "truth": "truth",
+    "model": "model's\nforecast",
+    "copy": "last frame\nseen",
+    "copy_moved": "the same,\nego moved",
+  }
+  rows = [(label, views[name][shown]) for name, label in names.items()]
+  titles = [f"{domains[forecast.domain_N[i]].replace('_', ' ')}: {_against_copy(margin[i])}" for i in shown]
   heads = [f"frame +{k + 1}" for k in range(views["truth"].shape[1])]
   return sheet(rows, titles, heads)
+
+
+def _against_copy(margin: float) -> str:
+  """The share of right codes beside that of copying, in points."""
+  points = round(abs(margin) * 100)
+  return f"{points} points {'better' if margin > 0 else 'worse'}" if points else "as good as copying"
 
 
 def table(result: dict[str, Any]) -> str:

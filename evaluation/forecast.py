@@ -3,7 +3,7 @@
 Rolls the motion model out on held-out scenes, agents answering one another, and compares its forecasts with
 constant velocity on the same agents. The single forecast (minADE_1, minFDE_1) is the mean of --mean_of sampled
 futures, agent by agent; the K forecasts are the first --samples of them. "likeliest" takes the likeliest move of
-every agent instead. Under "joint" the same futures are scored as worlds (evaluation/joint_metrics.py). Writes
+every agent instead. Under "joint" the same futures are scored as worlds (evaluation/metrics/joint.py). Writes
 OUT/forecast.json.
 """
 
@@ -34,7 +34,7 @@ def main() -> int:
   from data.files import require_directory, write_json_atomic
 
   out = require_directory(_OUT.value, "--out") / "forecast.json"
-  from evaluation.cases import make_cases
+  from evaluation.forecasting.cases import make_cases
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -71,7 +71,7 @@ def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) 
   import jax
   import numpy as np
 
-  from evaluation.rollout import make_roll_out, prepare
+  from evaluation.forecasting.rollout import make_roll_out, prepare
   from experiments.progress import Progress
 
   greedy, sampled = (make_roll_out(apply, cases.observed, cases.steps, dt, kind) for kind in (True, False))
@@ -107,27 +107,28 @@ def _to_log_rate(position, stride: int):
 def report(cases, single, samples, likeliest) -> dict[str, Any]:
   """forecast.json but for its provenance: errors over all and over moving agents.
 
-  Args: cases: evaluation.cases.Cases. single, likeliest: [1, B, A, N, 2] and samples [K, B, A, N, 2], m in
+  Args: cases: evaluation.forecasting.cases.Cases. single, likeliest: [1, B, A, N, 2] and samples [K, B, A, N, 2], m in
   the scene's frame.
   """
   import jax
   import jax.numpy as jnp
 
-  from evaluation import baselines, metrics
+  from evaluation.forecasting import baselines
+  from evaluation.metrics import displacement
 
   truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
   scored = jnp.asarray(cases.scored_BxA)
   valid = jnp.broadcast_to(scored[..., None], truth.shape[:3])
   lookback = max(1, round(_LOOKBACK_S / cases.frame_s))
   straight = jax.vmap(lambda h: baselines.constant_velocity(h, lookback, truth.shape[2]))(history)[None]
-  moving = jax.vmap(metrics.moving)(history[:, -1], truth, valid)
-  errors = jax.jit(jax.vmap(metrics.forecast_errors, (1, 0, 0, 0)))
+  moving = jax.vmap(displacement.moving)(history[:, -1], truth, valid)
+  errors = jax.jit(jax.vmap(displacement.forecast_errors, (1, 0, 0, 0)))
 
   def means(forecast, keep):
     pairs = errors(jnp.asarray(forecast), truth, valid, keep)
     return {f"{name}_{len(forecast)}": _mean(*pair) for name, pair in pairs.items()}
 
-  result: dict[str, Any] = {"left_out": cases.left_out, "moving_beyond_m": metrics.MOVING_DISTANCE}
+  result: dict[str, Any] = {"left_out": cases.left_out, "moving_beyond_m": displacement.MOVING_DISTANCE}
   for part, keep in (("all", scored), ("moving", moving)):
     result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
     result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}
@@ -143,14 +144,14 @@ def joint(cases, futures) -> dict[str, Any]:
   import jax
   import jax.numpy as jnp
 
-  from evaluation import joint_metrics
+  from evaluation.metrics import joint
 
   keep = jnp.asarray(cases.scored_BxA & (cases.windows["group_A"] == 1))
   truth = jnp.asarray(cases.truth_BxAxNx2)
   valid = jnp.broadcast_to(keep[..., None], truth.shape[:3])
   count = len(futures)
   chance = jnp.full(count, 1 / count)
-  errors = jax.jit(jax.vmap(joint_metrics.joint_errors, (1, None, 0, 0, 0)))
+  errors = jax.jit(jax.vmap(joint.joint_errors, (1, None, 0, 0, 0)))
   found = errors(jnp.asarray(futures), chance, truth, valid, keep)
   crowd = keep.sum(-1) > 1
   shown = ("worldADE", "worldFDE", "world_miss_rate", "world_collision_rate")

@@ -2,8 +2,8 @@
 
 Reads a split once. Metrics that add up (intersection over union, minADE, minFDE, misses, accuracy, coverage of stated
 spreads) are sums and counts of every clip; average precision of boxes and map elements is taken over all answers of
-the split (evaluation/average_precision.py). Both overall and by domain. Of every head the clips with the greatest loss
-come first. Writes OUT/heads.json.
+the split (evaluation/metrics/average_precision.py). Both overall and by domain. Of every head the clips with the
+greatest loss come first. Writes OUT/heads.json.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """What the features of a trained run hold: python -m evaluation.probe --run=W [--dataset=DIR] [--split=S] --out=DIR.
 
 Fits probes on frozen features of training clips and scores them on clips of other scenes, beside the same model at
-random initialisation and beside what needs no features (evaluation/probe_ladder.py). Writes OUT/probe.json.
+random initialisation and beside what needs no features (evaluation/probing/ladder.py). Writes OUT/probe.json.
 """
 
 from typing import Any
@@ -32,9 +32,9 @@ def main() -> int:
   import flax.linen as nn
   import jax
 
-  from evaluation.probe_ladder import ladder
-  from evaluation.probe_targets import inputs
-  from evaluation.probing import read_side
+  from evaluation.probing.ladder import ladder
+  from evaluation.probing.sides import read_side
+  from evaluation.probing.targets import inputs
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -64,7 +64,6 @@ def main() -> int:
     "fit_clips": len(train.scene_N),
     "clips": len(test.scene_N),
     "inputs": inputs(run.config.family, sensors),
-    "unit": "scene" if run.dataset.config.kind == "clips" else "window",
     "seed": _SEED.value,
   }  # fmt: skip
   write_json_atomic(out, result)

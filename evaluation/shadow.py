@@ -1,11 +1,11 @@
 """May a candidate replace the incumbent? python -m evaluation.shadow --candidate=W --incumbent=W --dataset=D --out=DIR.
 
 The candidate drives in the incumbent's shadow: both motion models read the same held-out logs, piece by piece, in the
-order in which they were recorded, and are scored against what was driven (evaluation/shadow_stream.py). After every
-record a test with a stated rate of false alarms says promote, hold or reject, and names the slices in which the
-candidate is shown to be worse (evaluation/sequential_gate.py); scenes are its units. Writes OUT/shadow.json with all
-of it and the records over which the two differ most, and OUT/disagreements.html, in which they are drawn. The exit code
-is 0 whatever the verdict.
+order in which they were recorded, and are scored against what was driven (evaluation/shadowing/stream.py). After
+every record a test with a stated rate of false alarms says promote, hold or reject, and names the slices in which the
+candidate is shown to be worse (evaluation/shadowing/sequential_gate.py); scenes are its units. Writes OUT/shadow.json
+with all of it and the records over which the two differ most, and OUT/disagreements.html, in which they are drawn.
+The exit code is 0 whatever the verdict.
 """
 
 from typing import Any
@@ -45,9 +45,9 @@ def main() -> int:
 
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic, write_text_atomic
-  from evaluation import disagreements
-  from evaluation.sequential_gate import Rule
-  from evaluation.shadow_stream import score, stream
+  from evaluation.shadowing import disagreements
+  from evaluation.shadowing.sequential_gate import Rule
+  from evaluation.shadowing.stream import score, stream
   from experiments import run as runs
   from models.motion import MotionModel
 
@@ -104,13 +104,13 @@ def slices_of(records: list, text: str) -> dict[str, Any]:
 def report(records: list, candidate, incumbent, judged: str, rule, slices: dict[str, Any]) -> dict[str, Any]:
   """shadow.json but for its provenance and its disagreements.
 
-  Args: records: of evaluation.shadow_stream; candidate, incumbent: its Scores of them. judged: a key of _JUDGED.
+  Args: records: of evaluation.shadowing.stream; candidate, incumbent: its Scores of them. judged: a key of _JUDGED.
   """
   import dataclasses
 
   import numpy as np
 
-  from evaluation.sequential_gate import decide
+  from evaluation.shadowing.sequential_gate import decide
 
   field, sign, _, _ = _JUDGED[judged]
   unit_N = np.array([record.unit for record in records])

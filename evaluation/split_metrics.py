@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from evaluation.average_precision import CENTRE_M, CHAMFER_M, LEAST, Found, average_precision, chamfer
+from evaluation.metrics.average_precision import CENTRE_M, CHAMFER_M, LEAST, Found, average_precision, chamfer
 
 _THRESHOLDS = {"boxes": CENTRE_M, "elements": CHAMFER_M}
 _LEAST = {"boxes": LEAST, "elements": 0.0}

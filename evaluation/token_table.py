@@ -25,7 +25,7 @@ def main() -> int:
   import numpy as np
 
   from data.reader import RecordSource
-  from evaluation import baselines
+  from evaluation.forecasting import baselines
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value)

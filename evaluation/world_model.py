@@ -3,7 +3,7 @@
 In pieces of held-out scenes the model moves all agents of a group on for --horizon_s seconds, with signals as logged:
 
   error           of the mean of the roll-outs, one step to the horizon, beside constant velocity
-  realism         how likely the log is under the roll-outs, second by second (evaluation/realism.py)
+  realism         how likely the log is under the roll-outs, second by second (evaluation/metrics/realism.py)
   control         the ego is told to accelerate or steer for a second; what that has changed a second later, and how the
                   follower answers
   ego replay      the ego replays its log and the others are the model's: contacts, short times to collision, agents
@@ -41,10 +41,10 @@ def main() -> int:
   from data.files import require_directory, write_json_atomic
 
   out = require_directory(_OUT.value, "--out")
-  from evaluation import world_model_figure
-  from evaluation.scenarios import make_scenarios
-  from evaluation.simulator import Simulation
-  from evaluation.world_model_report import report, table
+  from evaluation.simulation import figure
+  from evaluation.simulation.report import report, table
+  from evaluation.simulation.scenarios import make_scenarios
+  from evaluation.simulation.simulator import Simulation
   from experiments import run as runs
   from models.motion import MotionModel
 
@@ -68,7 +68,7 @@ def main() -> int:
     "split": split,
   }
   write_json_atomic(out / "world_model.json", result)
-  world_model_figure.draw(result, points, out / "world_model")
+  figure.draw(result, points, out / "world_model")
   print(table(result))
   print(out / "world_model.json")
   return 0
@@ -95,8 +95,8 @@ def simulator_of(apply, weights, to_batch, scenarios, how, seed: int):
   import numpy as np
 
   from data.windows import surroundings
-  from evaluation.rollout import prepare
-  from evaluation.simulator import make_simulator
+  from evaluation.forecasting.rollout import prepare
+  from evaluation.simulation.simulator import make_simulator
 
   run = make_simulator(apply, how)
   count = len(scenarios)

@@ -32,7 +32,7 @@ def compare(
   Args:
     allowed: slice (data/slices.py) to how much worse it may be.
     canaries: those of them that must be shown not to be worse (evaluation/gates.py).
-    probe: "" compares losses; a target (evaluation/probe_targets.py) compares 1 - score of linear probes for it.
+    probe: "" compares losses; a target (evaluation/probing/targets.py) compares 1 - score of linear probes for it.
 
   Raises BadInput for a slice or a target that is not there, and for losses that do not compare.
   """

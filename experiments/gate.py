@@ -21,7 +21,7 @@ _CANARIES = flags.DEFINE_string("canaries", "", "Slices that must be shown not t
 _OUT = flags.DEFINE_string("out", None, "Directory of gate.json.", required=True)
 _SPLIT = flags.DEFINE_string("split", "validation", "Split they are judged on.")
 _PROBE = flags.DEFINE_string(
-  "probe", "", "Target of a probe (evaluation/probe_targets.py) that is compared; empty: the loss."
+  "probe", "", "Target of a probe (evaluation/probing/targets.py) that is compared; empty: the loss."
 )
 _ALLOWED = flags.DEFINE_float(
   "allowed", 0.0, "How much worse a slice may be, in the unit of what counts.", 0.0

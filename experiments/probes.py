@@ -1,6 +1,6 @@
 """Probes while a run trains, on its own mesh: what its features hold at random initialisation, on the way, at the end.
 
-Every `probe.every_steps` steps the linear scores (evaluation/probe_ladder.py) go to metrics.jsonl; step 0 is the
+Every `probe.every_steps` steps the linear scores (evaluation/probing/ladder.py) go to metrics.jsonl; step 0 is the
 level of random initialisation that the later ones are to be compared with. The last ones are in the run's row.
 """
 
@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from data.errors import BadInput
-from evaluation.probe_ladder import linear_scores
-from evaluation.probing import read_side
+from evaluation.probing.ladder import linear_scores
+from evaluation.probing.sides import read_side
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.setup import Setup

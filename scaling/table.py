@@ -8,7 +8,7 @@ Units: `params`, `params_total` parameters, `tokens`, `unique_tokens`,
 `batch_tokens` supervised tokens, `flops` and `flops_6nd` training FLOPs (`flops` fully counted, `flops_6nd`
 6 N D), `loss` held-out nats per token, `seconds` wall clock, `started` UTC of the first attempt.
 `loss_ranks` False where a lower loss is no better run (experiments/task.py); blank: True.
-`probes` what is read out of its features, by target (evaluation/probe_ladder.py), as JSON.
+`probes` what is read out of its features, by target (evaluation/probing/ladder.py), as JSON.
 `split_fingerprint` tells the dataset and the split that the loss was measured on; `objective` also what was hidden
 from the model.
 """

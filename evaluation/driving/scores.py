@@ -1,4 +1,4 @@
-"""The score of every episode of a drive, by evaluation/driving_score.py: EPDMS in form, filtered by the log.
+"""The score of every episode of a drive, by evaluation/metrics/driving_score.py: EPDMS in form, filtered by the log.
 
 The log, the same vehicle with its own driver, is the reference of progress and the human of EPDMS' filter. An episode
 that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until then.
@@ -10,10 +10,10 @@ import functools
 import jax
 import numpy as np
 
-from evaluation import driving_score, road
 from evaluation.driving.episodes import FAULTS, Drive
-from evaluation.driving_score import EPDMS, SUB_SCORES, Driven, Episode, SubScores
-from evaluation.road import Road
+from evaluation.metrics import driving_score, road
+from evaluation.metrics.driving_score import EPDMS, SUB_SCORES, Driven, Episode, SubScores
+from evaluation.metrics.road import Road
 
 TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
 _AGENTS, _POINTS, _LINES = 16, 256, 16

@@ -10,9 +10,10 @@ from data import commonroad
 from data.errors import BadInput
 from data.schema import AgentType, LaneType, Signal
 from data.windows import WindowConfig
-from evaluation import baselines, metrics
-from evaluation.cases import make_cases
 from evaluation.forecast import report
+from evaluation.forecasting import baselines
+from evaluation.forecasting.cases import make_cases
+from evaluation.metrics import displacement
 
 
 def points(*xy):
@@ -253,8 +254,10 @@ def test_us101_counts_and_constant_velocity(shared_data):
   truth = position_TxAx2[31:].swapaxes(0, 1)
   valid = jnp.ones(truth.shape[:2], bool)
   forecast = baselines.constant_velocity(position_TxAx2[:31], lookback=5, steps=30)[None]
-  everyone = metrics.forecast_errors(forecast, truth, valid, jnp.ones(len(truth), bool))
-  moving = metrics.forecast_errors(forecast, truth, valid, metrics.moving(position_TxAx2[30], truth, valid))
+  everyone = displacement.forecast_errors(forecast, truth, valid, jnp.ones(len(truth), bool))
+  moving = displacement.forecast_errors(
+    forecast, truth, valid, displacement.moving(position_TxAx2[30], truth, valid)
+  )
   assert [int(count) for _, count in (everyone["minADE"], moving["minADE"])] == [1200, 1160]
   rounded = [
     round(float(pairs[name][0] / pairs[name][1]), 2)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.code_tables import baselines
+from evaluation.codes.tables import baselines
 
 
 def test_codes_that_never_change_are_copied_for_nothing():

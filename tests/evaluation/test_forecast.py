@@ -16,8 +16,9 @@ from data import context, motion
 from data.errors import BadInput
 from data.schema import Signal
 from data.windows import WindowConfig, surroundings
-from evaluation import baselines, forecast, rollout
-from evaluation.cases import make_cases
+from evaluation import forecast
+from evaluation.forecasting import baselines, rollout
+from evaluation.forecasting.cases import make_cases
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task

@@ -16,8 +16,9 @@ import pytest
 from data import motion
 from data.errors import BadInput
 from data.windows import WindowConfig
-from evaluation import disagreements, shadow, shadow_stream
-from evaluation.sequential_gate import Rule
+from evaluation import shadow
+from evaluation.shadowing import disagreements, stream
+from evaluation.shadowing.sequential_gate import Rule
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
@@ -51,11 +52,9 @@ def sure_of(move: int):
 
 @functools.cache
 def scored():
-  records, empty = shadow_stream.stream(
-    [scene(n, ("rural", "highway")[n % 2]) for n in range(3)], WINDOW, 2.0, 2.0
-  )
+  records, empty = stream.stream([scene(n, ("rural", "highway")[n % 2]) for n in range(3)], WINDOW, 2.0, 2.0)
   to_batch = make_task(from_dict(get_config("tiny").to_dict()), WINDOW, domains=1).to_batch
-  scores = [shadow_stream.score(sure_of(m), {}, to_batch, DT, records) for m in (motion.KEEP, BRAKE)]
+  scores = [stream.score(sure_of(m), {}, to_batch, DT, records) for m in (motion.KEEP, BRAKE)]
   return records, empty, *scores
 
 
@@ -65,10 +64,10 @@ def test_records_come_in_the_order_of_the_log():
   assert empty == 0 and [int(one.cases.scored_BxA.sum()) for one in records] == [2, 1] * 3
   gone = scene(0, "rural")
   gone.valid_TxA[60:] = False
-  assert shadow_stream.stream([gone], WINDOW, 2.0, 2.0)[1] == 1
+  assert stream.stream([gone], WINDOW, 2.0, 2.0)[1] == 1
   gone.valid_TxA[20:] = False
   with pytest.raises(BadInput, match="no agent is logged"):
-    shadow_stream.stream([gone], WINDOW, 2.0, 2.0)
+    stream.stream([gone], WINDOW, 2.0, 2.0)
 
 
 def test_scores_have_closed_forms():
@@ -84,8 +83,7 @@ def test_scores_have_closed_forms():
   np.testing.assert_allclose(keeps.nats_N, uniform_rest, atol=1e-5)
   np.testing.assert_allclose(brakes.nats_N, 20 + uniform_rest, atol=1e-4)
   between = [
-    shadow_stream.apart(r.cases, a, b).max()
-    for r, a, b in zip(records, keeps.futures, brakes.futures, strict=True)
+    stream.apart(r.cases, a, b).max() for r, a, b in zip(records, keeps.futures, brakes.futures, strict=True)
   ]
   np.testing.assert_allclose(between, brakes.away_N, atol=5e-3)
 

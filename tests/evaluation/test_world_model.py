@@ -9,11 +9,12 @@ import pytest
 
 from data import motion
 from data.windows import WindowConfig
-from evaluation import commands, intervals, realism, road
-from evaluation import world_model_scores as scores
-from evaluation.scenarios import Scenarios, make_scenarios
-from evaluation.simulator import FREE
-from evaluation.world_model_control import followers
+from evaluation import intervals
+from evaluation.metrics import realism, road
+from evaluation.simulation import commands, scores
+from evaluation.simulation.control import followers
+from evaluation.simulation.scenarios import Scenarios, make_scenarios
+from evaluation.simulation.simulator import FREE
 from tests.evaluation.test_forecast import scene_with
 from tests.worlds import straight_scene
 
