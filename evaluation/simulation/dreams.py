@@ -32,11 +32,8 @@ from evaluation.simulation.scenarios import Scenarios, in_frame, turned
 FORCED = 3  # moves
 GRACE = 3.0  # s
 AWAY = 0.1  # per m
-BACK, CLOSE = (
-  0.5,
-  2.0,
-)  # m from its path, s to a collision: within the one and beyond the other nothing is wrong
-SIDEWAYS, CLOSING = (-3.0, -1.0, 1.0, 3.0), 2.5  # m at the end of what is forced; m/s^2
+BACK = 0.5  # m from its path: within it an ego is where it should be
+SIDEWAYS, CLOSING = (-3.0, -1.0, 1.0, 3.0), 1.8  # m at the end of what is forced; m/s^2
 _FASTEST_TURN, _LEAST_SPEED = 0.6, 3.0  # rad/s, m/s
 _TIMES = 2  # frames per move when judged
 _LINE = 2.25  # m, half the width of a stop line
@@ -44,8 +41,8 @@ _LINE = 2.25  # m, half the width of a stop line
 
 class Judged(NamedTuple):
   """Of one course from the trouble on. merit: above. away: m from its path in the last second. trouble: in its first
-  frame it is off its path or the road, against traffic, or would touch somebody within 3 s. Whether, in all of it: contact (its fault), close, off_road, against traffic, the last two and
-  `close` after GRACE."""
+  frame it is off its path or the road, against traffic, or would touch somebody within 3 s. What happens on it:
+  contact, its fault; close, off_road and against traffic, after GRACE."""
 
   merit: jax.Array
   away: jax.Array
