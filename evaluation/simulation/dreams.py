@@ -15,7 +15,7 @@ ego's moves are supervised: the others' are the model's own.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from evaluation.metrics import driving_score, road, time_to_collision
 from evaluation.metrics.driving_score import EPDMS, Episode
 from evaluation.simulation import commands, scores
 from evaluation.simulation.scenarios import Scenarios, in_frame, turned
+
+Array = Any  # numpy as they are kept, jax.numpy under jit
 
 FORCED = 3  # moves
 GRACE = 3.0  # s
@@ -44,13 +46,13 @@ class Judged(NamedTuple):
   frame it is off its path or the road, against traffic, or would touch somebody within 3 s. What happens on it:
   contact, its fault; close, off_road and against traffic, after GRACE."""
 
-  merit: jax.Array
-  away: jax.Array
-  trouble: jax.Array
-  contact: jax.Array
-  close: jax.Array
-  off_road: jax.Array
-  against: jax.Array
+  merit: Array
+  away: Array
+  trouble: Array
+  contact: Array
+  close: Array
+  off_road: Array
+  against: Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,7 +80,7 @@ def make_simulator(apply: Callable, how: Simulation, guide: Callable | None = No
       seen = seen.at[..., context.PLACE].set(_place(state, frame) * alive[..., None])
       batch = batch | {"features_BxTxAxF": batch["features_BxTxAxF"].at[:, t].set(_stored(seen) * keep)}
       noise = 0.0 if how.temperature == 0 else draws(step_key)
-      nats = 0.0
+      nats = jnp.zeros((1, 1, vocabulary))
       if guide:
         against = guide(state, around._replace(signal=signal))
         nats = jnp.pad(against, ((0, 0), (0, 0), (0, vocabulary - against.shape[-1])))
