@@ -53,6 +53,7 @@ def model_config(config: Train, windows: Windows) -> CodesConfig:
       dtype=shape.dtype,
       scan=shape.scan,
       remat=shape.remat,
+      block=shape.block,
       adapter=room(config.adaptation, "adapter"),
       prefix=room(config.adaptation, "prefix"),
     )

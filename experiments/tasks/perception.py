@@ -85,6 +85,7 @@ def perception_config(config: Train, clips: ClipConfig) -> PerceptionConfig:
     dtype=shape.dtype,
     scan=shape.scan,
     remat=shape.remat,
+    block=shape.block,
     adapter=room(config.adaptation, "adapter"),
     prefix=room(config.adaptation, "prefix"),
   )

@@ -82,6 +82,7 @@ def model_config(config: Train, clip: ClipConfig) -> BevTokeniserConfig:
     dtype=shape.dtype,
     scan=shape.scan,
     remat=shape.remat,
+    block=0,
     adapter=0,
     prefix=0,
   )
