@@ -43,10 +43,11 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out")
   from evaluation.simulation import figure
   from evaluation.simulation.batches import simulator_of
-  from evaluation.simulation.report import report, table
+  from evaluation.simulation.report import report, roll_outs, table
   from evaluation.simulation.scenarios import make_scenarios
   from evaluation.simulation.simulator import Simulation
   from experiments import run as runs
+  from experiments.progress import Progress
   from models.motion import MotionModel
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -61,7 +62,16 @@ def main() -> int:
   scenarios = make_scenarios(scenes, window, observed, steps, _PIECES.value, _GROUPS.value, _SEED.value)
   how = Simulation(observed, window.steps, steps, window.dt, _TEMPERATURE.value, _TOP_P.value, cached=True)
   simulate = simulator_of(run.task, run.weights, scenarios, how, _TOGETHER, _SEED.value)
-  result, points = report(scenarios, simulate, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
+  with Progress(
+    roll_outs(_ROLLOUTS.value, _DRAWS.value), f"{len(scenarios)} scenarios", unit="roll-out"
+  ) as bar:
+
+    def told(forced_NxCxA, draw: int):
+      states = simulate(forced_NxCxA, draw)
+      bar.update()
+      return states
+
+    result, points = report(scenarios, told, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
     "parameters": run.row.get("parameters"),
