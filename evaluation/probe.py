@@ -64,7 +64,6 @@ def main() -> int:
     "fit_clips": len(train.scene_N),
     "clips": len(test.scene_N),
     "inputs": inputs(run.config.family, sensors),
-    "unit": "scene" if run.dataset.config.kind == "clips" else "window",
     "seed": _SEED.value,
   }  # fmt: skip
   write_json_atomic(out, result)
