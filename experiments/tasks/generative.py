@@ -44,12 +44,10 @@ def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   loss, schedule = config.loss, diffusion.cosine_schedule(config.loss.noise_steps)
 
   def make_loss(apply, target):
-    return diffusion.make_loss(apply, target, schedule, loss.prediction, domains)
+    return diffusion.make_loss(apply, target, schedule, domains)
 
   def sample(answer, noise, key_B):
-    return diffusion.sample(
-      answer, noise, key_B, schedule, loss.prediction, loss.sample_steps, loss.eta, BOUND
-    )
+    return diffusion.sample(answer, noise, key_B, schedule, loss.sample_steps, loss.eta, BOUND)
 
   return _task(config, dataset_config, make_loss, sample)
 
