@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-EPSILON = 1e-5
+EPSILON = 1e-5  # of Laplace's smoothing of counts, as in Sonnet's VectorQuantizerEMA
 _TOGETHER = 2**24  # pairs of a vector and a code that are looked at together: 64 MiB of distances
 
 
