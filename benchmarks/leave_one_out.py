@@ -68,7 +68,7 @@ def main() -> int:
             add(seed, domain, method, windows, _few(work, dataset, domain, windows, method, seed))
             bar.update(1)
           seeded_runs.write(work / "leave_one_out.csv", rows)
-          _draw(rows, work / "leave_one_out.png")
+          draw(rows, work / "leave_one_out.png")
   print(work / "leave_one_out.csv")
   return 0
 
@@ -133,7 +133,7 @@ def _train(
   return seeded_runs.train(out, config)
 
 
-def _draw(rows: list[dict], path: pathlib.Path) -> None:
+def draw(rows: list[dict], path: pathlib.Path) -> None:
   """One panel per domain: loss over windows, the mean of the seeds, each seed as a point."""
   import matplotlib as mpl
   import numpy as np
@@ -141,6 +141,11 @@ def _draw(rows: list[dict], path: pathlib.Path) -> None:
 
   from scaling.figures.theme import BLUE, INK, ORANGE, PINK, SOFT, STYLE, WIDTH
 
+  labels = {
+    "fine-tuned": "others, then these windows",
+    "lora": "others, then LoRA on these",
+    "scratch": "these windows alone",
+  }
   domains = sorted({row["domain"] for row in rows})
   colours = {"fine-tuned": BLUE, "lora": PINK, "scratch": ORANGE}
   with mpl.rc_context(STYLE):
@@ -152,23 +157,30 @@ def _draw(rows: list[dict], path: pathlib.Path) -> None:
       def losses(method: str, windows: int, own=own) -> list[float]:
         return [row["loss"] for row in own if (row["method"], row["windows"]) == (method, windows)]
 
-      axes.axhline(np.mean(losses("zero shot", 0)), color=INK, linestyle="--", label="zero shot")
-      axes.axhline(np.mean(losses("seen", 0)), color=SOFT, linestyle=":", label="saw the domain all along")
+      axes.axhline(
+        np.mean(losses("zero shot", 0)),
+        color=INK,
+        linestyle="--",
+        label="other domains (zero shot)",
+      )
+      axes.axhline(np.mean(losses("seen", 0)), color=SOFT, linestyle=":", label="all domains")
       for method, colour in colours.items():
         found = {windows: values for windows in WINDOWS if (values := losses(method, windows))}
         if found:
           means = [np.mean(values) for values in found.values()]
-          axes.plot(list(found), means, "o-", color=colour, label=method)
+          axes.plot(list(found), means, "o-", color=colour, label=labels[method])
         for windows, values in found.items():
           axes.plot([windows] * len(values), values, "_", color=colour)
       axes.set_xscale("log", base=2)
       axes.set_xticks(WINDOWS, [str(windows) for windows in WINDOWS])
-      axes.set_title(domain)
+      axes.set_title(domain.replace("_", " "))
+      axes.tick_params(labelbottom=True, labelleft=True)
     for axes in panels[len(domains) :]:
       axes.set_axis_off()  # room for the legend
-    figure.supxlabel("windows of the domain that was left out")
-    figure.supylabel("nats per move, held out")
-    panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center")
+    figure.supxlabel("training windows of the domain in the title")
+    figure.supylabel("nats per move on its held-out windows")
+    legend = panels[0].get_legend_handles_labels()
+    panels[-1].legend(*legend, loc="center", title="trained on", alignment="left", borderpad=0)
     figure.savefig(path, metadata={"Software": None})
 
 

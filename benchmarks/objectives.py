@@ -158,7 +158,8 @@ def draw(table: list[dict], path: pathlib.Path) -> None:
     axes = figure.add_subplot()
     for y, mean in enumerate(means):
       mine = [row for row in table if row["objective"] == mean["objective"] and row["main"]]
-      axes.plot([mean["random"], mean["trained"]], [y, y], color=theme.RULE, linewidth=3, zorder=1)
+      ends, label = [mean["random"], mean["trained"]], "margin of the means" if not y else None
+      axes.plot(ends, [y, y], color=theme.RULE, linewidth=3, zorder=1, label=label)
       for kind, colour, mark in (("random", theme.SOFT, "|"), ("trained", theme.BLUE, "o")):
         label = {"random": "random weights", "trained": "trained"}[kind] if not y else None
         scores = [row[kind] for row in mine]
@@ -172,9 +173,10 @@ def draw(table: list[dict], path: pathlib.Path) -> None:
     axes.set_yticks(range(len(means)), names)
     axes.invert_yaxis()
     axes.set_xlabel("score of a linear probe on scenes it was not fitted on (R²; domain: accuracy)")
-    axes.annotate("margin (seeds)", (1.01, 1.06), xycoords="axes fraction", fontsize=7.5, color=theme.SOFT)
+    axes.annotate("margin (seeds)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
+                  color=theme.SOFT)  # fmt: skip
     axes.grid(axis="x", color=theme.RULE, linewidth=0.5)
-    figure.legend(loc="outside upper left", ncols=2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.5)
     theme.finish(figure, "a mark for each seed; margin: mean and standard deviation over seeds")
     theme.save_pictures(figure, path, png=True)
 
