@@ -34,6 +34,7 @@ _OBSERVED, _HORIZON, _NOISE = 3.0, 3.0, 0.1  # s, s, imperfection of simulated d
 
 
 def main() -> int:
+  import dataclasses
   import logging
 
   from data import sumo
@@ -47,9 +48,11 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out")
   if _MOVES.value not in policy.MOVES:
     raise BadInput(f"no such kind of move: {_MOVES.value!r}", "--moves", f"choose {', '.join(policy.MOVES)}")
-  opened = [runs.open_run(path, _DATASET.value) for path in finished(_SWEEPS.value)]
+  opened = [runs.open_run(str(path), _DATASET.value) for path in finished(_SWEEPS.value)]
   policies = {run.row["run_id"]: policy.policy_of(run, _SEED.value) for run in opened}
-  asked = {flag.name: flag.value for flag in (_PIECES, _SAMPLES, _EGOS, _SECONDS, _SEED, _MOVES)}
+  asked: dict[str, Any] = {
+    flag.name: flag.value for flag in (_PIECES, _SAMPLES, _EGOS, _SECONDS, _SEED, _MOVES)
+  }
   asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
   if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
     raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
@@ -68,7 +71,7 @@ def main() -> int:
       place = pieces / f"run-{run.row['run_id']}.json"
       if not place.exists():
         cases = cases or held_out(opened[0])
-        write_json_atomic(place, {"rows": forecasts(run, *cases)})
+        write_json_atomic(place, {"rows": [dataclasses.astuple(row) for row in forecasts(run, *cases)]})
       rows += [score_table.Row(*row) for row in read_json(place, "remove it")["rows"]]
       bar.update(1)
 
@@ -127,7 +130,7 @@ def held_out(run) -> tuple[Any, list[str], list[str]]:
     clusters += [scene.metadata.scene_id] * len(part.scored_BxA)
   if not parts:
     raise BadInput("has no agent that is there throughout", run.dataset.path, "build longer scenes")
-  arrays = {
+  arrays: dict[str, Any] = {
     field.name: np.concatenate([getattr(part, field.name) for part in parts])
     for field in dataclasses.fields(parts[0])
     if isinstance(getattr(parts[0], field.name), np.ndarray)

@@ -6,11 +6,12 @@ cancels when runs are compared. An empty cluster: the whole slice at once.
 """
 
 import csv
+import dataclasses
 import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from data.files import write_text_atomic
 from evaluation.driving.table import RATES
 
 
-class Row(NamedTuple):
+@dataclasses.dataclass(frozen=True, order=True)
+class Row:
   run_id: str
   metric: str
   slice: str
@@ -69,7 +71,7 @@ def of_episodes(episodes: Iterable[Mapping[str, Any]]) -> list[Row]:
 def write(path: os.PathLike | str, rows: Iterable[Row]) -> None:
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(Row._fields)
+  writer.writerow([field.name for field in dataclasses.fields(Row)])
   for row in sorted(rows):
-    writer.writerow(row._replace(value=f"{row.value:.6g}"))
+    writer.writerow([row.run_id, row.metric, row.slice, row.cluster, f"{row.value:.6g}", row.count])
   write_text_atomic(path, text.getvalue())
