@@ -19,6 +19,8 @@ import jax.numpy as jnp
 
 from models.layers import RMSNorm, caches, weight
 
+PACES, RATES = (1e-3, 1e-1), (1.0, 16.0)  # of dt and of what is forgotten at first; the paper's
+
 
 def recurrence(state_NxHxKxR, u_NxHxK, log_decay_NxH, b_NxR, c_NxR):
   """One step: (next state, y [N, H, K]), float32. A log decay of 0 with u = 0 leaves the state as it is."""
@@ -136,11 +138,11 @@ class StateSpace(nn.Module):
 
 
 def _paces(key, shape, dtype):
-  """softplus^-1(dt) with dt log-uniform in [0.001, 0.1], as the paper starts."""
-  dt = jnp.exp(jax.random.uniform(key, shape, dtype, jnp.log(1e-3), jnp.log(1e-1)))
+  """softplus^-1(dt) with dt log-uniform in PACES."""
+  dt = jnp.exp(jax.random.uniform(key, shape, dtype, jnp.log(PACES[0]), jnp.log(PACES[1])))
   return dt + jnp.log(-jnp.expm1(-dt))
 
 
 def _log_rates(key, shape, dtype):
-  """Rates uniform in [1, 16]: heads forget over 1 / (rate dt) steps, from one to a thousand."""
-  return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, 16.0))
+  """Rates uniform in RATES: heads forget over 1 / (rate dt) steps, from one to a thousand."""
+  return jnp.log(jax.random.uniform(key, shape, dtype, *RATES))

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from objectives import denoising
 
 OFFSET = 0.008  # of the cosine schedule: a first step that is not too small
-LARGEST_BETA = 0.999
+LARGEST_BETA = 0.999  # both of arXiv:2102.09672
 
 
 def cosine_schedule(steps: int) -> jax.Array:

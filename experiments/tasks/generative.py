@@ -75,7 +75,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
   loss_fn = make_loss(model.apply, kind.target)
 
   def held_out(params, batch, key):
-    noise_key, sample_key = jax.random.split(jax.random.fold_in(key, 1))
+    noise_key, sample_key = jax.random.split(draws.aside(key))  # the loss takes `key` itself
     x, valid = model.apply({"params": params}, batch, method="tokens")
 
     def answer(z, time_B):

@@ -7,10 +7,10 @@ from data.errors import BadInput
 from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Path, Task, record_batch
+from experiments.tasks.trunks import trunk_config
 from models import vq
 from models.bev_tokeniser import BevTokeniser
 from models.bev_tokeniser_config import BevTokeniserConfig
-from models.trunk_config import TrunkConfig
 from objectives.reconstruction import make_loss
 
 FIELDS = ("cells_TxHxW", "domain")
@@ -32,10 +32,14 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
     # Micro-batches add up: a sum of vectors is no vector of the batch, and a code that died needs one.
     what = f"a codebook that is learned takes its batch whole, not in {config.optimizer.accumulate} parts"
     raise BadInput(what, "config.optimizer.accumulate", "set it to 1, or choose model.levels")
+
+  def codebook(x_NxE, index_N, weight_N, key):
+    return vq.sums(x_NxE, index_N, weight_N, codes), vq.candidates(x_NxE, codes, key)
+
   loss_fn = make_loss(
     model.apply,
-    functools.partial(vq.statistics, codes=codes),
-    lambda x_NxE, key: vq.candidates(x_NxE, codes, key),
+    functools.partial(vq.uses, codes=codes),
+    codebook if learned else None,
     loss.commitment if learned else 0.0,
     domains,
   )
@@ -69,23 +73,8 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
 def model_config(config: Train, clip: ClipConfig) -> BevTokeniserConfig:
   """The tokeniser of a configuration on clips of these shapes; ValueError when there is none."""
   shape = config.model
-  trunk = TrunkConfig(
-    width=shape.width,
-    layers=shape.layers,
-    head_dim=shape.head_dim,
-    mixing="full",
-    state=0,
-    chunk=0,
-    causal=False,
-    steps=1,
-    space=(clip.grid // shape.patch) ** 2,
-    dtype=shape.dtype,
-    scan=shape.scan,
-    remat=shape.remat,
-    block=0,
-    adapter=0,
-    prefix=0,
-  )
+  plain = dict(mixing="full", state=0, chunk=0, causal=False, block=0, adapter=0, prefix=0)
+  trunk = trunk_config(config, 1, (clip.grid // shape.patch) ** 2, **plain)
   levels = tuple(shape.levels)
   return BevTokeniserConfig(
     clip.grid, shape.patch, len(CELL_CLASSES), levels, shape.codes, shape.code_dim, trunk

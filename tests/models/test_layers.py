@@ -35,6 +35,15 @@ def test_rotary_scores_are_those_of_the_difference_in_time():
   assert np.ptp(expected[:, 0]) > 0.5, "all distances score the same: the comparison shows nothing"
 
 
+@pytest.mark.parametrize(("width", "reach"), [(8, 99), (32, 236)])
+def test_the_slowest_pair_tells_steps_apart_up_to_half_a_circle(width, reach):
+  turned = rotary(jnp.ones((1, reach + 20, 1, width), jnp.float32))[0, :, 0]
+  # (a cos - b sin, b cos + a sin) for a = b = 1
+  cos = np.asarray(turned[:, width // 2 - 1] + turned[:, -1]) / 2
+  falling = np.diff(cos) < 0
+  assert falling[: reach - 1].all() and not falling[reach:].any()
+
+
 def rows_of(mask):
   """What Attention asks for: rows -> those rows of the mask [N, 1, S, S]."""
   return lambda row_Q: jnp.asarray(mask)[:, :, row_Q]

@@ -11,8 +11,7 @@ from data.errors import BadInput
 from data.lanes import Path
 from data.schema import Signal
 from evaluation import closed_loop
-from evaluation.driving import bicycle, contact, episodes, guide, rounds, scores, table
-from evaluation.driving.drivers import ConstantVelocity
+from evaluation.driving import bicycle, contact, guide, rounds, scores, table
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
 from tests.data.test_context import world
@@ -107,6 +106,8 @@ def test_guidance_speaks_for_the_lane_and_the_light_only():
   ).all()  # the lane says nothing about speed
   # 17 m to the line, less a metre: 10 m/s can stop there, but not after another half second without braking.
   assert (nats[2, straight & (a < -3)] > -1).all() and (nats[2, straight & (a >= 0)] < -7).all()
+  every = guide.of_all(state[:, None], context.Surroundings(*(part[:, None] for part in one)))
+  np.testing.assert_allclose(every[:, 0], guide.weights(state, np.ones(3, np.float32), one), atol=1e-6)
   nowhere = one._replace(spacing=np.zeros((3, 1)))
   np.testing.assert_array_equal(guide.weights(state, np.full(3, 4.0, np.float32), nowhere)[:2], 0.0)
 
@@ -163,36 +164,6 @@ def test_a_worker_that_dies_takes_nobody_with_it():
     list(in_workers(refuse, [0], 1))
 
 
-class Swerving(ConstantVelocity):
-  """Asks for what is no number for the first ego, leaps with the second, loses the third; somebody else leaps, too."""
-
-  def move(self, view):
-    cars = super().move(view)
-    if view.step == 3:
-      cars.pose_Ex3[0] = np.nan
-      cars.pose_Ex3[1, :2] += 20.0
-    live = view.live
-    if view.step == 2:
-      other = next(slot for slot in np.flatnonzero(live.present_N & ~live.taken_N).tolist())
-      x, y = live.centre_Nx2[other]
-      live.sim.vehicle.moveToXY(live.name_of(other), "", -1, x + 30, y, 0, 2)
-    if view.step == 5:
-      live.drop(int(view.slot_E[2]))
-    return cars
-
-
-class Clueless(ConstantVelocity):
-  def command(self, view):
-    raise RuntimeError("which way?")
-
-
-@pytest.fixture(scope="module")
-def task():
-  pytest.importorskip("libsumo", reason="needs the extra `sim`")
-  job = dataclasses.replace(sumo.plan(1000, 1, 1, 0.1, 0.1, ("roundabout",))[0], density=4.0)
-  return rounds.Round(job, 4, 40, ("constant_velocity", "lane_keeping_idm", "log_replay"))
-
-
 def test_same_world_same_score_with_any_number_of_workers(task):
   other = dataclasses.replace(task, job=sumo.plan(1001, 1, 1, 0.1, 0.1, ("apron",))[0])
   one = [rounds.drive_world(each) for each in (task, other, task)]
@@ -200,22 +171,8 @@ def test_same_world_same_score_with_any_number_of_workers(task):
   assert [two[0], two[1]] == one[:2] and one[0] == one[2] != one[1]
   assert [row["driver"] for row in one[0]] == [name for name in task.drivers for _ in range(4)]
   replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
+  assert all(row["monitor"]["r157"]["episodes"] == 1 for row in one[0])
   assert all(row["progress"] > 0.99 and row["no_at_fault_collision"] == 1 for row in replayed)
-
-
-def test_faults_are_named_and_counted(task, monkeypatch):
-  made = {"swerving": Swerving, "clueless": Clueless}
-  monkeypatch.setattr(rounds, "make_driver", lambda name, *_: made[name]())
-  rows = rounds.drive_world(dataclasses.replace(task, drivers=tuple(made)))
-  assert [row["end"] for row in rows[:3]] == [episodes.NOT_FINITE, episodes.LEAPT, episodes.VANISHED]
-  assert [row["seconds"] for row in rows[:3]] == pytest.approx([0.3, 0.3, 0.5])
-  assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
-  assert [row["score"] for row in rows[:3]] == [0, 0, 0]
-  assert table.world_faults(rows) == {"a vehicle leapt": 1, "no position": 1}  # and is lost then
-  assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
-  assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
-  gone = rounds.lost(task, DIED)
-  assert len(gone) == 12 and {row["end"] for row in gone} == {f"failed: {DIED}"}
 
 
 def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
@@ -237,6 +194,20 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
           "weather": "fog",
         }
         found.append(row | {"light": "day", "traffic_side": "left", "world_faults": {"a vehicle leapt": 1}})
+  counts = {
+    name: 0
+    for name in ("frames", "demanded", "ignored", "unprompted", "danger", "contacts", "foreseen", "hits")
+  }
+  for row in found:
+    taken = int(row["driver"] == "idm" and row["ego"] == 0)
+    one = counts | {
+      "episodes": 1,
+      "episodes_taken_over": taken,
+      "takes_over": taken,
+      "false_alarms": taken,
+      "misses": 1,
+    }
+    row["monitor"] = {"rss": one}
   found[0] |= rounds.failed("worker died")
   result = closed_loop.report(found, ("policy:expected", "idm"))
   assert result["ends"] == {"failed": 1, "horizon": 23} and result["episodes"] == 24 and result["worlds"] == 3
@@ -253,5 +224,10 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
     "a vehicle leapt": 6
   }  # by three worlds and two drivers, not by episode
   assert closed_loop.films(found, "policy:expected")[0] == "apron-3-3.html"
+  beside = result["baselines"]["idm"]["monitor"]["rss"]
+  assert beside["takes_over"] == 3 / 24 and beside["takes_over_ci95"] == [0.125, 0.125] and beside["hit"] == 0
+  assert result["monitor"]["rss"]["counts"]["episodes"] == 23, "what was not driven was not watched"
+  assert "r157" not in result["monitor"]
   shown = closed_loop.table(result | {"episodes_asked": 30, "world_faults": {}})
   assert "24 of 30 episodes had a vehicle" in shown and "no faults" in shown
+  assert "0.12 0/24 3" in shown
