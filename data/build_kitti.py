@@ -80,7 +80,7 @@ def examples(found: dict[str, pathlib.Path], config, gap: int) -> Iterator[tuple
       first, last = -(-part.start // stride), (part.stop - config.steps) // stride
       chosen = clips[first : last + 1]
       for clip in chosen:
-        clip["scene"], clip["domain"] = np.int32(number), np.uint8(number)
+        clip["scene"], clip["domain"] = np.asarray(number, np.int32), np.asarray(number, np.uint8)
       yield split, None, chosen
 
 
