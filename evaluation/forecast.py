@@ -128,7 +128,11 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
     pairs = errors(jnp.asarray(forecast), truth, valid, keep)
     return {f"{name}_{len(forecast)}": _mean(*pair) for name, pair in pairs.items()}
 
-  result: dict[str, Any] = {"left_out": cases.left_out, "moving_beyond_m": displacement.MOVING_DISTANCE}
+  result: dict[str, Any] = {
+    "left_out": cases.left_out,
+    "faults": cases.faults,
+    "moving_beyond_m": displacement.MOVING_DISTANCE,
+  }
   for part, keep in (("all", scored), ("moving", moving)):
     result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
     result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}
