@@ -60,8 +60,8 @@ def main() -> int:
 
   def examples() -> Iterator[tuple]:
     for split in splits:
-      for _, windows in itertools.groupby(windows_of(base, split), key=lambda window: int(window["scene"])):
-        yield split, None, list(windows)
+      for _, group in itertools.groupby(windows_of(base, split), key=lambda window: int(window["scene"])):
+        yield split, None, list(group)
     for windows in made:
       yield SPLIT, None, windows
 
