@@ -209,7 +209,7 @@ def test_what_the_run_is_blind_to_stays_hidden_in_the_future():
 def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
   cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
   apply = certain(lambda tokens, t, a: jnp.asarray(motion.KEEP))
-  likeliest, futures = forecast.predict(apply, {}, to_batch, cases, DT, 2, 0)
+  likeliest, futures = rollout.predict(apply, {}, to_batch, cases, DT, 2, 0)
   assert likeliest.shape == (1, *cases.truth_BxAxNx2.shape) and futures.shape == (
     2,
     *cases.truth_BxAxNx2.shape,
