@@ -19,20 +19,30 @@ def weight(module: nn.Module, name: str, shape: tuple[int, ...], axes: tuple[str
   return module.param(name, init, shape, jnp.float32)
 
 
+# Calls of their own, so that export finds them by their names and keeps them whole (export/canonical.py).
+@jax.jit
+def gelu(x: jax.Array) -> jax.Array:
+  """x Phi(x), Phi by tanh. D. Hendrycks, K. Gimpel, arXiv:1606.08415."""
+  return jax.nn.gelu(x)
+
+
+@jax.jit
+def rms_norm(x: jax.Array, scale_D: jax.Array) -> jax.Array:
+  """x / rms(x) * scale over the last axis, float32. B. Zhang, R. Sennrich, NeurIPS 2019, arXiv:1910.07467."""
+  x = x.astype(jnp.float32)
+  scale = scale_D.reshape((1,) * (x.ndim - 1) + (-1,))
+  return x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + NORM_EPSILON) * scale
+
+
 class RMSNorm(nn.Module):
-  """x / rms(x) * g. B. Zhang, R. Sennrich, NeurIPS 2019, arXiv:1910.07467."""
+  """rms_norm with a scale that is learned."""
 
   @nn.compact
   def __call__(self, x):
     scale = self.param(
       "scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), (x.shape[-1],), jnp.float32
     )
-    x = x.astype(jnp.float32)
-    return (
-      x
-      * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + NORM_EPSILON)
-      * scale.reshape((1,) * (x.ndim - 1) + (-1,))
-    )
+    return rms_norm(x, scale)
 
 
 def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
@@ -132,7 +142,7 @@ class MLP(nn.Module):
     width = x.shape[-1]
     up = weight(self, "up", (width, self.hidden), ("embed", "mlp"), width).astype(self.dtype)
     down = weight(self, "down", (self.hidden, width), ("mlp", "embed"), self.hidden * 2 * self.layers)
-    return jax.nn.gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)
+    return gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)
 
 
 def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bool, remat: str, x, *shared):
