@@ -17,7 +17,7 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from benchmarks import seeded_runs
+from benchmarks import blind_cells, seeded_runs
 from experiments import program
 
 _DATASET, _WORKDIR, _SEEDS = seeded_runs.define("Dataset of clips, by data.render.", "Pairs of models.")
@@ -35,7 +35,8 @@ def main() -> int:
   from experiments.progress import Progress
 
   work = require_directory(_WORKDIR.value, "--workdir")
-  blind = frequencies(_DATASET.value)
+  train, judged = (blind_cells.cells(_DATASET.value, split)[:, 1:] for split in ("train", "validation"))
+  blind = blind_cells.blind(train, judged)["place"]["nats"]
   print(f"class frequencies of each cell: {blind:.4f} nats")
   rows: list[dict] = []
   with Progress(_SEEDS.value * len(MODELS), "models", unit="model") as bar:
@@ -49,24 +50,6 @@ def main() -> int:
       draw(rows, blind, work / "rig_dropout.png")
   print(work / "rig_dropout.csv")
   return 0
-
-
-def frequencies(dataset: str) -> float:
-  """Held-out nats per cell of the next step, of the class frequencies (plus one) of its place in the training clips."""
-  import numpy as np
-
-  from data.clips import CELL_CLASSES
-  from data.datasets import open_dataset
-  from data.reader import RecordSource
-  from experiments.configs import driving
-
-  opened, splits = open_dataset(dataset), driving.get_config("occupancy:tiny").data
-  sources = (RecordSource(opened, s, ("cells_TxHxW",)) for s in (splits.train_split, splits.eval_split))
-  train, judged = (s.stacked(np.arange(len(s)))["cells_TxHxW"][:, 1:] for s in sources)
-  counts_HxWxK = np.stack([(train == k).sum((0, 1)) + 1.0 for k in range(len(CELL_CLASSES))], -1)
-  nats_HxWxK = -np.log(counts_HxWxK / counts_HxWxK.sum(-1, keepdims=True))
-  _, _, row, column = np.indices(judged.shape, sparse=True)
-  return float(nats_HxWxK[row, column, judged].mean())
 
 
 def _losses(out: pathlib.Path, seed: int, drop: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from experiments import step as steps
 from experiments.task import Task
 from objectives import collapse, metrics
 
+# Of a batch. Losses that compare records compare those of one: more would be harder (contrastive), or another balance.
 _RECORDS = 64
 
 

@@ -6,9 +6,10 @@ function stays the same to rounding. Runtimes know a normalisation or an activat
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from export.interpreter import Rule
-from models.layers import NORM_EPSILON
+from models.layers import NEVER, NORM_EPSILON
 
 
 def _gelu(values: list, params: dict) -> list:
@@ -21,6 +22,20 @@ def _rms_norm(values: list, params: dict) -> list:
   x, scale_D = values
   root = jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
   return [x / root * scale_D.reshape((1,) * (x.ndim - 1) + (-1,))]
+
+
+def _attention(values: list, params: dict) -> list:
+  """Heads before places, so that both products are plain ones of matrices; a mask that is constant is an addition."""
+  q, k, v, mask, *bias = values
+  scores = jnp.matmul(jnp.transpose(q, (0, 2, 1, 3)) * q.shape[-1] ** -0.5, jnp.transpose(k, (0, 2, 3, 1)))
+  for one in bias:
+    scores = scores + one
+  if isinstance(mask, jax.core.Tracer):
+    scores = jnp.where(mask, scores, NEVER)
+  elif not np.asarray(mask).all():
+    scores = scores + np.where(np.asarray(mask), 0.0, NEVER).astype(np.float32)
+  seen = jnp.matmul(jax.nn.softmax(scores, axis=-1), jnp.transpose(v, (0, 2, 1, 3)))
+  return [jnp.transpose(seen, (0, 2, 1, 3))]
 
 
 def _softplus(values: list, params: dict) -> list:
@@ -46,6 +61,7 @@ def _polynomial(values: list, params: dict) -> list:
 RULES: dict[str, Rule] = {
   "gelu": _gelu,
   "rms_norm": _rms_norm,
+  "dot_product_attention": _attention,
   "softplus": _softplus,
   "cummax": _cummax,
   "polynomial": _polynomial,

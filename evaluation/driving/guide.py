@@ -25,13 +25,14 @@ def weights(state_ExS, length_E, around: Surroundings):
 
   Args: state_ExS: data.motion's state of the egos. length_E: m. around: theirs, with one viewer each.
   """
-  acceleration_V, yaw_rate_V = motion.split(jnp.arange(motion.VOCABULARY), jnp)
+  acceleration_V, _ = motion.split(jnp.arange(motion.VOCABULARY), jnp)
   speed, heading = state_ExS[:, motion.SPEED, None], state_ExS[:, motion.HEADING, None]
-  way = heading + _STEP * yaw_rate_V[None]
+  way_ExW = heading + _STEP * jnp.asarray(motion.YAW_RATES, jnp.float32)[None]
   far = jnp.maximum(_AHEAD * speed, _NEAR)
-  place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(way), jnp.sin(way)], -1)
+  place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(way_ExW), jnp.sin(way_ExW)], -1)
   _, lateral, _ = frenet(place, around, jnp)
-  lane = -_LANE * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
+  lane_ExW = -_LANE * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
+  lane = jnp.tile(lane_ExW, (1, len(motion.ACCELERATIONS)))  # where a move leads hangs on its yaw rate alone
 
   arc, _, _ = frenet(state_ExS[:, None, :2], around, jnp)
   left = around.stop[:, 0] - arc[:, 0] - 0.5 * length_E[:, None] - _MARGIN  # [E, Q]
@@ -42,3 +43,12 @@ def weights(state_ExS, length_E, around: Surroundings):
   needed = 0.5 * _STEP * (speed + after) + after**2 / (2 * _COMFORT)
   light = -_LIGHT * ((needed > room) & (after > 0))
   return jnp.where(around.spacing > 0, lane, 0.0) + light
+
+
+def of_all(state_BxAxS, around: Surroundings):
+  """The same for all agents of a window at one step [B, A, V]; around: with axes [B, 1, A, ...]."""
+  b, a = state_BxAxS.shape[:2]
+  each = {name: getattr(around, name) for name in ("path", "spacing", "limit", "junction", "stop", "signal")}
+  each = {name: value.reshape(b * a, 1, *value.shape[3:]) for name, value in each.items()}
+  length = jnp.broadcast_to(around.size[:, 0, :, 0], (b, a)).reshape(-1)
+  return weights(state_BxAxS.reshape(b * a, -1), length, around._replace(**each)).reshape(b, a, -1)

@@ -82,7 +82,7 @@ def get_config(variant: str = "") -> ConfigDict:
     occupancy=dict(weights=NO_HEADS | dict(occupancy=1.0), **heads),
     policy=dict(weights=NO_HEADS | dict(plan=1.0, plan_spread=1.0, actions=1.0), **heads),
     flow=generative | dict(sigma_min=0.0),
-    diffusion=generative | dict(noise_steps=200, prediction="v", eta=0.0),
+    diffusion=generative | dict(noise_steps=200, eta=0.0),
   )
   objectives = dict(flow="flow_matching", diffusion="diffusion")
   kind = name.partition("_cells")[0]

@@ -107,6 +107,8 @@ def test_guidance_speaks_for_the_lane_and_the_light_only():
   ).all()  # the lane says nothing about speed
   # 17 m to the line, less a metre: 10 m/s can stop there, but not after another half second without braking.
   assert (nats[2, straight & (a < -3)] > -1).all() and (nats[2, straight & (a >= 0)] < -7).all()
+  every = guide.of_all(state[:, None], context.Surroundings(*(part[:, None] for part in one)))
+  np.testing.assert_allclose(every[:, 0], guide.weights(state, np.ones(3, np.float32), one), atol=1e-6)
   nowhere = one._replace(spacing=np.zeros((3, 1)))
   np.testing.assert_array_equal(guide.weights(state, np.full(3, 4.0, np.float32), nowhere)[:2], 0.0)
 
