@@ -10,6 +10,7 @@ import logging
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data.errors import BadInput
@@ -96,8 +97,8 @@ def _begins(own_KxM: np.ndarray, weight_KxN: np.ndarray) -> bool:
 
 @contextlib.contextmanager
 def _quietly():
-  """Libraries' remarks on their own business are not for users."""
-  level = logging.root.manager.disable
+  """Without libraries' remarks on their own business, and with the jax.numpy that was there before jax2onnx."""
+  level, functions = logging.root.manager.disable, dict(vars(jnp))
   logging.disable(logging.WARNING)
   try:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -105,3 +106,4 @@ def _quietly():
       yield
   finally:
     logging.disable(level)
+    vars(jnp).update(functions)

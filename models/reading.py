@@ -1,7 +1,6 @@
 """Queries that read a model's tokens: how heads and denoisers, whatever their shape, look at any set of sensors."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from models.layers import MLP, RMSNorm, dot_product_attention, weight
