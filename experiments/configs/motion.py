@@ -10,6 +10,9 @@ Paper: a decoder-only motion-token model in the line of MotionLM (arXiv:2309.165
 Variants: "w" and a width (one rule from thousands of parameters, "w8", to tens of millions, "w512", and billions,
 "w4096"), "tiny" (20 seconds). What it reaches: results/README.md.
 
+The learning rate is that of a run from scratch. Low-rank deltas over a finished run bear it too, and learn their site
+best with it; at 0.002 they lose a third as much elsewhere for two thirds of the gain (results/adaptation).
+
 Tiny runs (results/objectives):
   "next_token" beats its random-init probe by 0.46 +- 0.08 (3 seeds) on acceleration.
 """

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from data import build
+from data.clips import ClipConfig
 from data.codes import CodesConfig
 from data.errors import BadInput
 from experiments import ahead, losses
@@ -80,6 +81,21 @@ def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
     config = dataclasses.replace(config, objective="multi_task", loss=losses.MultiTask(**own))
   window = dataclasses.replace(ahead.WINDOW, steps=steps, agents=build._WINDOW_AGENTS.default)
   return make_task(config, RECORDS.get(config.family, window), 7).model.config
+
+
+@pytest.mark.parametrize("name", ["perception", "driving", "tokeniser"])
+def test_every_model_of_clips_has_a_short_and_small_variant(name):
+  """Steps on the clips of results/clips; what a step costs was measured, and tiny ones end within a minute."""
+  clips = ClipConfig(
+    rig="pair", steps=4, step_seconds=0.5, image_height=32, image_width=64, beams=16, azimuths=64, grid=64, cell_m=1.0,
+    rear_m=16.0, boxes=16, futures=6, elements=32, element_points=8,
+  )  # fmt: skip
+  for variant in VARIANTS[name]:
+    if "tiny" in variant:
+      config = resolved(name, variant, {})
+      task = make_task(config, clips, 7)
+      steps = config.tokens / (config.data.batch_windows * (task.tokens or clips.steps * clips.grid**2))
+      assert 40 < steps < 200 and task.model.config.non_embedding_params() < 1e6
 
 
 def test_every_config_is_tested_here():
