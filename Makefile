@@ -58,7 +58,7 @@ $(VENV)/.full: requirements/build.txt requirements/test.txt
 $(VENV)/.demo $(VENV)/.full:
 	@$(FIND_PYTHON); start=$$SECONDS; quiet=-q; if [ -t 1 ]; then quiet=; fi; \
 	wheels="--only-binary :all: --no-binary promise --no-binary connection-pool --no-build-isolation --no-deps --require-hashes"; \
-	echo "Installing $(lastword $^) into $(VENV) (under 2 GB)"; \
+	echo "Installing $(lastword $^) into $(VENV) (under 4 GB)"; \
 	if command -v uv >/dev/null; then \
 	  $(RUN) -c '' 2>/dev/null || uv venv $$quiet --clear --no-python-downloads --python "$$python" $(VENV); \
 	  install="uv pip install --python $(RUN)"; \

@@ -48,12 +48,10 @@ def static_recipe(
 ) -> Recipe:
   """Every site static: signed and symmetric, as TensorRT wants it, or unsigned, which ONNX Runtime is fast at."""
   grid = SIGNED if signed else UNSIGNED
-  sites = {
-    name: Site(
-      bits, "static", affine(*ranges.choose(method, counts, least, greatest, grid, signed), grid, signed)
-    )
-    for name, (least, greatest, counts) in observed.items()
-  }
+  sites = {}
+  for name, (least, greatest, counts) in observed.items():
+    low, high = ranges.choose(method, counts, least, greatest, grid, signed)
+    sites[name] = Site(bits, "static", affine(low, high, grid, signed))
   return Recipe(sites, notes | {"method": method, "signed": signed})
 
 

@@ -28,6 +28,8 @@ _CALLS = {
   "checkpoint": "jaxpr",
 }
 
+UNROLLED = 64  # the longest loop that is written out step by step
+
 
 def product(x: jax.Array, weight_KxN: np.ndarray, name: str) -> jax.Array:
   """The site of a model that is not quantised."""
@@ -81,6 +83,7 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
 
   for equation in jaxpr.eqns:
     pairs = [read(atom) for atom in equation.invars]
+    outs: list[tuple[Any, Paths | None]]
     name, params = equation.primitive.name, equation.params
     ins = [value for value, _ in pairs]
     paths = [own for _, own in pairs if own is not None]
@@ -93,12 +96,45 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
       inner = params[_CALLS[name]]
       constants = [(value, frozenset[str]()) for value in getattr(inner, "consts", ())]
       outs = _run(getattr(inner, "jaxpr", inner), constants, pairs, rules, site)
+    elif name == "scan" and params["length"] <= UNROLLED:
+      outs = _unrolled(pairs, equation.outvars, params, rules, site)
     elif name == "dot_general":
       outs = [(_product(pairs, params["dimension_numbers"], site), None)]
     else:
       outs = [(value, None) for value in _bind(equation, ins)]
     values |= dict(zip(equation.outvars, outs, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
+
+
+def _unrolled(
+  pairs: list, outvars: list, params: Mapping[str, Any], rules: Mapping[str, Rule], site: Callable
+) -> list:
+  """The outputs of a scan, step after step."""
+  inner, length = params["jaxpr"], params["length"]
+  # What is cut into steps has an axis more outside; carries are the other outputs; constants come first.
+  cut = sum(
+    jnp.ndim(value) > var.aval.ndim for (value, _), var in zip(pairs, inner.jaxpr.invars, strict=True)
+  )
+  carries = len(inner.jaxpr.outvars) - sum(
+    outer.aval.ndim > var.aval.ndim for outer, var in zip(outvars, inner.jaxpr.outvars, strict=True)
+  )
+  first = len(pairs) - cut - carries
+  fixed, carry, rows = pairs[:first], pairs[first : first + carries], pairs[first + carries :]
+  constants = [(value, frozenset[str]()) for value in inner.consts]
+  made = []
+  for step in reversed(range(length)) if params["reverse"] else range(length):
+    own = [(value[step], paths) for value, paths in rows]
+    outs = _run(inner.jaxpr, constants, [*fixed, *carry, *own], rules, site)
+    carry = outs[:carries]
+    made.append(outs[carries:])
+  if params["reverse"]:
+    made.reverse()
+  stacked = []
+  for column in zip(*made, strict=True):
+    known = [paths for _, paths in column if paths is not None]
+    paths = frozenset().union(*known) if len(known) == len(column) else None
+    stacked.append((jnp.stack([value for value, _ in column]), paths))
+  return [*carry, *stacked]
 
 
 def _bind(equation, ins: list) -> list:

@@ -80,7 +80,8 @@ def _name_sites(model, sites: list[tuple[str, np.ndarray]]) -> None:
   nodes = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in held]
   left = list(sites)
   for node in nodes:
-    weight_KxN, found = numpy_helper.to_array(held[node.input[1]]), []
+    weight_KxN = numpy_helper.to_array(held[node.input[1]])
+    found: list[tuple[str, np.ndarray]] = []
     while (start := sum(own.shape[1] for _, own in found)) < weight_KxN.shape[1]:
       place = next((i for i, (_, own) in enumerate(left) if _begins(own, weight_KxN[:, start:])), None)
       if place is None:

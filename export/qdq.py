@@ -24,7 +24,8 @@ def quantised(model, recipe: Recipe):
   copy.CopyFrom(model)
   graph = copy.graph
   held = {one.name: one for one in graph.initializer}
-  nodes, pairs = [], {}
+  nodes: list = []
+  pairs: dict[tuple[str, Affine], str] = {}
   for node in graph.node:
     sites = (
       {recipe.of(name) for name in node.name.split(MERGED)} if node.op_type in ("MatMul", "Gemm") else set()
@@ -73,7 +74,7 @@ def _there_and_back(graph, name: str, back: str, at: Affine) -> list:
   from onnx import helper
 
   kind = np.int8 if at.grid.low < 0 else np.uint8
-  scale = _constant(graph, f"{back}_scale", np.float32(at.scale))
+  scale = _constant(graph, f"{back}_scale", np.asarray(at.scale, np.float32))
   zero = _constant(graph, f"{back}_zero", np.asarray(at.zero, kind))
   return [
     helper.make_node("QuantizeLinear", [name, scale, zero], [f"{back}_q"], name=f"{back}/quantise"),

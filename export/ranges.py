@@ -6,13 +6,16 @@ entropy     the range whose quantised histogram diverges least from the original
 mse         the range of least expected squared error, what is clipped included
 """
 
+import itertools
+
 import numpy as np
 
 from export.quantisers import Grid, affine
 
 BINS = 2048
+SLACK = 1 / 512
 OUTSIDE = 1e-4  # share of the mass that "percentile" leaves out at either end
-_SHRINK = np.linspace(1.0, 0.2, 41)  # of the whole range: what "entropy" and "mse" choose from
+_SHRINK = np.linspace(1.0, 0.2, 17)  # of either end: what "entropy" and "mse" choose from
 
 
 def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid: Grid, symmetric: bool):
@@ -20,8 +23,11 @@ def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid:
 
   Args: counts: [BINS] of equal width over [least, greatest].
   """
-  if method == "minmax" or greatest <= least:
+  if greatest <= least:
     return least, greatest
+  if method == "minmax":
+    # A little more: pixels and other even steps would all lie halfway between two integers, where rounding is a toss.
+    return least * (1 + SLACK), greatest * (1 + SLACK)
   edges = np.linspace(least, greatest, len(counts) + 1)
   if method == "percentile":
     share = np.cumsum(counts) / counts.sum()
@@ -30,7 +36,8 @@ def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid:
     )
   cost = {"entropy": _divergence, "mse": _squared_error}[method]
   centres = (edges[:-1] + edges[1:]) / 2
-  tried = [(least * shrink, greatest * shrink) for shrink in _SHRINK]
+  ends = [(a, a) for a in _SHRINK] if symmetric else list(itertools.product(_SHRINK, _SHRINK))
+  tried = [(least * low, greatest * high) for low, high in ends]
   costs = [cost(counts, centres, affine(*pair, grid, symmetric)) for pair in tried]
   return tried[int(np.argmin(costs))]
 

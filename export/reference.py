@@ -22,7 +22,7 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
 
   def site(x, weight_KxN, name):
     own = recipe.of(name)
-    if own.activation == "static":
+    if own.at is not None:
       x = quantisers.round_trip(x, own.at)
     elif own.activation == "dynamic":
       x = quantisers.dynamic_round_trip(x)

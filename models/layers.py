@@ -208,3 +208,18 @@ def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bo
     metadata_params={nn.PARTITION_NAME: "layers"},
   )
   return stack(*fields, name=f"{name}s")(x, *shared)[0]
+
+
+def unstacked(params: dict, shapes: dict) -> dict:
+  """Parameters of a model whose layers were scanned as those of the same model unrolled (see `repeat`).
+
+  Args: shapes: the unrolled model's parameters, or their shapes.
+  """
+
+  def one(name: str, part):
+    if name in params:
+      return unstacked(params[name], part) if isinstance(part, dict) else params[name]
+    stem, _, layer = name.rpartition("_")
+    return jax.tree.map(lambda x: x[int(layer)], params[f"{stem}s"])
+
+  return {name: one(name, part) for name, part in shapes.items()}
