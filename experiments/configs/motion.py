@@ -32,11 +32,11 @@ def depth(width: int) -> int:
 
 
 def head_dim(width: int) -> int:
-  """One head up to width 12, then heads of 8, 16, 32 and at last 128."""
-  if width <= 12:
+  """One head up to width 14, then heads of 8 (two heads where 8 does not divide the width), 16, 32 and at last 128."""
+  if width < 16:
     return width
   if width < 32 or width % 16:
-    return 8
+    return width // 2 if width % 8 else 8
   return 16 if width < 128 else 32 if width < 1024 else 128
 
 

@@ -17,7 +17,7 @@ from data.codes import CodesConfig
 from data.errors import BadInput
 from experiments import ahead, losses
 from experiments import config as configs
-from experiments.configs import driving, isoflop, markov, motion, perception, tokeniser
+from experiments.configs import driving, isoflop, markov, motion, motion_drive, perception, tokeniser
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
@@ -30,6 +30,7 @@ VARIANTS = {
   "motion": ("", "tiny", "w8", "w32", "w512", "w4096"),
   "motion_ablation": ("", "tiny"),
   "motion_demo": ("", "tiny", "larger"),
+  "motion_drive": ("", "tiny"),
   "motion_ladder": ("", "tiny", "larger"),
   "motion_plan": ("", "tiny", "1b", "8b", "70b"),
   "motion_rate": ("", "tiny"),
@@ -51,7 +52,7 @@ CASES = [(name, variant) for name, known in VARIANTS.items() for variant in know
 SWEEPS = [
   case
   for case in CASES
-  if case[0] in ("markov", "motion_ablation", "motion_demo", "motion_ladder", "motion_rate")
+  if case[0] in ("markov", "motion_ablation", "motion_demo", "motion_drive", "motion_ladder", "motion_rate")
 ]
 
 
@@ -95,7 +96,7 @@ def test_every_model_of_clips_has_a_short_and_small_variant(name):
       config = resolved(name, variant, {})
       task = make_task(config, clips, 7)
       steps = config.tokens / (config.data.batch_windows * (task.tokens or clips.steps * clips.grid**2))
-      assert 40 < steps < 200 and task.model.config.non_embedding_params() < 1e6
+      assert 20 < steps < 200 and task.model.config.non_embedding_params() < 1e6
 
 
 def test_every_config_is_tested_here():
@@ -123,7 +124,8 @@ def test_every_point_spends_its_budget_on_the_ladders_rule(name, variant):
     width, tokens = config.model.width, config.tokens
     cost = (shape(config, markov.STEPS) if known else shape(config)).flops_per_token()
     assert tokens * cost == pytest.approx(trial.flops, rel=1e-4)
-    assert config.model.layers == motion.depth(width) and config.model.head_dim == motion.head_dim(width)
+    assert config.model.layers == (motion_drive.LAYERS if name == "motion_drive" else motion.depth(width))
+    assert config.model.head_dim == motion.head_dim(width)
     assert config.data.batch_windows == (markov.BATCH if known else motion.batch_windows(tokens))
     if name != "motion_rate":
       rate = markov.learning_rate if known else motion.learning_rate
