@@ -85,8 +85,12 @@ lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra dev -o requirements/test.txt
 	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps --extra onnx -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --universal -c requirements/test.txt -o requirements/base.txt
-	@for extra in bench clouds export sweeps; do \
+	@for extra in clouds sweeps; do \
 	  echo "$(COMPILE) pyproject.toml --extra $$extra ..."; \
 	  $(COMPILE) pyproject.toml --extra $$extra -c requirements/test.txt -o requirements/$$extra.txt; \
+	done
+	@for extra in bench export; do \
+	  echo "$(COMPILE) pyproject.toml --extra onnx --extra $$extra ..."; \
+	  $(COMPILE) pyproject.toml --extra onnx --extra $$extra -c requirements/test.txt -o requirements/$$extra.txt; \
 	done
 	$(COMPILE) pyproject.toml --extra fleet -o requirements/fleet.txt  # flwr needs an older rich and protobuf
