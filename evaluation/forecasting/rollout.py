@@ -18,11 +18,11 @@ _CHUNK = 16  # windows rolled out at once: one compiled shape
 def make_roll_out(apply: Callable, observed: int, steps: int, dt: float, greedy: bool) -> Callable:
   """Returns roll_out(params, inputs, key) -> states float32 [B, A, steps + 1, S] in the window's frame.
 
-  S as in data.motion; the first state is the last observed one. `apply({"params": params}, batch)` gives
-  logits [B, T, A, V]; `inputs` comes from `prepare`. `greedy` takes the likeliest move of every agent, not
+  S as in data.motion; the first state is the last observed one. `apply` is that of a motion model, step by step with
+  its cache (models/motion.py); `inputs` comes from `prepare`. `greedy` takes the likeliest move of every agent, not
   a sample.
   """
-  how = Simulation(observed, observed + steps, steps, dt, 0.0 if greedy else 1.0, 1.0, cached=False)
+  how = Simulation(observed, observed + steps, steps, dt, 0.0 if greedy else 1.0, 1.0, cached=True)
   simulate = make_simulator(apply, how)
 
   def roll_out(params, inputs, key):

@@ -23,7 +23,7 @@ from evaluation.shadowing.sequential_gate import Rule
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
-from tests.worlds import straight_scene
+from tests.worlds import stepwise, straight_scene
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DT = 0.5
@@ -48,7 +48,7 @@ def sure_of(move: int):
     moves = jnp.full(batch["tokens_BxTxA"].shape, move)
     return 20.0 * jax.nn.one_hot(moves, motion.VOCABULARY)
 
-  return apply
+  return stepwise(apply)
 
 
 @functools.cache
