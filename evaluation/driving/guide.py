@@ -1,12 +1,16 @@
-"""What speaks against a move, besides the model: that it leads off the lane, or over a line whose light is not green.
+"""What speaks against a move, besides the model: that it leads off the lane, too fast into a bend, over a line whose
+light is not green, or into somebody.
 
 A model that has only seen drivers in their lanes has not seen how to come back to one. As in guided generation of
 traffic (Z. Zhong et al., ICRA 2023, arXiv:2210.17366), its log probabilities are left as they are and penalties are
-added; where nothing speaks against any move, nothing changes. With l the lateral offset that a move's direction leads
-to a second from now, and s the way from the front to a closed line,
+added; where nothing speaks against any move, nothing changes. With l the lateral offset to which a move leads that goes
+on for a second, e the speed in excess of what lets every bend ahead be driven at 3 m/s^2 to the side after braking
+at 2 m/s^2, and s the way from the front to a closed line,
 
   lane    -2 (sqrt(1 + (l / 0.5 m)^2) - 1)
+  bend    -4 (sqrt(1 + (e / 0.5 m/s)^2) - 1)
   light   -8 where a move leaves less way than braking at 3 m/s^2 needs, if braking at 4 m/s^2 could still stop now
+  others  as `conflicts.weights` says
 """
 
 import jax.numpy as jnp
@@ -14,31 +18,60 @@ import jax.numpy as jnp
 from data import motion
 from data.context import Surroundings, frenet
 from data.schema import Signal
+from evaluation.driving import conflicts
+from evaluation.driving.conflicts import Others
 
 _LANE, _WIDTH = 2.0, 0.5  # nats, m
-_AHEAD, _NEAR = 1.0, 4.0  # s and at least m that a direction is followed
-_LIGHT, _COMFORT, _HARD, _MARGIN, _STEP = 8.0, 3.0, 4.0, 1.0, 0.5  # nats, m/s^2, m/s^2, m, s
+_AHEAD, _NEAR, _LONGEST = 1.0, 4.0, 2.0  # s, at least m, and at most s that a move is followed
+_BEND, _EXCESS, _SIDEWAYS, _EASY = 4.0, 0.5, 3.0, 2.0  # nats, m/s, m/s^2, m/s^2
+_CHORD = 3  # points to either side over which a bend is measured: maps are made of straight pieces
+_LIGHT, _COMFORT, _HARD, _MARGIN = 8.0, 3.0, 4.0, 1.0  # nats, m/s^2, m/s^2, m
+_STEP = 0.5  # s
 
 
-def weights(state_ExS, length_E, around: Surroundings):
+def weights(state_ExS, length_E, around: Surroundings, way_ExKx2, others: Others):
   """Nats [E, V] to add to the log probabilities of every move.
 
-  Args: state_ExS: data.motion's state of the egos. length_E: m. around: theirs, with one viewer each.
+  Args:
+    state_ExS: data.motion's state of the egos. length_E: m. around: theirs, with one viewer each.
+    way_ExKx2: m, points of the route a metre apart, from somewhat behind the egos on.
   """
   acceleration_V, yaw_rate_V = motion.split(jnp.arange(motion.VOCABULARY), jnp)
   speed, heading = state_ExS[:, motion.SPEED, None], state_ExS[:, motion.HEADING, None]
-  way = heading + _STEP * yaw_rate_V[None]
+  after = jnp.maximum(speed + _STEP * acceleration_V[None], 0.0)
+  line = _as_path(way_ExKx2, around)
+
   far = jnp.maximum(_AHEAD * speed, _NEAR)
-  place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(way), jnp.sin(way)], -1)
-  _, lateral, _ = frenet(place, around, jnp)
+  seconds = jnp.minimum(far / jnp.maximum(speed, 0.1), _LONGEST)
+  direction = heading + 0.5 * seconds * yaw_rate_V[None]  # of the chord of the arc
+  place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(direction), jnp.sin(direction)], -1)
+  _, lateral, _ = frenet(place, line, jnp)
   lane = -_LANE * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
+  arc_E = frenet(state_ExS[:, None, :2], line, jnp)[0][:, 0, 0]
+  excess = jnp.maximum(after - allowed(way_ExKx2, arc_E)[:, None], 0.0)
+  bend = -_BEND * (jnp.sqrt(1 + (excess / _EXCESS) ** 2) - 1)
+  meeting = conflicts.weights(state_ExS, way_ExKx2, arc_E, others)
 
   arc, _, _ = frenet(state_ExS[:, None, :2], around, jnp)
   left = around.stop[:, 0] - arc[:, 0] - 0.5 * length_E[:, None] - _MARGIN  # [E, Q]
   closed = (around.signal[:, 0] == int(Signal.RED)) | (around.signal[:, 0] == int(Signal.YELLOW))
   heeded = closed & (left > -_MARGIN) & (speed**2 <= 2 * _HARD * jnp.maximum(left, 0.05))
   room = jnp.where(heeded, left, jnp.inf).min(-1, keepdims=True)
-  after = jnp.maximum(speed + _STEP * acceleration_V[None], 0.0)
   needed = 0.5 * _STEP * (speed + after) + after**2 / (2 * _COMFORT)
   light = -_LIGHT * ((needed > room) & (after > 0))
-  return jnp.where(around.spacing > 0, lane, 0.0) + light
+  return jnp.where(around.spacing > 0, lane + bend + meeting, 0.0) + light
+
+
+def allowed(way_ExKx2, arc_E):
+  """m/s [E]: the highest speed from which every bend of the way ahead of `arc_E` m can be driven."""
+  step = way_ExKx2[:, _CHORD:] - way_ExKx2[:, :-_CHORD]
+  into, out = step[:, :-_CHORD], step[:, _CHORD:]
+  cross = into[..., 0] * out[..., 1] - into[..., 1] * out[..., 0]
+  turn = jnp.abs(jnp.arctan2(cross, (into * out).sum(-1)))  # over _CHORD metres; 0 where the way has ended
+  before = jnp.arange(turn.shape[1])[None] + _CHORD - arc_E[:, None]
+  bend = _SIDEWAYS * _CHORD / jnp.maximum(turn, 1e-3)
+  return jnp.sqrt(jnp.where(before > -_CHORD, bend + 2 * _EASY * jnp.maximum(before, 0.0), jnp.inf).min(1))
+
+
+def _as_path(way_ExKx2, around: Surroundings) -> Surroundings:
+  return around._replace(path=way_ExKx2[:, None], spacing=jnp.ones_like(around.spacing))
