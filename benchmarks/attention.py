@@ -41,7 +41,7 @@ def main() -> int:
     recurrent = mixing in RECURRENT
     config = TrunkConfig(
       width=_WIDTH.value, layers=2, head_dim=32, mixing=mixing, state=16 * recurrent, chunk=16 * recurrent,
-      causal=True, steps=8, space=16, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+      causal=True, steps=8, space=16, dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 

@@ -5,7 +5,6 @@ half of the taught one's objective is the teacher's answers. Run again to contin
 per run: held-out nats per logged move.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -13,13 +12,12 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of simulated windows, by data.build.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define(
+  "Dataset of simulated windows, by data.build.", "Teachers, each with its students and their twins."
 )
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Teachers, each with its students and their twins.", lower_bound=1)
 _TEACHER = flags.DEFINE_integer("teacher", 32, "Width of a teacher.", lower_bound=4)
 _WIDTH = flags.DEFINE_integer("width", 8, "Width of a student.", lower_bound=4)
 _TOKENS = flags.DEFINE_integer("tokens", 400_000, "Moves of a teacher.", lower_bound=1000)
@@ -39,10 +37,10 @@ def main() -> int:
 
     def add(role: str, config, seed: int, tokens: int) -> pathlib.Path:
       out = work / f"{role}_{tokens}_{seed}"
-      row = _train(out, config, seed, tokens)
+      row = seeded_runs.train(out, seeded_runs.motion(config, _DATASET.value, seed, tokens))
       values = (seed, role, tokens, row["params"], row["loss"], row["run_id"])
       rows.append(dict(zip(FIELDS, values, strict=True)))
-      _write(work / "distilled.csv", rows)
+      seeded_runs.write(work / "distilled.csv", rows)
       bar.update(1)
       return out
 
@@ -55,30 +53,6 @@ def main() -> int:
         add("taught", taught, seed, tokens)
   print(work / "distilled.csv")
   return 0
-
-
-def _train(out: pathlib.Path, config, seed: int, tokens: int) -> dict:
-  """The row of a run, made or made before."""
-  from experiments import run
-  from experiments.config import from_dict
-  from experiments.configs import motion
-  from experiments.run_directory import read_result
-
-  config.seed, config.tokens = seed, tokens
-  config.optimizer.learning_rate = motion.learning_rate(tokens)
-  config.data.dataset, config.data.batch_windows = _DATASET.value, 2
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
-  row = read_result(out)
-  assert row is not None  # train returns when it is written
-  return row
-
-
-def _write(path: pathlib.Path, rows: list[dict]) -> None:
-  with open(path, "w", newline="", encoding="utf-8") as file:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Run again to continue. Leaves WORKDIR/leave_one_out.csv, a row per seed, domain,
 per move on the held-out windows of that domain; and leave_one_out.png.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -16,13 +15,12 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of simulated windows, by data.build.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define(
+  "Dataset of simulated windows, by data.build.", "Bases of each domain, each adapted."
 )
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Bases of each domain, each adapted.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 8, "Width of the model.", lower_bound=4)
 _TOKENS = flags.DEFINE_integer("tokens", 200_000, "Moves of a base.", lower_bound=1000)
 _FEW_TOKENS = flags.DEFINE_integer("few_tokens", 20_000, "Moves of an adaptation.", lower_bound=1000)
@@ -69,7 +67,8 @@ def main() -> int:
           for windows in WINDOWS:
             add(seed, domain, method, windows, _few(work, dataset, domain, windows, method, seed))
             bar.update(1)
-          _write(work, rows)
+          seeded_runs.write(work / "leave_one_out.csv", rows)
+          draw(rows, work / "leave_one_out.png")
   print(work / "leave_one_out.csv")
   return 0
 
@@ -125,34 +124,16 @@ def _train(
   start: str = "",
 ) -> dict:
   """The row of a run, made or made before."""
-  from experiments import run
-  from experiments.config import from_dict
   from experiments.configs import motion
-  from experiments.run_directory import read_result
 
-  config = motion.get_config(f"w{_WIDTH.value}")
-  config.seed, config.tokens = seed, tokens
-  config.optimizer.learning_rate = share * motion.learning_rate(tokens)
-  config.data.dataset, config.data.batch_windows = _DATASET.value, 2
+  config = seeded_runs.motion(motion.get_config(f"w{_WIDTH.value}"), _DATASET.value, seed, tokens, share)
   config.data.mixture.only, config.data.unique_windows = only, limit
   config.start.run = start
   config.adaptation.update(adaptation or {})
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
-  row = read_result(out)
-  assert row is not None  # train returns when it is written
-  return row
+  return seeded_runs.train(out, config)
 
 
-def _write(work: pathlib.Path, rows: list[dict]) -> None:
-  with open(work / "leave_one_out.csv", "w", newline="", encoding="utf-8") as file:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-  _draw(rows, work / "leave_one_out.png")
-
-
-def _draw(rows: list[dict], path: pathlib.Path) -> None:
+def draw(rows: list[dict], path: pathlib.Path) -> None:
   """One panel per domain: loss over windows, the mean of the seeds, each seed as a point."""
   import matplotlib as mpl
   import numpy as np
@@ -160,6 +141,11 @@ def _draw(rows: list[dict], path: pathlib.Path) -> None:
 
   from scaling.figures.theme import BLUE, INK, ORANGE, PINK, SOFT, STYLE, WIDTH
 
+  labels = {
+    "fine-tuned": "others, then these windows",
+    "lora": "others, then LoRA on these",
+    "scratch": "these windows alone",
+  }
   domains = sorted({row["domain"] for row in rows})
   colours = {"fine-tuned": BLUE, "lora": PINK, "scratch": ORANGE}
   with mpl.rc_context(STYLE):
@@ -171,23 +157,30 @@ def _draw(rows: list[dict], path: pathlib.Path) -> None:
       def losses(method: str, windows: int, own=own) -> list[float]:
         return [row["loss"] for row in own if (row["method"], row["windows"]) == (method, windows)]
 
-      axes.axhline(np.mean(losses("zero shot", 0)), color=INK, linestyle="--", label="zero shot")
-      axes.axhline(np.mean(losses("seen", 0)), color=SOFT, linestyle=":", label="saw the domain all along")
+      axes.axhline(
+        np.mean(losses("zero shot", 0)),
+        color=INK,
+        linestyle="--",
+        label="other domains (zero shot)",
+      )
+      axes.axhline(np.mean(losses("seen", 0)), color=SOFT, linestyle=":", label="all domains")
       for method, colour in colours.items():
         found = {windows: values for windows in WINDOWS if (values := losses(method, windows))}
         if found:
           means = [np.mean(values) for values in found.values()]
-          axes.plot(list(found), means, "o-", color=colour, label=method)
+          axes.plot(list(found), means, "o-", color=colour, label=labels[method])
         for windows, values in found.items():
           axes.plot([windows] * len(values), values, "_", color=colour)
       axes.set_xscale("log", base=2)
       axes.set_xticks(WINDOWS, [str(windows) for windows in WINDOWS])
-      axes.set_title(domain)
+      axes.set_title(domain.replace("_", " "))
+      axes.tick_params(labelbottom=True, labelleft=True)
     for axes in panels[len(domains) :]:
       axes.set_axis_off()  # room for the legend
-    figure.supxlabel("windows of the domain that was left out")
-    figure.supylabel("nats per move, held out")
-    panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center")
+    figure.supxlabel("training windows of the domain in the title")
+    figure.supylabel("nats per move on its held-out windows")
+    legend = panels[0].get_legend_handles_labels()
+    panels[-1].legend(*legend, loc="center", title="trained on", alignment="left", borderpad=0)
     figure.savefig(path, metadata={"Software": None})
 
 

@@ -16,7 +16,6 @@ is finished becomes OUT.csv and a figure in OUT.
 """
 
 import argparse
-import csv
 import dataclasses
 import json
 import pathlib
@@ -26,6 +25,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from data.files import read_json, write_json_atomic
 from evaluation.probing.targets import inputs
 
@@ -74,7 +74,6 @@ def measure(name: str, seed: int, dataset: str, root: pathlib.Path) -> None:
   """Trains one run below `root`, and adds first.json: the held-out loss before the first step."""
   from data.datasets import open_dataset
   from experiments import config as configs
-  from experiments import run
   from experiments.evaluate import evaluate
   from experiments.setup import make_setup
 
@@ -85,9 +84,8 @@ def measure(name: str, seed: int, dataset: str, root: pathlib.Path) -> None:
   holder = runpy.run_path(str(pathlib.Path("experiments/configs") / file))["get_config"](variant)
   always = {"seed": seed, "data.dataset": dataset, "probe.every_steps": 1_000_000, "probe.records": PROBED}
   holder.update_from_flattened_dict(study.overrides | always)
-  values = holder.to_dict()
-  config = configs.from_dict(values)
-  run.train(str(path), config, values)
+  seeded_runs.train(path, holder)
+  config = configs.from_dict(holder.to_dict())
   setup = make_setup(config, open_dataset(dataset))
   params = setup.init(setup.key)["params"]
   first = evaluate(setup.task, setup.dataset, setup.mesh, params, config.data.eval_split)
@@ -160,7 +158,8 @@ def draw(table: list[dict], path: pathlib.Path) -> None:
     axes = figure.add_subplot()
     for y, mean in enumerate(means):
       mine = [row for row in table if row["objective"] == mean["objective"] and row["main"]]
-      axes.plot([mean["random"], mean["trained"]], [y, y], color=theme.RULE, linewidth=3, zorder=1)
+      ends, label = [mean["random"], mean["trained"]], "margin of the means" if not y else None
+      axes.plot(ends, [y, y], color=theme.RULE, linewidth=3, zorder=1, label=label)
       for kind, colour, mark in (("random", theme.SOFT, "|"), ("trained", theme.BLUE, "o")):
         label = {"random": "random weights", "trained": "trained"}[kind] if not y else None
         scores = [row[kind] for row in mine]
@@ -174,9 +173,10 @@ def draw(table: list[dict], path: pathlib.Path) -> None:
     axes.set_yticks(range(len(means)), names)
     axes.invert_yaxis()
     axes.set_xlabel("score of a linear probe on scenes it was not fitted on (R²; domain: accuracy)")
-    axes.annotate("margin (seeds)", (1.01, 1.06), xycoords="axes fraction", fontsize=7.5, color=theme.SOFT)
+    axes.annotate("margin (seeds)", (1.01, -0.9), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
+                  color=theme.SOFT)  # fmt: skip
     axes.grid(axis="x", color=theme.RULE, linewidth=0.5)
-    figure.legend(loc="outside upper left", ncols=2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.5)
     theme.finish(figure, "a mark for each seed; margin: mean and standard deviation over seeds")
     theme.save_pictures(figure, path, png=True)
 
@@ -206,10 +206,7 @@ def main() -> None:
   if asked.out:
     table = rows(asked.workdir)
     asked.out.mkdir(parents=True, exist_ok=True)
-    with open(asked.out.with_suffix(".csv"), "w", newline="") as file:
-      writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-      writer.writeheader()
-      writer.writerows(table)
+    seeded_runs.write(asked.out.with_suffix(".csv"), table)
     draw(table, asked.out / "objectives")
     print(json.dumps(summary(table), indent=1))
 

@@ -5,10 +5,11 @@ seed, without and with sensor dropout, and judged held out with all its sensors 
 
   ratio = (loss with dropout, one missing - all there) / (loss without dropout, one missing - all there)
 
+Beside it stands what needs no sensor: how frequent each class is in each cell of the training clips.
+
 Run again to continue. Leaves WORKDIR/rig_dropout.csv, a row per seed and missing sensor, and rig_dropout.png.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -16,23 +17,17 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import blind_cells, seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of clips, by data.render.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
-)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Pairs of models.", lower_bound=1)
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define("Dataset of clips, by data.render.", "Pairs of models.")
 _TOKENS = flags.DEFINE_integer("tokens", 1_000_000, "Tokens of clips that a model is trained on.", 1000)
 _DROP = flags.DEFINE_float("drop", 0.3, "Probability that a training clip lacks a sensor.", 0.01, 1.0)
 
 MISSING = ("camera", "lidar")
+NAMES = {"camera": "camera", "lidar": "LiDAR"}
 MODELS = ("plain", "dropout")
 METRIC = "occupancy"  # nats per cell of the next step
-FIELDS = (
-  "seed", "missing", "plain_all", "plain_missing", "dropout_all", "dropout_missing", "plain_increase",
-  "dropout_increase", "ratio",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -40,7 +35,10 @@ def main() -> int:
   from experiments.progress import Progress
 
   work = require_directory(_WORKDIR.value, "--workdir")
-  rows = []
+  train, judged = (blind_cells.cells(_DATASET.value, split)[:, 1:] for split in ("train", "validation"))
+  blind = blind_cells.blind(train, judged)["place"]["nats"]
+  print(f"class frequencies of each cell: {blind:.4f} nats")
+  rows: list[dict] = []
   with Progress(_SEEDS.value * len(MODELS), "models", unit="model") as bar:
     for seed in range(_SEEDS.value):
       found = {}
@@ -48,11 +46,8 @@ def main() -> int:
         found[model] = _losses(work / f"{model}_{seed}", seed, drop)
         bar.update(1)
       rows += [_line(seed, name, found) for name in MISSING]
-      with open(work / "rig_dropout.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-      _draw(rows, work / "rig_dropout.png")
+      seeded_runs.write(work / "rig_dropout.csv", rows)
+      draw(rows, blind, work / "rig_dropout.png")
   print(work / "rig_dropout.csv")
   return 0
 
@@ -62,7 +57,6 @@ def _losses(out: pathlib.Path, seed: int, drop: float) -> dict[str, float]:
   import dataclasses
 
   from experiments import mesh, run
-  from experiments.config import from_dict
   from experiments.configs import driving
   from experiments.evaluate import evaluate
   from experiments.tasks import perception
@@ -73,8 +67,7 @@ def _losses(out: pathlib.Path, seed: int, drop: float) -> dict[str, float]:
   config.loss.ahead = 1
   config.optimizer.learning_rate = 0.01
   config.data.dataset, config.data.batch_windows = _DATASET.value, 8
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
+  seeded_runs.train(out, config)
   trained = run.open_run(str(out))
   task, sensors = trained.task, trained.task.model.config.perception
 
@@ -99,27 +92,35 @@ def _line(seed: int, missing: str, found: dict[str, dict[str, float]]) -> dict:
   return row | {"ratio": row["dropout_increase"] / row["plain_increase"]}
 
 
-def _draw(rows: list[dict], path: pathlib.Path) -> None:
-  """Loss of every model with all its sensors and without each."""
+def draw(rows: list[dict], blind: float, path: pathlib.Path) -> None:
+  """Loss of every model with all its sensors and without each, beside what needs no sensor."""
   import matplotlib as mpl
   from matplotlib.figure import Figure
 
-  from scaling.figures.theme import BLUE, ORANGE, STYLE
+  from scaling.figures.theme import BLUE, INK, ORANGE, STYLE
 
-  labels = {"plain": "trained with all sensors", "dropout": "trained with sensor dropout"}
   with mpl.rc_context(STYLE):
-    figure = Figure(figsize=(3.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(4.4, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    for model, colour, shift in (("plain", ORANGE, -0.04), ("dropout", BLUE, 0.04)):
+    last = len(MISSING)
+    for model, colour, shift, label in (
+      ("plain", ORANGE, -0.04, "trained with\nall sensors"),
+      ("dropout", BLUE, 0.04, "trained with\nsensor dropout"),
+    ):
+      ends = []
       for seed in sorted({row["seed"] for row in rows}):
         own = {row["missing"]: row for row in rows if row["seed"] == seed}
         values = [own[MISSING[0]][f"{model}_all"], *(own[name][f"{model}_missing"] for name in MISSING)]
         places = [place + shift for place in range(len(values))]
-        axes.plot(places, values, "o-", color=colour, linewidth=0.7, label=labels[model] if seed == 0 else "")
-    axes.set_xticks(range(1 + len(MISSING)), ["all sensors", *(f"no {name}" for name in MISSING)])
-    axes.set_xlim(-0.3, len(MISSING) + 0.3)
-    axes.set_ylabel("occupancy, nats per cell")
-    axes.legend()
+        axes.plot(places, values, "o-", color=colour, linewidth=0.7)
+        ends.append(values[-1])
+      axes.text(last + 0.15, sum(ends) / len(ends), label, color=colour, va="center")
+    axes.axhline(blind, color=INK, linestyle="--", linewidth=0.8)
+    axes.text(last + 0.15, blind - 0.002, "class frequencies\nof each cell", va="top")
+    axes.set_xticks(range(1 + last), ["all sensors", *(f"no {NAMES[name]}" for name in MISSING)])
+    axes.set_xlim(-0.3, last + 1.0)
+    axes.set_ylabel("occupancy of the next step,\nnats per cell, held out")
+    axes.set_title("A line for each seed", loc="left", fontweight="normal")
     figure.savefig(path, metadata={"Software": None})
 
 

@@ -6,7 +6,6 @@ Leaves WORKDIR/two_sites.csv, a row per run and seed: held-out loss on the site,
 domains, what learned, the bytes of its optimiser, and what a federated round would send.
 """
 
-import csv
 import pathlib
 import sys
 
@@ -14,14 +13,13 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import seeded_runs
 from experiments import program
 
-_DATASET = flags.DEFINE_string("dataset", None, "Dataset of simulated windows, by data.build.", required=True)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Directory of the runs; created, or continued.", required=True
+_DATASET, _WORKDIR, _SEEDS = seeded_runs.define(
+  "Dataset of simulated windows, by data.build.", "Bases, each with its sites."
 )
 _SITES = flags.DEFINE_list("sites", ["apron", "roundabout"], "The two domains kept from the base.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Bases, each with its sites.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 16, "Width of the model.", lower_bound=4)
 _TOKENS = flags.DEFINE_integer("tokens", 400_000, "Moves of a base.", lower_bound=1000)
 _SITE_TOKENS = flags.DEFINE_integer("site_tokens", 100_000, "Moves of a site.", lower_bound=1000)
@@ -68,7 +66,7 @@ def main() -> int:
           row = _train(out, seed, _SITE_TOKENS.value, site, chosen, str(base), replay)
           rows.append(_line(seed, site, other, method, row))
           bar.update(1)
-          _write(work / "two_sites.csv", rows)
+          seeded_runs.write(work / "two_sites.csv", rows)
   print(work / "two_sites.csv")
   return 0
 
@@ -77,26 +75,15 @@ def _train(
   out: pathlib.Path, seed: int, tokens: int, domains: str, chosen: dict, base: str, replay: str
 ) -> dict:
   """The row of a run on some domains, made or made before."""
-  from experiments import run
-  from experiments.config import from_dict
   from experiments.configs import motion
-  from experiments.run_directory import read_result
 
-  config = motion.get_config(f"w{_WIDTH.value}")
-  config.seed, config.tokens = seed, tokens
-  config.optimizer.learning_rate = motion.learning_rate(tokens)
-  config.data.dataset = _DATASET.value
-  config.data.batch_windows = 2
+  config = seeded_runs.motion(motion.get_config(f"w{_WIDTH.value}"), _DATASET.value, seed, tokens)
   config.data.mixture.only = f"domain={domains}"
   if replay:
     config.data.mixture.replay, config.data.mixture.replay_share = f"domain={replay}", REPLAY
   config.start.run = base
   config.adaptation.update(chosen)
-  values = config.to_dict()
-  run.train(str(out), from_dict(values), values)
-  row = read_result(out)
-  assert row is not None  # train returns when it is written
-  return row
+  return seeded_runs.train(out, config)
 
 
 def _line(seed: int, site: str, other: str, method: str, row: dict) -> dict:
@@ -108,13 +95,6 @@ def _line(seed: int, site: str, other: str, method: str, row: dict) -> dict:
     row["optimizer_bytes"], 4 * row["trainable"], row["run_id"],
   )  # fmt: skip
   return dict(zip(FIELDS, values, strict=True))
-
-
-def _write(path: pathlib.Path, rows: list[dict]) -> None:
-  with open(path, "w", newline="", encoding="utf-8") as file:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def _look(dataset: Any) -> _Seen:
 
   seen = _Seen()
   counts = {name: count["scenes"] for name, count in dataset.manifest["splits"].items() if count["scenes"]}
-  if not counts:
+  if not dataset.holds("scenes"):
     raise BadInput("holds no scenes", dataset.path, "audit a dataset made from logs")
   with Progress(sum(counts.values()), "scenes", unit="scene") as bar:
     for split, count in counts.items():

@@ -81,7 +81,8 @@ def _route(seen_from: View, ego: int) -> np.ndarray:
   if lane < 0 or scene.lanes.type_L[lane] == LaneType.WALK:
     return np.zeros((0, 2))
   roads = scene.route[scene.route_splits[ego] : scene.route_splits[ego + 1]]
-  path = lane_geometry.follow(scene.lanes, lane, scene.position_TxAx2[frame, ego], roads, _ROUTE_LENGTH)
+  xy = scene.position_TxAx2[frame, ego]
+  path = lane_geometry.follow(scene.lanes, lane, xy, roads, _ROUTE_LENGTH, scene.type_A[ego])
   return path.at(np.arange(0, path.length, 0.5))
 
 

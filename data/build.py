@@ -8,7 +8,9 @@ known probabilities (data.markov), so that what training and fitting say of them
 
 import concurrent.futures
 import functools
+import logging
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,7 +55,7 @@ _MAX_BAD_SHARE = 0.1  # of scenes that may be unusable, but always one
 
 
 def main() -> int:
-  from data import dataset_writer, markov
+  from data import dataset_writer, markov, splits
   from data.datasets import KINDS
   from data.errors import BadInput
   from data.in_order import in_order
@@ -80,6 +82,8 @@ def main() -> int:
     else:
       jobs, make = _recorded(pool, fractions, split_by, bad)
     total = len(jobs) + len(bad)
+    if told := splits.departure(Counter(split for _, _, split in jobs), fractions):
+      logging.warning(told)
     domains = tuple(sorted({domain for _, domain, _ in jobs}))
     notes = {"source": _SOURCE.value, "arguments": _arguments(split_by), "scenes": total, "unusable": bad}
     if _SOURCE.value == "markov":

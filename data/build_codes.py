@@ -40,7 +40,10 @@ def main() -> int:
 
 
 def _commavq() -> tuple[list, Any, tuple, dict]:
-  """Training windows start at every kept frame, those of other splits do not overlap."""
+  """Training windows start at every kept frame, those of other splits do not overlap.
+
+  The file is one recording, and a split's stretch of it one scene: nothing in it is independent of the rest.
+  """
   import numpy as np
 
   from data import codes
@@ -50,11 +53,12 @@ def _commavq() -> tuple[list, Any, tuple, dict]:
   config = codes.CodesConfig.of(codes.COMMAVQ, _STEPS.value, actions=1)
   examples = []
   for split, part in codes.blocks(len(frames), FRACTIONS, _GAP.value, _TOKENS.value).items():
+    windows = []
     for first in range(_EVERY.value):  # every phase of the kept frames, so that no frame goes unused
       kept = frames[part][first :: _EVERY.value]
       stride = 1 if split == "train" else config.steps
-      windows = codes.windows_of(kept, np.zeros(len(kept), int), config, stride, 0)
-      examples.append((split, None, windows))
+      windows += codes.windows_of(kept, np.zeros(len(kept), int), config, stride, 0)
+    examples.append((split, None, windows))
   arguments = {"window_steps": _STEPS.value, "every": _EVERY.value, "gap_frames": _GAP.value}
   return examples, config, ("commavq",), {"source": "commavq", "arguments": arguments}
 

@@ -140,7 +140,7 @@ class ClipConfig:
       "actions_TxF": ((t, f), np.uint8),  # motion tokens (data.motion), the move from t + f to t + f + 1
       "actions_mask_TxF": ((t, f), np.bool_),
       "place_Tx3": ((t, 3), np.float32),  # ego x, y, yaw in the scene
-      "scene": ((), np.int32),  # number of the scene in the dataset, over all splits
+      "scene": ((), np.int32),  # which records belong together, see data.datasets: never a model's input
       "domain": ((), np.uint8),  # index into the dataset's domains
       "weather": ((), np.uint8),  # index into WEATHERS
       "light": ((), np.uint8),  # index into LIGHTS

@@ -56,6 +56,7 @@ class CodesConfig:
       "actions_T": ((self.steps,), np.uint16),  # the action from frame t - 1 to frame t
       "mask_T": ((self.steps,), np.bool_),  # the frame is there
       "domain": ((), np.uint8),
+      "scene": ((), np.int32),  # which records belong together, see data.datasets: never a model's input
     }
 
   @property
@@ -115,6 +116,7 @@ def windows_of(
       "actions_T": actions_T[start : start + config.steps].astype(np.uint16),
       "mask_T": np.ones(config.steps, bool),
       "domain": np.asarray(domain, np.uint8),
+      "scene": np.zeros((), np.int32),  # known when it is written
     }
     for start in starts
   ]

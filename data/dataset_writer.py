@@ -52,7 +52,8 @@ def write_dataset(
 ) -> dict[str, Any]:
   """Writes (split, scene, training records) triples to `out` and returns the manifest (see data.datasets).
 
-  `kinds` of records are written; without "scenes" a scene is None, and a record needs the arrays of its kinds.
+  What is in one triple is one scene: its records are written with its number, counted over all splits. `kinds` of
+  records are written; without "scenes" a scene is None, and a record needs the arrays of its kinds.
   `notes` is read after the last example, so that a caller may fill it on the way. On any error nothing is
   left behind. Raises BadInput when `out` exists, the disk is full, or a split stays empty.
   """
@@ -98,14 +99,16 @@ def _write_records(partial, examples, config: RecordConfig, splits, kinds) -> di
   writers = {kind: _Writer(partial / kind / VERSION, kind, splits) for kind in kinds}
   counts = {name: Counter({"scenes": 0, config.kind: 0, "tokens": 0}) for name in splits}
   rows = {kind: records.row_dtype(spec) for kind, spec in config.parts.items() if kind in kinds}
-  for split, scene, found in examples:
+  for number, (split, scene, found) in enumerate(examples):
     if scene is not None:
       writers["scenes"].add(split, records.encode_scene(scene))
     for each in found:
+      record = each | {"scene": np.int32(number)}
       for kind, row in rows.items():
-        writers[kind].add(split, records.encode_window(each, row))
+        writers[kind].add(split, records.encode_window(record, row))
     tokens = sum(config.tokens(each) for each in found)
-    counts[split].update({"scenes": int(scene is not None), config.kind: len(found), "tokens": tokens})
+    there = int(scene is not None or bool(found))
+    counts[split].update({"scenes": there, config.kind: len(found), "tokens": tokens})
   for writer in writers.values():
     writer.close()
   return {name: dict(count) for name, count in counts.items()}

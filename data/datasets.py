@@ -8,10 +8,16 @@
 Tokens that come from no logs (data.markov) have windows alone, and what data.render makes has OUT/clips/1.0.0/ alone;
 programs that need more refuse such a dataset.
 
+Every training record has the number of its `scene`, which no other split uses. Records of one scene are not
+independent: intervals, gates and probes take whole scenes. What is no piece of a log has scenes, too: a stream of
+tokens (data.markov), a split's stretch of one recording (commaVQ in data.build_codes). It is metadata: objectives may
+tell by it which records belong together, and a model never reads it.
+
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
 dataset.json: schema_version, format_version, tokens_fingerprint, domains (in the order of the records' index),
-splits ({name: {scenes, windows or clips, tokens}}; tokens as the records' config counts them), the shape of its
+splits ({name: {scenes, windows or clips or codes, tokens}}; scenes that have a record, tokens as the records' config
+counts them), the shape of its
 training records under the name of their kind, window (data.windows.WindowConfig) or clip (data.clips.ClipConfig),
 files ({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
 """
@@ -37,10 +43,10 @@ from data.windows import WindowConfig
 
 # In dataset.json: one of these names and its config.
 CONFIGS: dict[str, Any] = {"window": WindowConfig, "codes": CodesConfig, "clip": ClipConfig}
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 KINDS = ("scenes", "windows", "rollouts")
 VERSION = "1.0.0"  # of the TFDS datasets, which name their folder by it
-REBUILD = "build the dataset again with data.build"
+REBUILD = "build the dataset again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +81,13 @@ class Dataset:
       raise BadInput(f"holds {self.config.kind}, no clips", self.path, "render it with data.render")
     return self.config
 
+  def holds(self, kind: str) -> bool:
+    """Whether it has records of a kind, such as "scenes"."""
+    return any(name.startswith(f"{kind}/") for name in self.manifest["files"])
+
   def records(self, kind: str, split: str) -> "Records":
     """Random access to the encoded scenes or training records of a split; BadInput where there are none."""
-    if not any(name.startswith(f"{kind}/") for name in self.manifest["files"]):
+    if not self.holds(kind):
       source = self.manifest["notes"].get("source", "its builder")
       raise BadInput(f"holds no {kind}: {source} makes none", self.path, "choose a dataset made from logs")
     counts, counted = self.manifest["splits"], "scenes" if kind == "scenes" else self.config.kind

@@ -118,27 +118,32 @@ def match_lanes(
   return matched
 
 
-def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, length_m: float) -> Path:
+def follow(
+  lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, length_m: float, agent_type: int
+) -> Path:
   """The centreline ahead of an agent, from its projection on the lane, for `length_m` or to a dead end.
 
   Args:
     lanes: the map. start_lane: the lane the agent is on. start_xy: [2] m.
     route_roads: planned roads in driving order, empty when unknown.
     length_m: wanted length.
+    agent_type: schema.AgentType. From a lane that is open to its class nobody goes onto one that is closed to it
+      (`Lanes.closed`); who is on such a lane already goes on along it until it meets an open one.
 
   The path takes successors that lead to the next road of the route and changes to the nearest neighbour
   lane when only that one does. Without a route, or beyond it, it goes straight on.
   """
   route = [int(road) for road in route_roads]
-  lane, place = _best_lane(lanes, int(start_lane), route, -1)
+  closed = lanes.closed[int(agent_type)]
+  lane, place = _best_lane(lanes, closed, int(start_lane), route, -1)
   skipped = float(project(lanes.points(lane), start_xy)[0])
   pieces, visited, starts = [lanes.points(lane)], [lane], [0.0]
   total = lanes.lengths[lane] - skipped
   while total < length_m and len(visited) < _MAX_LANES:
-    following = _next_lane(lanes, lane, route, place)
+    following = _next_lane(lanes, closed, lane, route, place)
     if following is None:
       break
-    lane, place = _best_lane(lanes, following, route, place)
+    lane, place = _best_lane(lanes, closed, following, route, place)
     points, length = lanes.points(lane), lanes.lengths[lane]
     if lane != following:  # cross over gradually
       cut = min(_LANE_CHANGE, 0.5 * length)
@@ -160,17 +165,19 @@ def follow(lanes: Lanes, start_lane: int, start_xy: np.ndarray, route_roads, len
   return Path(points, arcs, np.array(visited, np.int32), np.array(starts))
 
 
-def _best_lane(lanes: Lanes, lane: int, route: list[int], place: int) -> tuple[int, int]:
+def _best_lane(lanes: Lanes, closed: list[bool], lane: int, route: list[int], place: int) -> tuple[int, int]:
   """The lane itself, or the nearest neighbour if only that one can go on; and the place on the route."""
   place = _place(lanes, lane, route, place)
-  if _next_lane(lanes, lane, route, place, strict=True) is not None:
+  if _next_lane(lanes, closed, lane, route, place, strict=True) is not None:
     return lane, place
   left, right = lane, lane
   for _ in range(16):
     left = int(lanes.left_L[left]) if left >= 0 else -1
     right = int(lanes.right_L[right]) if right >= 0 else -1
     for neighbour in (left, right):
-      if neighbour >= 0 and _next_lane(lanes, neighbour, route, place, strict=True) is not None:
+      if neighbour < 0 or (closed[neighbour] and not closed[lane]):
+        continue
+      if _next_lane(lanes, closed, neighbour, route, place, strict=True) is not None:
         return neighbour, place
   return lane, place
 
@@ -181,9 +188,11 @@ def _place(lanes: Lanes, lane: int, route: list[int], place: int) -> int:
   return route.index(road, first) if road in route[first:] else place
 
 
-def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bool = False) -> int | None:
+def _next_lane(
+  lanes: Lanes, closed: list[bool], lane: int, route: list[int], place: int, strict: bool = False
+) -> int | None:
   """The successor to take. `strict`: only if it leads to the next road of the route, when there is one."""
-  options = lanes.successors[lane]
+  options = _onward(lanes, closed, lane)
   if not len(options):
     return None
   if not route:
@@ -192,9 +201,11 @@ def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bo
   beyond = [] if place < 0 else route[place + 2 : place + 3]
   rank = []
   for option in options:
-    ends = _reach(lanes, option, wanted)
+    ends = _reach(lanes, closed, option, wanted)
     # Best: arrives on a lane from which the road after the next one can be reached too.
-    onward = not beyond or any(_reach(lanes, s, beyond) for end in ends for s in lanes.successors[end])
+    onward = not beyond or any(
+      _reach(lanes, closed, s, beyond) for end in ends for s in _onward(lanes, closed, end)
+    )
     rank.append(2 if ends and onward else 1 if ends else 0)
   best = max(rank)
   if best == 0 and strict:
@@ -202,12 +213,17 @@ def _next_lane(lanes: Lanes, lane: int, route: list[int], place: int, strict: bo
   return _straightest(lanes, lane, [o for o, r in zip(options, rank, strict=True) if r == best])
 
 
-def _reach(lanes: Lanes, lane: int, roads: list[int]) -> list[int]:
+def _onward(lanes: Lanes, closed: list[bool], lane: int) -> list[int]:
+  """The successors that an agent on `lane` may take."""
+  return [option for option in lanes.successors[lane] if closed[lane] or not closed[option]]
+
+
+def _reach(lanes: Lanes, closed: list[bool], lane: int, roads: list[int]) -> list[int]:
   """Lanes of `roads` met from `lane` onward with at most a junction in between."""
   front, met = [lane], []
   for _ in range(_JUNCTION_HOPS + 1):
     met += [i for i in front if lanes.roads[i] in roads]
-    front = [s for i in front if lanes.roads[i] not in roads for s in lanes.successors[i]]
+    front = [s for i in front if lanes.roads[i] not in roads for s in _onward(lanes, closed, i)]
   return met
 
 

@@ -50,9 +50,9 @@ def main() -> int:
     _CELL.value, _REAR.value, _BOXES.value, _FUTURES.value, _ELEMENTS.value, _ELEMENT_POINTS.value,
   )  # fmt: skip
   dataset = open_dataset(_DATASET.value)
-  counts = {split: count["scenes"] for split, count in dataset.manifest["splits"].items()}
-  if not any(counts.values()):
+  if not dataset.holds("scenes"):
     raise BadInput("holds no scenes to render", dataset.path, "choose a dataset made from logs")
+  counts = {split: count["scenes"] for split, count in dataset.manifest["splits"].items()}
   splits = tuple(split for split, count in counts.items() if count)
   render = _Render(config, _CLIPS.value, _SEED.value, dataset.domains)
   notes: dict[str, Any] = {
@@ -63,13 +63,12 @@ def main() -> int:
   }
   pool = concurrent.futures.ProcessPoolExecutor(_WORKERS.value, multiprocessing.get_context("spawn"))
 
-  def encoded() -> Iterator[tuple[int, str, bytes]]:
-    number = 0
+  def encoded() -> Iterator[tuple[str, str, bytes]]:
     for split in splits:
       records = dataset.records("scenes", split)
       for index in range(counts[split]):
-        yield number, split, _read(records, index, f"{dataset.path}/scenes, {split}, record {index}")
-        number += 1
+        where = f"{dataset.path}/scenes, {split}, record {index}"
+        yield split, where, _read(records, index, where)
 
   def examples(bar) -> Iterator[tuple]:
     for split, name, clips in in_order(pool, render, encoded(), 2 * _WORKERS.value):
@@ -86,25 +85,25 @@ def main() -> int:
   finally:
     pool.shutdown(cancel_futures=True)
   for name, count in manifest["splits"].items():
-    print(f"{name:<11}{counts[name]:>6} scenes {count['clips']:>8} clips {count['tokens']:>11} cells")
+    print(f"{name:<11}{count['scenes']:>6} scenes {count['clips']:>8} clips {count['tokens']:>11} cells")
   for name in notes["without_clips"]:
     print(f"no clip fits: {name}")
   return 0
 
 
 class _Render:
-  """In a worker: (number, split, encoded scene) to (split, scene's name, clips)."""
+  """In a worker: (split, where it is, encoded scene) to (split, scene's name, clips)."""
 
   def __init__(self, config: Any, count: int, seed: int, domains: tuple[str, ...]):
     self._config, self._count, self._seed, self._domains = config, count, seed, domains
 
-  def __call__(self, job: tuple[int, str, bytes]) -> tuple:
+  def __call__(self, job: tuple[str, str, bytes]) -> tuple:
     from data import records, scene_clips
 
-    number, split, record = job
-    scene = records.decode_scene(record, f"scene {number}")
+    split, where, record = job
+    scene = records.decode_scene(record, where)
     domain = self._domains.index(scene.metadata.domain)
-    clips = scene_clips.clips_of(scene, self._config, self._count, self._seed, number, domain)
+    clips = scene_clips.clips_of(scene, self._config, self._count, self._seed, domain)
     return split, scene.metadata.scene_id, clips
 
 

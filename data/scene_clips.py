@@ -18,11 +18,11 @@ _STANDING_SHARE = 0.15  # of the clips, at most, show an ego that does not move
 _SKY = PIXEL_CLASSES.index("sky")
 
 
-def clips_of(scene: Scene, config: ClipConfig, count: int, seed: int, number: int, domain: int) -> list[Clip]:
+def clips_of(scene: Scene, config: ClipConfig, count: int, seed: int, domain: int) -> list[Clip]:
   """At most `count` clips of a scene, at starts spread over it and by different drivers.
 
-  The same seed and scene give the same bytes. `number` and `domain` are the clips' metadata. Raises BadInput when
-  the scene's frames do not divide a step.
+  The same seed and scene give the same bytes. `domain` is the clips' metadata; their number of the scene is known when
+  they are written. Raises BadInput when the scene's frames do not divide a step.
   """
   stride = frame_stride(scene, config)
   rng = np.random.default_rng([seed, zlib.crc32(scene.metadata.scene_id.encode())])
@@ -39,7 +39,7 @@ def clips_of(scene: Scene, config: ClipConfig, count: int, seed: int, number: in
       world, lines, config, start + stride * np.arange(config.steps), ego, stride, (weather, light), rng
     )
     for name, value in (
-      ("scene", number), ("domain", domain), ("weather", WEATHERS.index(weather)), ("light", LIGHTS.index(light)),
+      ("scene", 0), ("domain", domain), ("weather", WEATHERS.index(weather)), ("light", LIGHTS.index(light)),
     ):  # fmt: skip
       clip[name] = np.asarray(value, config.spec[name][1])
     made.append(clip)

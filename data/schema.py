@@ -37,6 +37,13 @@ class LaneType(enum.IntEnum):
   OTHER = 5
 
 
+# Lanes that a class of agents does not enter; a class that is not named goes anywhere.
+FOREIGN: dict[AgentType, tuple[LaneType, ...]] = dict.fromkeys(
+  (AgentType.CAR, AgentType.TRUCK, AgentType.BUS, AgentType.MOTORCYCLE, AgentType.SERVICE),
+  (LaneType.BIKE, LaneType.WALK),
+) | {AgentType.BICYCLE: (LaneType.WALK,)}
+
+
 class Signal(enum.IntEnum):
   """Traffic light at the end of a lane."""
 
@@ -135,6 +142,22 @@ class Lanes:
     found: list[list[int]] = [[] for _ in range(len(self))]
     for start, end in self.successor_Ex2.tolist():
       found[start].append(end)
+    return found
+
+  @functools.cached_property
+  def closed(self) -> dict[int, list[bool]]:
+    """By class of agent: the lanes that are FOREIGN to it, and the turning paths that lead to such lanes only."""
+    (start_E, end_E), count, found = self.successor_Ex2.T, len(self), {}
+    turning_L = (self.type_L == LaneType.JUNCTION) & (np.bincount(start_E, minlength=count) > 0)
+    for kind in AgentType:
+      closed_L = np.isin(self.type_L, FOREIGN.get(kind, ()))
+      while True:
+        onward_L = np.bincount(start_E[~closed_L[end_E]], minlength=count)
+        more_L = turning_L & ~closed_L & (onward_L == 0)
+        if not more_L.any():
+          break
+        closed_L |= more_L
+      found[int(kind)] = closed_L.tolist()
     return found
 
   @functools.cached_property

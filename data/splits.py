@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from data.errors import BadInput
 from data.traces import Trace, buckets, same_traffic
 
+_NEAR = 0.1  # of all scenes: a share that is further off its fraction is told
 GROUPINGS = ("recording", "overlap")
 
 
@@ -61,6 +62,18 @@ def assign(traces: Sequence[Trace], fractions: Mapping[str, float], seed: int, b
       sizes[split] += len(lightest)
       chosen |= {traces[i].metadata.scene_id: split for i in lightest}
   return chosen
+
+
+def departure(scenes: Mapping[str, int], fractions: Mapping[str, float]) -> str:
+  """A sentence where a split's share of the scenes is more than a tenth off its fraction, as of few scenes; else ""."""
+  total = sum(scenes.values())
+  found = {name: scenes[name] / total for name in fractions}
+  if all(abs(found[name] - fractions[name]) <= _NEAR for name in fractions):
+    return ""
+  asked, made = (
+    ", ".join(f"{name} {share:.0%}" for name, share in shares.items()) for shares in (fractions, found)
+  )
+  return f"fractions cannot be kept: asked for {asked}; {total} scenes are split into {made}"
 
 
 def groups(traces: Sequence[Trace], by: str) -> list[list[int]]:

@@ -55,6 +55,7 @@ class WindowConfig:
         "group_A": ((a,), np.uint8),  # 0: empty slot
         "type_A": ((a,), np.uint8),
         "domain": ((), np.uint8),
+        "scene": ((), np.int32),  # which records belong together, see data.datasets: never a model's input
       },
       "rollouts": {
         "agent_A": ((a,), np.int32),  # its column in the scene
@@ -209,7 +210,7 @@ def _path_into(row, slot, scene, here, agent, t, state, ego, config):
     return
   route = scene.route[scene.route_splits[agent] : scene.route_splits[agent + 1]]
   wanted = PATH_MARGIN + float(state[motion.SPEED]) * config.steps * config.dt
-  path = lanes.follow(scene.lanes, lane, state[:2], route, wanted)
+  path = lanes.follow(scene.lanes, lane, state[:2], route, wanted, scene.type_A[agent])
   if path.length < 2.0:
     return
   signal_TxL = scene.signal_TxL[here]

@@ -1,7 +1,8 @@
 """A contact sheet of clips: python -m evaluation.clip_figure --dataset=DIR --out=FILE.png [--split=validation].
 
-One row per clip, spread over the split: every camera of the first frame, the LiDAR from above coloured by class, the
-cells of the bird's eye view, and the labels: boxes (filled: visible), map elements and the ego's future.
+One row per clip, spread over the split, named by domain, weather and light: every camera of the first frame, the LiDAR
+from above coloured by class, the cells of the bird's eye view, and the labels: boxes (with a dot: visible), map
+elements and the ego's future (black).
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ _SPLIT = flags.DEFINE_string("split", "validation", "Split to show.")
 _ROWS = flags.DEFINE_integer("rows", 8, "Clips shown.", lower_bound=1)
 
 _POLE, _SKY = (0.25, 0.25, 0.25), (0.75, 0.85, 0.95)  # PIXEL_CLASSES after those of cells
+_CAMERA_WIDTH, _SQUARE = 2.2, 1.45  # inches
 _LINES = ("tab:gray", "tab:orange", "tab:green", "tab:red")  # of ELEMENT_CLASSES
 
 
@@ -27,6 +29,7 @@ def main() -> int:
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
   import numpy as np
+  from matplotlib.layout_engine import ConstrainedLayoutEngine
 
   from data import records
   from data.datasets import open_dataset
@@ -35,16 +38,24 @@ def main() -> int:
   config, stored = dataset.clip, dataset.records("clips", _SPLIT.value)
   row = records.row_dtype(config.spec)
   chosen = np.unique(np.linspace(0, len(stored) - 1, _ROWS.value).astype(int))
-  columns = len(config.cameras) + (config.lidar is not None) + 2
+  lidar = ["LiDAR"] if config.lidar else []
+  heads = [f"{camera.name} camera" for camera in config.cameras] + lidar + ["cells", "labels"]
+  widths = [_CAMERA_WIDTH] * len(config.cameras) + [_SQUARE] * (len(lidar) + 2)
   figure, axes = plt.subplots(
-    len(chosen), columns, figsize=(2.0 * columns + 1, 1.5 * len(chosen)), squeeze=False
+    len(chosen),
+    len(heads),
+    figsize=(sum(widths) + 0.4, _SQUARE * len(chosen) + 0.2),
+    width_ratios=widths,
+    squeeze=False,
+    layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
   )
+  for axis, head in zip(axes[0], heads, strict=True):
+    axis.set_title(head, fontsize=9)
   for line, number in zip(axes, chosen, strict=True):
     _draw(line, np.frombuffer(stored[int(number)], row)[0], config, dataset.domains)
-  figure.tight_layout(pad=0.3)
   out = pathlib.Path(_OUT.value)
   out.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(out, dpi=80)
+  figure.savefig(out, dpi=100)
   print(out)
   return 0
 
@@ -58,7 +69,9 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
 
   axes = iter(line)
   for image in clip["images_TxCxHxWx3"][0]:
-    next(axes).imshow(image)
+    axis = next(axes)
+    axis.imshow(image)
+    axis.set_anchor("N")
   side, half = config.grid * config.cell_m, 0.5 * config.grid * config.cell_m
   # Left is negative: as seen from above, driving up.
   window = (-half, half, -config.rear_m, side - config.rear_m)
@@ -85,8 +98,8 @@ def _draw(line: Any, clip: Any, config: Any, domains: tuple[str, ...]) -> None:
   future = clip["future_TxFx2"][0][clip["future_mask_TxF"][0]]
   axis.plot(-future[:, 1], future[:, 0], ".-", color="black", ms=2, lw=0.8)
   axis.set(xlim=window[:2], ylim=window[2:], aspect="equal")
-  title = f"{domains[clip['domain']]}, {WEATHERS[clip['weather']]}, {LIGHTS[clip['light']]}"
-  line[0].set_title(title, fontsize=7, pad=2)
+  name = f"{domains[clip['domain']]}\n{WEATHERS[clip['weather']]}, {LIGHTS[clip['light']]}"
+  line[0].set_ylabel(name.replace("_", " "), fontsize=8)
   for axis in line:
     axis.set_xticks([])
     axis.set_yticks([])

@@ -216,10 +216,22 @@ def picture(forecast, views, domains: tuple[str, ...]):
 
   margin = forecast.margin_N()
   shown = margin.argsort(kind="stable")[np.linspace(0, len(margin) - 1, _SHOWN).astype(int)]
-  rows = [(name.replace("_", " "), views[name][shown]) for name in ("truth", "model", "copy", "copy_moved")]
-  titles = [f"{domains[forecast.domain_N[i]].replace('_', ' ')} ({margin[i]:+.0%})" for i in shown]
+  names = {
+    "truth": "truth",
+    "model": "model's\nforecast",
+    "copy": "last frame\nseen",
+    "copy_moved": "the same,\nego moved",
+  }
+  rows = [(label, views[name][shown]) for name, label in names.items()]
+  titles = [f"{domains[forecast.domain_N[i]].replace('_', ' ')}: {_against_copy(margin[i])}" for i in shown]
   heads = [f"frame +{k + 1}" for k in range(views["truth"].shape[1])]
   return sheet(rows, titles, heads)
+
+
+def _against_copy(margin: float) -> str:
+  """The share of right codes beside that of copying, in points."""
+  points = round(abs(margin) * 100)
+  return f"{points} points {'better' if margin > 0 else 'worse'}" if points else "as good as copying"
 
 
 def table(result: dict[str, Any]) -> str:

@@ -140,7 +140,8 @@ def _verdict(
   unit_N = np.unique(before.unit_N[inside_N], return_inverse=True)[1]
   units = int(unit_N.max(initial=-1)) + 1
   if units < _LEAST_UNITS:
-    raise BadInput(f"{units} units tell no noise", f"gate {name}", f"give it {_LEAST_UNITS} or more")
+    what = f"{units} scenes tell no noise"
+    raise BadInput(what, f"gate {name}", f"hold out {_LEAST_UNITS} of them or more, or widen the slice")
   count_N, old_N, new_N = (values[inside_N] for values in (before.count_N, before.sum_N, after.sum_N))
   low, high = bounds(np.bincount(unit_N, new_N - old_N), np.bincount(unit_N, count_N), level)
   old, new = old_N.sum() / count_N.sum(), new_N.sum() / count_N.sum()

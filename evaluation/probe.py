@@ -36,6 +36,7 @@ def main() -> int:
   from evaluation.probing.sides import read_side
   from evaluation.probing.targets import inputs
   from experiments import run as runs
+  from experiments.progress import Progress
 
   run = runs.open_run(_RUN.value, _DATASET.value)
   task = run.task
@@ -53,18 +54,21 @@ def main() -> int:
     "fit_split": _FIT.value or run.config.data.train_split,
     "split": _SPLIT.value or run.config.data.eval_split,
   }
-  train, test = (
-    read_side(run.dataset, split, _CLIPS.value, tuple(task.fields), embeds, _CHUNK)
-    for split in splits.values()
-  )
+  with Progress(3, "features of two splits, then probes", unit="part") as bar:
+    sides = []
+    for split in splits.values():
+      sides.append(read_side(run.dataset, split, _CLIPS.value, tuple(task.fields), embeds, _CHUNK))
+      bar.update()
+    train, test = sides
+    found = ladder(train, test, run.dataset.domains, _DRAWS.value, _SEED.value)
+    bar.update()
   sensors = run.config.model.sensors.split(",") if run.config.family == "perception" else ()
-  result = ladder(train, test, run.dataset.domains, _DRAWS.value, _SEED.value) | splits | {
+  result = found | splits | {
     "run": run.row["run_id"],
     "dataset_fingerprint": run.dataset.fingerprint,
     "fit_clips": len(train.scene_N),
     "clips": len(test.scene_N),
     "inputs": inputs(run.config.family, sensors),
-    "unit": "scene" if run.dataset.config.kind == "clips" else "window",
     "seed": _SEED.value,
   }  # fmt: skip
   write_json_atomic(out, result)

@@ -49,6 +49,7 @@ def main() -> int:
   from evaluation.shadowing.sequential_gate import Rule
   from evaluation.shadowing.stream import score, stream
   from experiments import run as runs
+  from experiments.progress import Progress
   from models.motion import MotionModel
 
   out = require_directory(_OUT.value, "--out")
@@ -60,10 +61,11 @@ def main() -> int:
   split = _SPLIT.value or candidate.config.data.eval_split
   window = candidate.dataset.window
   records, empty = stream(candidate.dataset.scenes(split), window, _OBSERVED.value, _HORIZON.value)
-  scores = [
-    score(run.task.model.apply, run.weights, run.task.to_batch, window.dt, records)
-    for run in (candidate, incumbent)
-  ]
+  scores = []
+  with Progress(2, f"{len(records)} records", unit="run") as bar:
+    for run in (candidate, incumbent):
+      scores.append(score(run.task.model.apply, run.weights, run.task.to_batch, window.dt, records))
+      bar.update()
   _, _, margin, bound = _JUDGED[_SCORE.value]
   rule = Rule(_FALSE_ALARM.value, _MARGIN.value or margin, bound)
   result = report(records, scores[0], scores[1], _SCORE.value, rule, slices_of(records, _SLICES.value)) | {

@@ -33,7 +33,7 @@ _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Of the draws.", lower_bou
 _TOP_P = flags.DEFINE_float("top_p", 1.0, "The share of likeliest moves to draw from.", 0.0, 1.0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of groups, draws and intervals.")
 
-_CHUNK = 16  # scenarios simulated at once: one compiled shape
+_TOGETHER = 16  # scenarios simulated at once
 
 
 def main() -> int:
@@ -42,10 +42,12 @@ def main() -> int:
 
   out = require_directory(_OUT.value, "--out")
   from evaluation.simulation import figure
-  from evaluation.simulation.report import report, table
+  from evaluation.simulation.batches import simulator_of
+  from evaluation.simulation.report import report, roll_outs, table
   from evaluation.simulation.scenarios import make_scenarios
   from evaluation.simulation.simulator import Simulation
   from experiments import run as runs
+  from experiments.progress import Progress
   from models.motion import MotionModel
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -59,8 +61,17 @@ def main() -> int:
   scenes = run.dataset.scenes(split)
   scenarios = make_scenarios(scenes, window, observed, steps, _PIECES.value, _GROUPS.value, _SEED.value)
   how = Simulation(observed, window.steps, steps, window.dt, _TEMPERATURE.value, _TOP_P.value, cached=True)
-  simulate = simulator_of(run.task.model.apply, run.weights, run.task.to_batch, scenarios, how, _SEED.value)
-  result, points = report(scenarios, simulate, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
+  simulate = simulator_of(run.task, run.weights, scenarios, how, _TOGETHER, _SEED.value)
+  with Progress(
+    roll_outs(_ROLLOUTS.value, _DRAWS.value), f"{len(scenarios)} scenarios", unit="roll-out"
+  ) as bar:
+
+    def told(forced_NxCxA, draw: int):
+      states = simulate(forced_NxCxA, draw)
+      bar.update()
+      return states
+
+    result, points = report(scenarios, told, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
     "parameters": run.row.get("parameters"),
@@ -84,41 +95,6 @@ def _settings() -> dict[str, Any]:
     "top_p": _TOP_P,
     "seed": _SEED,
   }
-
-
-def simulator_of(apply, weights, to_batch, scenarios, how, seed: int):
-  """Returns simulate(forced [N, C, A], draw) -> states float32 [C, A, T, S] with what was observed before.
-
-  The same draw has the same noise, whatever is forced.
-  """
-  import jax
-  import numpy as np
-
-  from data.windows import surroundings
-  from evaluation.forecasting.rollout import prepare
-  from evaluation.simulation.simulator import make_simulator
-
-  run = make_simulator(apply, how)
-  count = len(scenarios)
-  chunks = []
-  for start in range(0, count, _CHUNK):
-    rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last scenario
-    windows = {name: value[rows] for name, value in scenarios.windows.items()}
-    inputs = prepare(windows, to_batch, how.observed)
-    signals = windows["signal_TxAxQ"][:, how.observed :]
-    inputs["around"] = surroundings(windows)._replace(signal=signals)
-    chunks.append((start, rows, inputs))
-
-  def simulate(forced_NxCxA, draw: int) -> np.ndarray:
-    key = jax.random.fold_in(jax.random.key(seed), draw)
-    made = [
-      run(weights, inputs, forced_NxCxA[:, rows], jax.random.fold_in(key, start))
-      for start, rows, inputs in chunks
-    ]
-    states = np.concatenate(made)[:count]
-    return np.concatenate([scenarios.state_CxAxTxS[:, :, : how.observed], states], 2)
-
-  return simulate
 
 
 if __name__ == "__main__":

@@ -90,8 +90,9 @@ def _low_rank(task: Task, chosen: Adaptation) -> Task:
 
   def init(key, batch):
     base = task.init(key, batch)["params"]
+    deltas_key = jax.random.split(key)[1]
     deltas = lora.init(
-      jax.random.fold_in(key, 1),
+      deltas_key,
       base,
       chosen.rank,
       lambda path: task.trainable(path) and match(path) and not whole(path),

@@ -10,6 +10,7 @@ from experiments.journal import Journal
 from experiments.program import LastingFault
 from experiments.run_directory import RunDirectory
 from experiments.setup import Setup, stream
+from objectives import collapse
 
 
 class Diverged(LastingFault):
@@ -83,12 +84,13 @@ class Attempt:
       return
     step, metrics = self._late
     self._late = None
+    gram = metrics.pop(collapse.GRAM, None)  # stays on the device unless it is looked at
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if values["finite"]:
       self.at.tokens, self.at.bad = self.at.tokens + values["tokens"], 0
     else:
       self.at.bad += 1
-    self.journal.step(step, self.at.tokens, values)
+    self.journal.step(step, self.at.tokens, values, gram)
 
   def save(self) -> None:
     """Starts a save, unless the steps before it were not finite: a roll-back must go to before them.

@@ -18,6 +18,7 @@ def main() -> int:
   from data.clip_tokens import of_cells
   from data.errors import BadInput
   from data.learned_tokens import LearnedTokens
+  from experiments.progress import Progress
   from experiments.run import open_run
   from models.bev_tokeniser import halves
 
@@ -27,7 +28,13 @@ def main() -> int:
     raise BadInput(f"is a run of {run.config.family}", _RUN.value, "give a run of bev_tokeniser")
   tokens = of_cells(LearnedTokens(run.task.model.config, *halves(run.task.model, run.params)))
   config = clip_codes.codes_config(run.dataset.clip, tokens)
-  examples = list(clip_codes.examples(run.dataset, config, tokens))
+  examples = []
+  with Progress(
+    sum(counts["clips"] for counts in run.dataset.manifest["splits"].values()), "encoding", unit="clip"
+  ) as bar:
+    for split, scene, windows in clip_codes.examples(run.dataset, config, tokens):
+      examples.append((split, scene, windows))
+      bar.update(len(windows))
   splits = tuple(dict.fromkeys(split for split, _, _ in examples))
   notes = {
     "source": run.row["run_id"],

@@ -13,8 +13,9 @@ from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.task import Task
-from objectives import metrics
+from objectives import collapse, metrics
 
+# Of a batch. Losses that compare records compare those of one: more would be harder (contrastive), or another balance.
 _RECORDS = 64
 
 
@@ -28,7 +29,7 @@ def evaluate(task: Task, dataset: Dataset, mesh: Mesh, params, split: str) -> di
   Raises BadInput when the split is empty or the loss is not finite.
   """
   source = reader.RecordSource(dataset, split, task.fields)
-  run = steps.make_eval(task.held_out, mesh)
+  run = steps.make_eval(lambda *args: collapse.read(task.held_out(*args)), mesh)
   rows = mesh.shape["data"] * mesh.shape["fsdp"]
   size = math.ceil(min(_RECORDS, len(source)) / rows) * rows
   part, parts = meshes.batch_share(mesh)

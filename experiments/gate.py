@@ -2,9 +2,9 @@
 
 Both are judged on the records of one split. Every slice (data/slices.py) is a gate that closes when the loss of the
 new run is higher by more than --allowed and by more than noise explains. Slices of --canaries, such as "rare=1", are
-closed unless it is shown not to be (evaluation/gates.py). With --probe=TARGET what counts is not the loss but
-1 - score of a linear probe of the features, for runs whose losses rank nothing. Leaves OUT/gate.json and a sentence per
-gate; exit code 3 when one is closed.
+closed unless it is shown not to be (evaluation/gates.py). Scenes tell what is noise: a slice needs eight of them. With
+--probe=TARGET what counts is not the loss but 1 - score of a linear probe of the features, for runs whose losses rank
+nothing. Leaves OUT/gate.json and a sentence per gate; exit code 3 when one is closed.
 """
 
 import dataclasses

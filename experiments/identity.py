@@ -1,9 +1,10 @@
 """What a run computes, told apart from where and how: the part of a configuration that names a run.
 
 A run directory belongs to an identity, and a trial is named by it. The keys in OPERATIONAL are no part of it and
-may change whenever a run is started again: the mesh (a loss on another one agrees to rounding), the threads that
-read, how much is logged and probed, how many checkpoints stay. `checkpoint.every_steps` and `recovery` are not
-among them: they decide to which state a roll-back returns, and hence what comes out.
+may change whenever a run is started again: the mesh and the queries that attention takes at a time (a loss with others
+agrees to rounding), the threads that read, how much is logged and probed, how many checkpoints stay.
+`checkpoint.every_steps` and `recovery` are not among them: they decide to which state a roll-back returns, and hence
+what comes out.
 """
 
 import hashlib
@@ -11,7 +12,9 @@ from typing import Any
 
 from data.files import canonical_json
 
-OPERATIONAL = ("mesh", "log_every", "tensorboard", "probe", "data.read_threads", "checkpoint.keep")
+OPERATIONAL = (
+  "mesh", "log_every", "tensorboard", "probe", "model.block", "data.read_threads", "checkpoint.keep"
+)  # fmt: skip
 _DIVIDED = {key.rpartition(".")[0] for key in OPERATIONAL} - {""}
 
 

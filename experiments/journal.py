@@ -4,11 +4,14 @@ import math
 import pathlib
 from typing import Any
 
+import jax
 import optax
 
 from data.errors import BadInput
 from experiments.run_directory import RunDirectory
+from objectives import collapse
 
+_rank = jax.jit(collapse.effective_rank)
 _NOT_SHOWN = ("tokens", "finite")  # of this step alone; what is finite has no event
 
 
@@ -41,10 +44,11 @@ class Journal:
     if self._tensorboard:
       self._board = _open_board(self._run.path / "tb", step)
 
-  def step(self, step: int, tokens: float, values: dict[str, float]) -> None:
+  def step(self, step: int, tokens: float, values: dict[str, float], gram: jax.Array | None = None) -> None:
     """One step (from 1) and the metrics it returned; one that was not finite is always written.
 
-    tokens: supervised moves seen so far, this step included.
+    tokens: supervised moves seen so far, this step included. gram: of its features, whose rank is worked out when the
+    step is written (objectives/collapse.py).
     """
     finite = bool(values["finite"])
     self.loss = values["loss"] if finite else self.loss
@@ -55,6 +59,8 @@ class Journal:
       self._run.append_metrics(record | {"event": "non-finite step skipped"})
     else:
       record |= {"tokens": tokens} | {name: v for name, v in values.items() if name not in _NOT_SHOWN}
+      if gram is not None:
+        record["feature_rank"] = float(_rank(jax.device_get(gram)))
       self._run.append_metrics(record)
       if self._board:
         for name in record.keys() - {"step"}:

@@ -52,8 +52,8 @@ def _complete(attempt: Attempt, setup: Setup, probes: Probes, stop: StopSignal, 
       elif stopping and attempt.done < total:
         attempt.finish()
         raise Preempted(f"saved step {attempt.saved} of {total}; run the same command to continue")
-      if speed:
-        bar.update(attempt.done - before, loss=attempt.journal.loss, **speed.shown(attempt.at.tokens))
+      shown = speed.shown(attempt.at.tokens) if speed else {}
+      bar.update(attempt.done - before, loss=attempt.journal.loss, **shown)
   attempt.finish()
 
 

@@ -139,7 +139,6 @@ class Diffusion(Generative):
   """objectives/diffusion.py. eta: noise of the sampler."""
 
   noise_steps: Count
-  prediction: typing.Literal["eps", "v"]
   eta: Share
 
 

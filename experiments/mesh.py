@@ -108,6 +108,19 @@ def state_sharding(abstract_state, mesh: Mesh):
   return nn.logical_to_mesh_sharding(nn.get_partition_spec(abstract_state), mesh, RULES)
 
 
+def whole_unless_even(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+  """The leaf as it is placed; whole on every device where its mesh cannot cut it evenly."""
+  sharding = leaf.sharding
+  assert isinstance(sharding, NamedSharding)
+  try:
+    sharding.shard_shape(leaf.shape)
+  except ValueError:
+    return jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=NamedSharding(sharding.mesh, PartitionSpec())
+    )
+  return leaf
+
+
 def require_fit(spec, batch: dict[str, np.ndarray], accumulate: int, mesh: Mesh) -> None:
   """Raises BadInput that names the array when the mesh cannot cut the state or a micro-batch evenly.
 

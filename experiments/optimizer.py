@@ -17,6 +17,7 @@ import optax
 
 from experiments.config import Optimizer
 
+_COOLDOWN = 5  # one step in so many; A. Hägele et al., arXiv:2405.18392
 _UNDECAYED = ("scale", "bias", "rate", "skip", "table", "place", "token", "tokens")
 _INPUTS = ("stem", "patch", "point")
 # The motion model's tables and its input matrix are older than the rule; their names are in its checkpoints.
@@ -37,7 +38,7 @@ def schedule(config: Optimizer, steps: int) -> optax.Schedule:
   elif config.schedule == "linear":
     after = optax.linear_schedule(peak, end, rest)
   else:  # warm-up, stable, decay
-    cooldown = max(1, rest // 5)
+    cooldown = max(1, rest // _COOLDOWN)
     after = optax.linear_schedule(peak, end, cooldown, transition_begin=rest - cooldown)
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 

@@ -19,8 +19,6 @@ from experiments.run import Run
 _TOGETHER = 32  # records
 _DRAWS = 4  # of noise and masks, over which a record's loss is averaged
 _FITTED = 2000  # records at most that a probe is fitted on
-# Windows do not say their scene, but are written scene by scene: so many in a row are one unit.
-_NEIGHBOURS = 8
 
 
 def losses(run: Run, split: str) -> Losses:
@@ -54,7 +52,7 @@ def losses(run: Run, split: str) -> Losses:
     kept = int((places < len(source)).sum())
     found.append(np.stack([np.asarray(part)[:kept] for part in each(run.params, batch)]))
   sums_N, counts_N = np.concatenate(found, axis=1).astype(np.float64)
-  return Losses(sums_N, counts_N, _units(dataset, split))
+  return Losses(sums_N, counts_N, labels(dataset, split)["scene"])
 
 
 def probe_errors(before: Run, after: Run, target: str, split: str) -> tuple[Losses, Losses]:
@@ -76,7 +74,7 @@ def probe_errors(before: Run, after: Run, target: str, split: str) -> tuple[Loss
   parts = ((after.config.data.train_split, _FITTED), (split, 0))
   train, test = (read_side(dataset, part, most, fields, embeds, _TOGETHER) for part, most in parts)
   found, worst_N = errors(train, test, target)
-  unit_N = _units(dataset, split)
+  unit_N = labels(dataset, split)["scene"]
   return Losses(found["before"], worst_N, unit_N), Losses(found["after"], worst_N, unit_N)
 
 
@@ -84,9 +82,3 @@ def labels(dataset: Dataset, split: str) -> Labels:
   """Everything the records of a split say of themselves."""
   axes = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
   return reader.labels(reader.RecordSource(dataset, split, axes), axes)
-
-
-def _units(dataset: Dataset, split: str) -> np.ndarray:
-  known = labels(dataset, split)
-  count = len(known["domain"])
-  return known["scene"] if "scene" in known else np.arange(count) // _NEIGHBOURS

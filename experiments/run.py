@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 
 import jax
+from jax.sharding import Mesh
 
 from data import datasets
 from data.datasets import Dataset
@@ -26,7 +27,7 @@ from experiments.task import Task, make_task
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A finished run: its row, configuration, dataset, task (model, loss) and parameters on one device.
+  """A finished run: its row, configuration, dataset, task (model, loss) and parameters.
 
   Losses take `params`; `weights` are what is deployed, and what the model applies (experiments/task.py).
   """
@@ -59,13 +60,10 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     carried = None
     teacher = getattr(config.loss, "teacher", "")
-    if group and (config.start.run or teacher):
-      what = "the weights of another run, in a run of several processes"
-      raise BadInput(what, "config", "begin in one process; what it has saved can be continued by several")
     if config.start.run:
-      setup, carried = start.starting_from(setup, open_run(config.start.run).weights)
+      setup, carried = start.starting_from(setup, open_run(config.start.run, mesh=setup.mesh).weights)
     if teacher:
-      setup = start.taught_by(setup, open_run(teacher).weights)
+      setup = start.taught_by(setup, open_run(teacher, mesh=setup.mesh).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
@@ -77,9 +75,10 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
   return 0
 
 
-def open_run(workdir: str, dataset: str = "") -> Run:
+def open_run(workdir: str, dataset: str = "", mesh: Mesh | None = None) -> Run:
   """Opens a finished run read-only; `dataset` replaces the one it was trained on.
 
+  Its parameters are on this process's first device, or cut over `mesh`, whose processes must all open the run.
   Raises BadInput when it is no run, is not finished, or its last checkpoint is damaged.
   """
   path = pathlib.Path(workdir)
@@ -88,7 +87,7 @@ def open_run(workdir: str, dataset: str = "") -> Run:
   if row is None:
     raise BadInput("the run has no result.json yet", path, "let the training command finish")
   opened = datasets.open_dataset(dataset or config.data.dataset)
-  task, spec = describe(config, opened)
+  task, spec = describe(config, opened, mesh)
   with contextlib.closing(Checkpoints(path, keep=1, read_only=True)) as checkpoints:
     restored = checkpoints.restore_newest(spec)
   if restored is None or restored[0] != row["steps"]:
@@ -97,10 +96,14 @@ def open_run(workdir: str, dataset: str = "") -> Run:
   return Run(path, row, config, opened, task, restored[1]["params"])
 
 
-def describe(config: Train, dataset: Dataset) -> tuple[Task, steps.State]:
-  """The task of a configuration, and shapes of its state with all of it on the first device."""
+def describe(config: Train, dataset: Dataset, mesh: Mesh | None = None) -> tuple[Task, steps.State]:
+  """The task of a configuration, and shapes of its state on `mesh`; None: with all of it on the first device.
+
+  What the mesh cannot cut evenly, as it was chosen for another run, is whole on every device.
+  """
   task = make_task(config, dataset.config, len(dataset.domains))
-  mesh = meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  mesh = mesh or meshes.make_mesh(1, 1, 1, 1, jax.local_devices()[:1])
   tx = make_optimizer(config.optimizer, 1, config.model.width)  # its schedule has no state
   example = task.to_batch(dataset.example())
-  return task, steps.abstract_state(task, tx, mesh, example, jax.random.key(0))[0]
+  spec, _ = steps.abstract_state(task, tx, mesh, example, jax.random.key(0))
+  return task, jax.tree.map(meshes.whole_unless_even, spec)

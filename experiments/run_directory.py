@@ -161,8 +161,14 @@ class RunDirectory:
 
 
 def read_config(path: os.PathLike | str) -> dict:
-  """The resolved config of a run directory, for programs that only read it."""
-  return read_json(pathlib.Path(path) / "config.json", "give the --workdir of a run")
+  """The resolved config of a run directory, for programs that only read it.
+
+  Where trunks mix, a run from before there was `model.block` took all queries at a time.
+  """
+  config = read_json(pathlib.Path(path) / "config.json", "give the --workdir of a run")
+  if "mixing" in config.get("model", {}):
+    config["model"].setdefault("block", 0)
+  return config
 
 
 def read_result(path: os.PathLike | str) -> dict | None:

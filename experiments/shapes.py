@@ -46,6 +46,7 @@ class Perception:
   dtype: Dtype
   scan: bool
   remat: Remat
+  block: Natural  # queries that attention takes at a time; 0: all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Codes:
   dtype: Dtype
   scan: bool
   remat: Remat
+  block: Natural  # queries that attention takes at a time; 0: all
 
 
 @dataclasses.dataclass(frozen=True)

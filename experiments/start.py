@@ -63,33 +63,36 @@ def compare(fresh: dict[str, Any], base: dict[str, Any], other_shapes: str) -> C
 
 
 def insert(fresh: dict[str, Any], base: dict[str, Any], carried: Carried) -> dict[str, Any]:
-  """`fresh` with what is carried, placed on the mesh as it was; the rest keeps every bit."""
-  leaves, given = flatten_dict(fresh), _named(base)
-  for path in [path for path in leaves if "/".join(path) in set(carried.carried)]:
-    leaves[path] = jax.device_put(given[_own(path)], leaves[path].sharding)
-  return unflatten_dict(leaves)
+  """`fresh` with what is carried; the rest keeps every bit."""
+  leaves, given, names = flatten_dict(fresh), _named(base), set(carried.carried)
+  return unflatten_dict({p: given[_own(p)] if "/".join(p) in names else leaf for p, leaf in leaves.items()})
 
 
 def taught_by(setup: Setup, teacher: dict[str, Any]) -> Setup:
   """The setup whose fresh state has `teacher` in the teacher's place; experiments/tasks/distillation.py."""
-  carried = compare({TAUGHT_BY: setup.spec["params"][TAUGHT_BY]}, {TAUGHT_BY: teacher}, "refuse")
-
-  def init(key):
-    state = setup.init(key)
-    return state | {"params": insert(state["params"], {TAUGHT_BY: teacher}, carried)}
-
-  return dataclasses.replace(setup, init=init)
+  given = {TAUGHT_BY: teacher}
+  return _beginning(setup, given, compare({TAUGHT_BY: setup.spec["params"][TAUGHT_BY]}, given, "refuse"))
 
 
 def starting_from(setup: Setup, base: dict[str, Any]) -> tuple[Setup, Carried]:
-  """The setup whose fresh state begins with `base`, whole weights on one device."""
+  """The setup whose fresh state begins with `base`, whole weights on the setup's mesh."""
   carried = compare(setup.spec["params"], base, setup.config.start.other_shapes)
+  return _beginning(setup, base, carried), carried
+
+
+def _beginning(setup: Setup, base: dict[str, Any], carried: Carried) -> Setup:
+  def begin(params, base):
+    return insert(params, base, carried)
+
+  # Copies, cut as the state is: steps give up the state's buffers, and a base may be in two places of it.
+  placed = jax.tree.map(lambda leaf: leaf.sharding, setup.spec["params"])
+  begin = jax.jit(begin, out_shardings=placed, donate_argnums=0)
 
   def init(key):
     state = setup.init(key)
-    return state | {"params": insert(state["params"], base, carried)}
+    return state | {"params": begin(state["params"], base)}
 
-  return dataclasses.replace(setup, init=init), carried
+  return dataclasses.replace(setup, init=init)
 
 
 def _named(base: dict[str, Any]) -> dict[tuple[str, ...], Any]:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from experiments.mesh import RULES, state_sharding
 from experiments.task import Task
 from models.trainable import insert, select
+from objectives import collapse
 
 State = dict[str, Any]  # {"params", "opt", "step"}; "opt" of what is trainable alone
 
@@ -47,7 +48,7 @@ def make_step(
   metrics["finite"] = 0; `step` still advances.
 
   metrics: float32 scalars: the mean of every scalar that the loss reports but its objective, "tokens" (count),
-  "gradient_norm", "finite".
+  "gradient_norm", "finite"; and a matrix, `collapse.GRAM`, where the loss reports it.
   """
   sums_and_metrics = _accumulated(task.loss_fn, accumulate)
 
@@ -70,6 +71,8 @@ def make_step(
       "gradient_norm": norm,
       "finite": finite.astype(jnp.float32),
     }
+    if collapse.GRAM in metrics:
+      report[collapse.GRAM] = metrics[collapse.GRAM][0]
     return kept | {"step": state["step"] + 1}, report
 
   sharding = jax.tree.map(lambda leaf: leaf.sharding, spec)

@@ -32,7 +32,8 @@ class Task:
       {"student": ..., "teacher": ...} for one that is taught, with a projector or decoder beside the trunk.
     loss_fn: (params, batch, key) -> {name: (sum, count)}, see objectives/metrics.py.
     held_out: the same for evaluation: no dropout, and the same result for the same key.
-    fields: arrays of a record that training reads.
+    fields: arrays of a record that training reads. "scene" is among them only where a loss pairs records by it: no
+      model reads it.
     to_batch: stacked records {name: [B, ...]} to the model's batch; `record_batch` where nothing is special.
     embed: (params, batch) -> features_BxD, what probes read; None where there is none.
     trainable: whether a leaf has gradients and optimiser state; the others move in `after`, or never.

@@ -36,13 +36,12 @@ class Block(nn.Module):
     kernel = self.param("modulation", zeros, (width, 3 * BRANCHES * width), jnp.float32)
     shift, scale, gate = jnp.split((time_NxD @ kernel)[:, None].reshape(-1, 1, BRANCHES, 3 * width), 3, -1)
     mix = Attention(
-      c.read.heads, c.read.head_dim, dtype, positional=False, causal=False, prefix=0, name="attention"
+      c.read.heads, c.read.head_dim, dtype, positional=False, prefix=0, block=0, name="attention"
     )
     cross = CrossAttention(c.read, name="reading")
     mlp = MLP(4 * width, dtype, c.layers, name="mlp")
-    everybody = jnp.ones((1, 1, n, n), bool)
     branches: tuple[Callable, ...] = (
-      lambda h: mix(h, everybody),
+      lambda h: mix(h, lambda row_Q: jnp.ones((1, 1, len(row_Q), n), bool)),
       lambda h: cross(h, x_NxCxE, valid_NxC),
       mlp,
     )

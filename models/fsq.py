@@ -18,7 +18,7 @@ import numpy as np
 
 from models.vq import straight_through
 
-EPSILON = 1e-3
+EPSILON = 1e-3  # so that the outermost levels are reached by finite numbers
 
 
 def bound(z, levels: tuple[int, ...]):

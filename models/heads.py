@@ -21,8 +21,9 @@ from models.sensors import unpatch
 
 STRIDE_M = 5.0  # an answer of one moves an agent of unknown velocity so far in a step
 STRAY_M = 1.0  # and one whose velocity is known, and the ego, from where they would go on to
-FAST_MS = 10.0  # m/s
-HEIGHT_M = 3.0
+FAST_MS = 10.0  # m/s: velocities are told in this unit
+HEIGHT_M = 3.0  # of what drives
+LEAST_SIZE_M = 0.1  # of a box, before its logarithm
 HEAT_PRIOR = -4.0  # logit: hardly a cell holds the centre of an agent (T.-Y. Lin et al., arXiv:1708.02002)
 MODES_APART = 0.05  # of what modes and elements answer at first: equal ones would stay equal
 NEAR_M = 2.0  # what a tracked agent may be off from where it was expected, before anything is learned
@@ -112,7 +113,7 @@ class Heads(nn.Module):
     Who is tracked is not told apart from who is not: a slot's velocity would give its match away.
     """
     c, boxes = self.config, self._boxes(batch)
-    size = jnp.log(jnp.maximum(boxes[..., 3:6], 0.1))
+    size = jnp.log(jnp.maximum(boxes[..., 3:6], LEAST_SIZE_M))
     yaw = boxes[..., 6:]
     what = jax.nn.one_hot(batch["class_BxTxK"], c.box_classes)
     parts = [

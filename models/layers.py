@@ -4,11 +4,16 @@ Weights are declared with logical axes and multiplied by einsum, so that shardin
 Normalisation, softmax and the residual stream are float32; matmuls run in the compute dtype.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ROTARY_BASE = 100.0  # windows have tens of steps: the slowest angles turn by less than half a circle in them
+# The slowest pair turns half a circle in pi base^(1 - 2/K) steps: 99 for K = 8, 236 for K = 32. Windows have tens of
+# steps, sentences (base 10,000, arXiv:2104.09864) thousands, in which most pairs would hardly turn here. Weights learn
+# with it: another base is another model.
+ROTARY_BASE = 100.0
 NORM_EPSILON = 1e-6  # keeps a vector of zeros at zero
 NEVER = -1e9  # a logit of probability 0, which -inf would be without a gradient
 
@@ -17,6 +22,11 @@ def weight(module: nn.Module, name: str, shape: tuple[int, ...], axes: tuple[str
   """A float32 parameter, normal with variance 1 / fan_in, annotated with logical axes."""
   init = nn.with_logical_partitioning(nn.initializers.normal(fan_in**-0.5), axes)
   return module.param(name, init, shape, jnp.float32)
+
+
+def caches(module: nn.Module) -> bool:
+  """Whether what was seen before is in the collection "cache", and what is seen now goes there."""
+  return module.is_mutable_collection("cache") and not module.is_initializing()
 
 
 class RMSNorm(nn.Module):
@@ -50,25 +60,51 @@ def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_NxSxHxK.dtype)
 
 
-class Attention(nn.Module):
-  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' where the mask lets it.
+def attend(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, seen: Callable, row_S, block: int) -> jax.Array:
+  """softmax(q k^T / sqrt(K) + mask) v, where the queries at rows [Q] see what `seen(rows)`, bool [N, 1, Q, P], lets.
 
-  `positional` turns queries and keys by their time (time_S, or their place), as time needs and agents do not.
-  `causal` hides s' > s, whatever the mask says. With a mutable collection "cache", keys and values are kept in it:
-  the first call fills it, later ones put theirs in their place (time_S) and attend to all that it holds; the mask,
-  then [N, 1, S, places], hides what is later. `prefix` learned keys and values come before all and are seen by
-  all (X. Li, P. Liang, arXiv:2101.00190): the values are zero at first, so that they only draw attention away.
+  block: queries at a time; 0: all. Scores and mask are then made for S / block rows that lie apart by as much, one such
+  set after the other, and again in the backward pass: memory H block P in place of H S P, for a fourth product with
+  the keys. Rows that lie apart are spread over the devices that share a sequence. M. Rabe, C. Staats, "Self-attention
+  Does Not Need O(n^2) Memory", arXiv:2112.05682; keys are not cut, so that each softmax is that of the library, whose
+  blocked kernel (cuDNN) is for one accelerator and half precision.
+  """
+  n, length, *shape = q_NxSxHxK.shape
+  if not 0 < block < length:
+    return jax.nn.dot_product_attention(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, mask=seen(row_S))
+  count = -(-length // block)
+  filled = count * block - length
+  q = jnp.pad(q_NxSxHxK, ((0, 0), (0, filled), (0, 0), (0, 0))).reshape(n, block, count, *shape)
+  rows = jnp.pad(row_S, (0, filled), mode="edge").reshape(block, count)
+
+  @jax.checkpoint
+  def piece(q_NxQxHxK, row_Q):
+    return jax.nn.dot_product_attention(q_NxQxHxK, k_NxPxHxK, v_NxPxHxK, mask=seen(row_Q))
+
+  y = jax.lax.map(lambda cut: piece(*cut), (jnp.moveaxis(q, 2, 0), rows.T))
+  return jnp.moveaxis(y, 0, 2).reshape(n, count * block, *shape)[:, :length]
+
+
+class Attention(nn.Module):
+  """softmax(q k^T / sqrt(K) + mask) v over the second axis of x [N, S, D]: s sees s' where seen(rows) lets it.
+
+  seen: rows [Q] -> bool [N, 1, Q, P], the places that the queries at these rows see; x lies at rows first, first + 1,
+  ..., of P places. `positional` turns queries and keys by their time (time_S, or their row), as time needs and agents
+  do not. With a mutable collection "cache", keys and values of all P places are kept in it: each call puts its own in
+  their place and attends to all that it holds, so that `seen` must hide what is later. `prefix` learned keys and values
+  come before all and are seen by all (X. Li, P. Liang, arXiv:2101.00190): the values are zero at first, so that they
+  only draw attention away. block: as in `attend`.
   """
 
   heads: int
   head_dim: int
   dtype: jnp.dtype
   positional: bool
-  causal: bool
   prefix: int
+  block: int
 
   @nn.compact
-  def __call__(self, x_NxSxD, mask_Nx1xSxS, time_S=None):
+  def __call__(self, x_NxSxD, seen: Callable, time_S=None, first=0):
     width = x_NxSxD.shape[-1]
     shape = (width, self.heads, self.head_dim)
     q, k, v = (
@@ -79,30 +115,30 @@ class Attention(nn.Module):
       )
       for name in "qkv"
     )
+    row_S = first + jnp.arange(x_NxSxD.shape[1])
     if self.positional:
+      time_S = row_S if time_S is None else time_S
       q, k = rotary(q, time_S), rotary(k, time_S)
-    causal = self.causal
-    if self.positional and self.is_mutable_collection("cache") and not self.is_initializing():
-      k, v = (self._kept(name, row, time_S) for name, row in (("key", k), ("value", v)))
-      causal &= q.shape == k.shape
+      if caches(self):
+        places = jax.eval_shape(seen, row_S).shape[-1]
+        k, v = (self._kept(name, row, first, places) for name, row in (("key", k), ("value", v)))
     if self.prefix:
-      y_NxSxHxK = self._prefixed(q, k, v, mask_Nx1xSxS, causal)
-    else:
-      y_NxSxHxK = jax.nn.dot_product_attention(q, k, v, mask=mask_Nx1xSxS, is_causal=causal)
+      k, v, seen = self._prefixed(k, v, seen)
+    y_NxSxHxK = attend(q, k, v, seen, row_S, self.block)
     # Zero at first: attention adds what it learns to find, not an average over whoever is there.
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (self.heads, self.head_dim, width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y_NxSxHxK, out.astype(self.dtype))
 
-  def _kept(self, name: str, row_NxSxHxK: jax.Array, time_S: jax.Array | None) -> jax.Array:
-    """All that the cache holds under `name`, with the rows of these steps in their place."""
-    kept = self.variable("cache", name, lambda: row_NxSxHxK)
-    first = 0 if time_S is None else time_S[0]
+  def _kept(self, name: str, row_NxSxHxK: jax.Array, first, places: int) -> jax.Array:
+    """All that the cache holds under `name`, with these rows in their place."""
+    shape = (len(row_NxSxHxK), places, *row_NxSxHxK.shape[2:])
+    kept = self.variable("cache", name, jnp.zeros, shape, row_NxSxHxK.dtype)
     kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, row_NxSxHxK, first, axis=1)
     return kept.value
 
-  def _prefixed(self, q, k, v, mask, causal):
-    n, s = k.shape[:2]
+  def _prefixed(self, k, v, seen):
+    n = len(k)
     shape, axes = (self.prefix, self.heads, self.head_dim), (None, "heads", "head_dim")
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, axes)
     rows = (
@@ -113,11 +149,8 @@ class Attention(nn.Module):
       jnp.concatenate([jnp.broadcast_to(row[None].astype(x.dtype), (n, *shape)), x], axis=1)
       for row, x in zip(rows, (k, v), strict=True)
     )
-    if causal:
-      mask = mask & jnp.tril(jnp.ones((s, s), bool))[None, None]
-    mask = jnp.broadcast_to(mask, (mask.shape[0], 1, q.shape[1], s))
-    mask = jnp.pad(mask, ((0, 0), (0, 0), (0, 0), (self.prefix, 0)), constant_values=True)
-    return jax.nn.dot_product_attention(q, k, v, mask=mask)
+    room = ((0, 0), (0, 0), (0, 0), (self.prefix, 0))
+    return k, v, lambda rows: jnp.pad(seen(rows), room, constant_values=True)
 
 
 class MLP(nn.Module):

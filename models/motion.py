@@ -36,23 +36,22 @@ class Block(nn.Module):
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
     positional = self.over == "time"
     dtype = jnp.dtype(c.dtype)
-    attention = Attention(
-      c.heads, c.head_dim, dtype, positional, causal=True, prefix=c.prefix, name="attention"
-    )
+    attention = Attention(c.heads, c.head_dim, dtype, positional, c.prefix, block=0, name="attention")
     if self.over == "time":
       places = valid_BxTxA.shape[1]
-      seen = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, places)
-      if at is None:
-        seen, time = seen | jnp.eye(t, dtype=bool)[None, None], None
-      else:
-        earlier = jnp.arange(places) - at
-        seen, time = (seen & (earlier < 0)[None, None, None]) | (earlier == 0)[None, None, None], at[None]
-      y = attention(y.swapaxes(1, 2).reshape(b * a, t, d), seen, time).reshape(b, a, t, d).swapaxes(1, 2)
+      there = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, places)
+
+      def seen(row_T):
+        earlier = jnp.arange(places)[None] - row_T[:, None]
+        return (there & (earlier < 0)[None, None]) | (earlier == 0)[None, None]
+
+      y = y.swapaxes(1, 2).reshape(b * a, t, d)
+      y = attention(y, seen, first=0 if at is None else at).reshape(b, a, t, d).swapaxes(1, 2)
     else:
-      valid_BxTxA = _step(valid_BxTxA, at)
-      same = (group_BxA[:, None, :, None] == group_BxA[:, None, None, :]) & valid_BxTxA[:, :, None, :]
-      seen = (same | jnp.eye(a, dtype=bool)[None, None]).reshape(b * t, 1, a, a)
-      y = attention(y.reshape(b * t, a, d), seen).reshape(b, t, a, d)
+      same = group_BxA[:, None, :, None] == group_BxA[:, None, None, :]
+      before = (same & _step(valid_BxTxA, at)[:, :, None]) & jnp.tril(jnp.ones((a, a), bool), -1)[None, None]
+      known = (before | jnp.eye(a, dtype=bool)[None, None]).reshape(b * t, 1, a, a)
+      y = attention(y.reshape(b * t, a, d), lambda _: known).reshape(b, t, a, d)
     if c.adapter:
       y = Bottleneck(c.adapter, dtype, name="attention_adapter")(y)
     x_BxTxAxD = _residual(x_BxTxAxD + y.astype(jnp.float32))

@@ -16,6 +16,7 @@ from models.perception import PerceptionModel, summary
 from models.projection_config import ContrastiveConfig, PrototypeConfig
 from models.visible import encode_visible
 
+LEAST_SQUARE = 1e-12  # of a length that is divided by
 FIRST_SCALE = 1 / 0.07  # inverse temperature at the start, of CLIP
 
 
@@ -89,4 +90,4 @@ class Prototypes(nn.Module):
 
 
 def _unit(x, axis: int):
-  return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(axis, keepdims=True), 1e-12))
+  return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(axis, keepdims=True), LEAST_SQUARE))

@@ -26,6 +26,7 @@ from models.sensors_config import (
 )
 
 RAY_SCALE_M = 4.0  # origins of rays lie within a vehicle
+PLACE_DEVIATION = 0.1  # of embeddings of places at first, beside tokens of deviation 1
 HEIGHT_SCALE_M = 3.0  # of what LiDAR sees of traffic
 
 
@@ -179,5 +180,5 @@ def _linear(module, name: str, x, width: int, dtype, axes=("features", "embed"))
 
 def _places(module, places: int, width: int):
   """An embedding [1, 1, S, D] of each place of a grid, as small as what tells places apart may be at first."""
-  init = nn.with_logical_partitioning(nn.initializers.normal(0.1), (None, "table"))
+  init = nn.with_logical_partitioning(nn.initializers.normal(PLACE_DEVIATION), (None, "table"))
   return module.param("place", init, (places, width), jnp.float32)[None, None]

@@ -17,7 +17,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.layers import RMSNorm, weight
+from models.layers import RMSNorm, caches, weight
+
+PACES, RATES = (1e-3, 1e-1), (1.0, 16.0)  # of dt and of what is forgotten at first; the paper's
 
 
 def recurrence(state_NxHxKxR, u_NxHxK, log_decay_NxH, b_NxR, c_NxR):
@@ -78,6 +80,8 @@ def chunked(u_NxTxHxK, log_decay_NxTxH, b_NxTxR, c_NxTxR, state_NxHxKxR, chunk: 
 class StateSpace(nn.Module):
   """x [N, T, D] -> y [N, T, D], causal; steps that are not valid leave the state unchanged.
 
+  With a mutable collection "cache" the state is kept in it: each call goes on where the last one ended.
+
   y = W_o norm(silu(gate) * (ssd(x) + skip x)), with the norm over each head's K channels, so that heads can lie on
   different devices.
 
@@ -108,8 +112,13 @@ class StateSpace(nn.Module):
 
   def __call__(self, x_NxTxD, valid_NxT):
     value, u, log_decay, b, c, gate = self._read_off(x_NxTxD, valid_NxT)
-    empty = jnp.zeros((len(x_NxTxD), self.heads, self.head_dim, self.state), jnp.float32)
-    y, _ = chunked(u, log_decay, b, c, empty, self.chunk)
+    state = jnp.zeros((len(x_NxTxD), self.heads, self.head_dim, self.state), jnp.float32)
+    if caches(self):
+      state = self.get_variable("cache", "state", state)
+      y, state = chunked(u, log_decay, b, c, state, min(self.chunk, x_NxTxD.shape[1]))
+      self.put_variable("cache", "state", state)
+    else:
+      y, _ = chunked(u, log_decay, b, c, state, self.chunk)
     return self._put_out(y, value, gate)
 
   def _read_off(self, x_NxTxD, valid_NxT):
@@ -129,11 +138,11 @@ class StateSpace(nn.Module):
 
 
 def _paces(key, shape, dtype):
-  """softplus^-1(dt) with dt log-uniform in [0.001, 0.1], as the paper starts."""
-  dt = jnp.exp(jax.random.uniform(key, shape, dtype, jnp.log(1e-3), jnp.log(1e-1)))
+  """softplus^-1(dt) with dt log-uniform in PACES."""
+  dt = jnp.exp(jax.random.uniform(key, shape, dtype, jnp.log(PACES[0]), jnp.log(PACES[1])))
   return dt + jnp.log(-jnp.expm1(-dt))
 
 
 def _log_rates(key, shape, dtype):
-  """Rates uniform in [1, 16]: heads forget over 1 / (rate dt) steps, from one to a thousand."""
-  return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, 16.0))
+  """Rates uniform in RATES: heads forget over 1 / (rate dt) steps, from one to a thousand."""
+  return jnp.log(jax.random.uniform(key, shape, dtype, *RATES))

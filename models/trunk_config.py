@@ -27,6 +27,7 @@ class TrunkConfig:
   steps, space: T and S, for counting FLOPs; the weights serve any.
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled unit for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the unit).
+  block: queries that attention takes at a time, as longer sequences need (models/layers.py, `attend`); 0: all.
   adapter, prefix: hidden units of the adapters after each branch, learned keys before each attention; 0: none.
   """
 
@@ -42,6 +43,7 @@ class TrunkConfig:
   dtype: str
   scan: bool
   remat: str
+  block: int
   adapter: int
   prefix: int
 

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-EPSILON = 1e-5
+EPSILON = 1e-5  # of Laplace's smoothing of counts, as in Sonnet's VectorQuantizerEMA
 
 
 def straight_through(x, quantised):

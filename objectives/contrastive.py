@@ -22,12 +22,13 @@ from objectives import collapse
 from objectives.likelihood import NEVER
 from objectives.metrics import Metrics, by_domain, weighted
 
+LEAST_SQUARE = 1e-12  # of a length that is divided by
 LARGEST_SCALE = 100.0  # of CLIP: a scale that grows on makes steps unstable
 
 
 def unit(x: jax.Array) -> jax.Array:
   """x / |x| over the last axis; the zero vector stays zero, with a finite gradient."""
-  return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+  return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), LEAST_SQUARE))
 
 
 def info_nce(

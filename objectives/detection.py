@@ -14,7 +14,12 @@ import jax.numpy as jnp
 
 from objectives import visibility
 
-MATCH_M = 2.0  # a peak and a box nearer than this are the same agent
+FOCAL_ALPHA, FOCAL_BETA = 2, 4  # of CornerNet (arXiv:1808.01244), whose loss both papers take
+HEAT_SHARE = 4  # s_k is so small a share of the root of a box's area, but at least a cell
+LEAST_SIZE_M = 0.01  # of a box, before its logarithm
+MATCH_M = (
+  2.0  # a peak and a box nearer than this are the same agent: nuScenes' widest but one (arXiv:1903.11027)
+)
 THRESHOLD = 0.3  # of the heat, for a peak to count as a detection
 LEAST_HALF = 0.71  # cells: half diagonal of a cell, so that an agent covers the cell of its centre
 
@@ -31,7 +36,7 @@ def heat_target(boxes_BxTxKx7, present_BxTxK, class_BxTxK, shape, cell_m: float,
   h, w, classes = shape
   _, cell = place(boxes_BxTxKx7, cell_m, rear_m, w)
   size_m = jnp.sqrt(jnp.maximum(boxes_BxTxKx7[..., 3] * boxes_BxTxKx7[..., 4], 0))
-  spread = jnp.maximum(size_m / 4, cell_m)[..., None] / cell_m
+  spread = jnp.maximum(size_m / HEAT_SHARE, cell_m)[..., None] / cell_m
   along = jnp.exp(-((jnp.arange(h)[None, None, None] - cell[..., :1]) ** 2) / (2 * spread**2))
   across = jnp.exp(-((jnp.arange(w)[None, None, None] - cell[..., 1:]) ** 2) / (2 * spread**2))
   bump = along[..., :, None] * across[..., None, :] * present_BxTxK[..., None, None]
@@ -42,7 +47,7 @@ def heat_target(boxes_BxTxKx7, present_BxTxK, class_BxTxK, shape, cell_m: float,
 def box_target(boxes_BxTxKx7, cell_m: float, rear_m: float, width: int):
   """What the box head should say in the cell of each centre: [B, T, K, 8]."""
   position, cell = place(boxes_BxTxKx7, cell_m, rear_m, width)
-  size = jnp.log(jnp.maximum(boxes_BxTxKx7[..., 3:6], 1e-2))
+  size = jnp.log(jnp.maximum(boxes_BxTxKx7[..., 3:6], LEAST_SIZE_M))
   yaw = boxes_BxTxKx7[..., 6:]
   parts = [position - cell, boxes_BxTxKx7[..., 2:3], size, jnp.sin(yaw), jnp.cos(yaw)]
   return jnp.concatenate(parts, -1)
@@ -105,8 +110,8 @@ def loss(
   y = heat_target(boxes_BxTxKx7, inside, class_BxTxK, heat_BxTxHxWxC.shape[2:], cell_m, rear_m)
   log_p, log_not_p = jax.nn.log_sigmoid(heat_BxTxHxWxC), jax.nn.log_sigmoid(-heat_BxTxHxWxC)
   p = jnp.exp(log_p)
-  negative = jnp.where(unsure_BxTxHxW[..., None], 0, (1 - y) ** 4)
-  focal = -jnp.where(y == 1, (1 - p) ** 2 * log_p, negative * p**2 * log_not_p)
+  negative = jnp.where(unsure_BxTxHxW[..., None], 0, (1 - y) ** FOCAL_BETA)
+  focal = -jnp.where(y == 1, (1 - p) ** FOCAL_ALPHA * log_p, negative * p**FOCAL_ALPHA * log_not_p)
   flat = jnp.where(inside, cell[..., 0] * w + cell[..., 1], 0)
   said = jnp.take_along_axis(box_BxTxHxWx8.reshape(b, t, h * w, -1), flat[..., None], axis=2)
   wanted = box_target(boxes_BxTxKx7, cell_m, rear_m, w)

@@ -4,8 +4,10 @@ Forward, for n = 0 .. N with signal share a_n falling from 1 to nearly 0, and ep
 
   x_n = sqrt(a_n) x_0 + sqrt(1 - a_n) eps
 
-The model predicts eps, or v = sqrt(a_n) eps - sqrt(1 - a_n) x_0, which stays well conditioned where nearly
-all is noise. A step back from n to m < n, with z ~ N(0, 1):
+The model predicts v = sqrt(a_n) eps - sqrt(1 - a_n) x_0, which means x_0' = sqrt(a_n) x_n - sqrt(1 - a_n) v.
+Of a predicted eps, x_0' would have the error over sqrt(a_n): at the end where nearly all is noise, and samples choose
+their mode, it would be error alone, which the loss of eps does not weigh (S. Lin et al., arXiv:2305.08891). A step back
+from n to m < n, with z ~ N(0, 1):
 
   x_m = sqrt(a_m) x_0' + sqrt(1 - a_m - s^2) eps' + s z,      eps' = (x_n - sqrt(a_n) x_0') / sqrt(1 - a_n)
   s   = eta sqrt((1 - a_m) / (1 - a_n)) sqrt(1 - a_n / a_m)
@@ -23,7 +25,7 @@ import jax.numpy as jnp
 from objectives import denoising
 
 OFFSET = 0.008  # of the cosine schedule: a first step that is not too small
-LARGEST_BETA = 0.999
+LARGEST_BETA = 0.999  # both of arXiv:2102.09672
 
 
 def cosine_schedule(steps: int) -> jax.Array:
@@ -39,29 +41,27 @@ def blur(data: jax.Array, noise: jax.Array, signal: jax.Array) -> jax.Array:
   return jnp.sqrt(signal) * data + jnp.sqrt(1 - signal) * noise
 
 
-def ideal_answer(prediction: str, data: jax.Array, noise: jax.Array, signal: jax.Array) -> jax.Array:
-  """What the model should say of blur(data, noise, signal): the noise ("eps"), or v ("v")."""
-  return {"eps": noise, "v": jnp.sqrt(signal) * noise - jnp.sqrt(1 - signal) * data}[prediction]
+def velocity(data: jax.Array, noise: jax.Array, signal: jax.Array) -> jax.Array:
+  """v, what the model should say of blur(data, noise, signal)."""
+  return jnp.sqrt(signal) * noise - jnp.sqrt(1 - signal) * data
 
 
-def separate(prediction: str, answer: jax.Array, x: jax.Array, signal: jax.Array) -> jax.Array:
-  """x_0', the data that the model's answer at x means."""
-  if prediction == "eps":
-    return (x - jnp.sqrt(1 - signal) * answer) / jnp.sqrt(signal)
-  return jnp.sqrt(signal) * x - jnp.sqrt(1 - signal) * answer
+def separate(v: jax.Array, x: jax.Array, signal: jax.Array) -> jax.Array:
+  """x_0', the data that the answer v at x means."""
+  return jnp.sqrt(signal) * x - jnp.sqrt(1 - signal) * v
 
 
-def make_loss(apply: Callable, target: Callable, schedule: jax.Array, prediction: str, domains: int):
-  """loss_fn(params, batch, key) as in `denoising.make_loss`; the model is told the time n / N in (0, 1].
+def make_loss(apply: Callable, target: Callable, schedule: jax.Array, domains: int):
+  """loss_fn(params, batch, key) as in `denoising.make_loss`; `apply` answers with v, told the time n / N in (0, 1].
 
-  Args: schedule: a_0 .. a_N. prediction: what `apply` answers, "eps" or "v".
+  Args: schedule: a_0 .. a_N.
   """
   total = len(schedule) - 1
 
   def corrupt(time_B, data, noise):
     step_B = 1 + jnp.floor(time_B * total).astype(jnp.int32)
     signal = denoising.over_batch(schedule[step_B], data)
-    return blur(data, noise, signal), ideal_answer(prediction, data, noise, signal), step_B / total
+    return blur(data, noise, signal), velocity(data, noise, signal), step_B / total
 
   return denoising.make_loss(apply, target, corrupt, domains)
 
@@ -71,15 +71,13 @@ def sample(
   noise: jax.Array,
   key_B: jax.Array,
   schedule: jax.Array,
-  prediction: str,
   steps: int,
   eta: float,
   bound: float,
 ) -> jax.Array:
-  """From noise [B, ...] back to data in `steps` of the schedule's N: answer(x, time_B) -> eps or v.
+  """From noise [B, ...] back to data in `steps` of the schedule's N: answer(x, time_B) -> v.
 
-  Args: key_B: of each sample.
-    bound: the largest |x_0'|. Where nearly all is noise, a small error in eps is a large one in x_0'.
+  Args: key_B: of each sample. bound: the largest |x_0'|.
   """
   total = len(schedule) - 1
   visited = jnp.round(jnp.linspace(total, 0, steps + 1)).astype(jnp.int32)
@@ -87,7 +85,7 @@ def sample(
   def back(x, step):
     n, m = step
     now, then = schedule[n], schedule[m]
-    data = jnp.clip(separate(prediction, answer(x, jnp.full(len(x), n / total)), x, now), -bound, bound)
+    data = jnp.clip(separate(answer(x, jnp.full(len(x), n / total)), x, now), -bound, bound)
     eps = (x - jnp.sqrt(now) * data) / jnp.sqrt(1 - now)
     spread = eta * jnp.sqrt((1 - then) / (1 - now) * (1 - now / then))
     fresh = spread * jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, n), x.shape[1:]))(key_B)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from objectives import imitation
 
-MISS_M = 2.0
+MISS_M = 2.0  # of the benchmark above
 
 
 def loss(futures_BxTxKxFx2, mask_BxTxKxF, present_BxTxK, mean, scale, logits, kind: str):

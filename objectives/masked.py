@@ -16,12 +16,14 @@ import jax.numpy as jnp
 from objectives import draws
 from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
+EPSILON = 1e-6  # MAE's: keeps a patch of one colour at zero
+
 
 def standardised(x: jax.Array) -> jax.Array:
   """(x - mean) / deviation over the values of each token: contrast counts, brightness and scale do not."""
   x = x.astype(jnp.float32)
   mean = x.mean(-1, keepdims=True)
-  return (x - mean) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
+  return (x - mean) * jax.lax.rsqrt(x.var(-1, keepdims=True) + EPSILON)
 
 
 def pillar_statistics(cell_P: jax.Array, values_PxF: jax.Array, cells: int) -> jax.Array:

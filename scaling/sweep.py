@@ -102,8 +102,9 @@ class Watch:
       self._bar = Progress(cost("done", "running", "waiting", "lost", "failed"), "sweep", self._spent, unit)
     counts = {kind: sum(state.status == kind for state in states) for kind in ("done", "running", "failed")}
     made, self._spent = cost("done") - self._spent, cost("done")
-    self._bar.update(made, **counts)
-    if not self._bar.watched:
+    if self._bar.watched:
+      self._bar.update(made, **counts)
+    else:
       self._print_ended(states, cost("running", "waiting", "lost"), counts["done"] + counts["failed"])
 
   def _print_ended(self, states: Sequence[State], remaining: float, count: int) -> None:

@@ -19,7 +19,7 @@ from data.sumo_live import STEP, LiveWorld, candidates
 from evaluation.driving import bicycle
 from evaluation.driving.contact import contacts
 from evaluation.driving.drivers import WATCHED, Driver, View
-from evaluation.driving.guides import Guides, for_cars, make_guides, path_of
+from evaluation.driving.guides import Guides, make_guides, path_of
 
 HORIZON, ARRIVED, CONTACT, OFF_NETWORK, NOT_FINITE, VANISHED, LEAPT = (
   "horizon", "arrived", "contact", "off the network", "command not finite", "vanished from the world", "leapt",
@@ -92,8 +92,7 @@ def started(job: SumoJob, egos: int, watch: Callable[[LiveWorld], None]) -> Iter
     for _ in range(_WATCHES):
       watch(live)
       live.settle(WATCHED)
-    net = for_cars(live.map.lanes)
-    found = [(candidate, path_of(live, net, candidate)) for candidate in candidates(live)]
+    found = [(candidate, path_of(live, candidate)) for candidate in candidates(live)]
     found = [(candidate, way) for candidate, way in found if way.length > _LEAST_AHEAD]
     order = np.random.default_rng([job.seed, 3]).permutation(len(found))[:egos]
     slot_E = np.array([found[k][0].slot for k in order], np.int64)

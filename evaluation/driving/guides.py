@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from data import context, lanes, paths
-from data.schema import Lanes, LaneType, Signal
+from data.schema import Signal
 from data.sumo_live import Candidate, LiveWorld
 
 SPACING = 1.0  # m
@@ -68,15 +68,10 @@ def signalled(live: LiveWorld) -> np.ndarray:
   return shown
 
 
-def for_cars(net: Lanes) -> Lanes:
-  """The same lanes without the ways from them into lanes for bicycles and pedestrians."""
-  foreign = np.isin(net.type_L, (LaneType.BIKE, LaneType.WALK))
-  return dataclasses.replace(net, successor_Ex2=net.successor_Ex2[~foreign[net.successor_Ex2[:, 1]]])
-
-
-def path_of(live: LiveWorld, net: Lanes, candidate: Candidate) -> lanes.Path:
-  """The whole way of a vehicle from where it is now, over `net`, which is `for_cars`."""
-  return lanes.follow(net, candidate.lane, live.centre_Nx2[candidate.slot], candidate.route, _LONGEST)
+def path_of(live: LiveWorld, candidate: Candidate) -> lanes.Path:
+  """The whole way of a vehicle from where it is now."""
+  place, kind = live.centre_Nx2[candidate.slot], live.type_N[candidate.slot]
+  return lanes.follow(live.map.lanes, candidate.lane, place, candidate.route, _LONGEST, kind)
 
 
 def make_guides(live: LiveWorld, ways: list[lanes.Path]) -> Guides:

@@ -10,13 +10,12 @@ import numpy as np
 
 from data import lanes as lane_geometry
 from data.errors import BadInput
-from data.schema import AgentType, LaneType, Scene, Signal
+from data.schema import FOREIGN, AgentType, Scene, Signal
 from evaluation.metrics import road
 from evaluation.metrics.driving_score import Episode
 
 _AROUND = 30.0  # m beyond the ego's course at which a lane still matters
 _ONWARD = 50.0  # m of route beyond what was driven
-_FOREIGN = (LaneType.BIKE, LaneType.WALK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ def drivers(scene: Scene, least_frames: int) -> np.ndarray:
     [scene.valid_TxA[t : t + least_frames, a].sum() == least_frames for a, t in enumerate(first_A)]
   )
   motor_A = np.isin(scene.type_A, (AgentType.CAR, AgentType.TRUCK, AgentType.BUS, AgentType.SERVICE))
-  road_A = (lane_A >= 0) & ~np.isin(scene.lanes.type_L[np.maximum(lane_A, 0)], _FOREIGN)
+  road_A = (lane_A >= 0) & ~np.isin(scene.lanes.type_L[np.maximum(lane_A, 0)], FOREIGN[AgentType.CAR])
   return np.flatnonzero(whole_A & motor_A & road_A)
 
 
@@ -60,7 +59,7 @@ def episode(scene: Scene, ego: int, sizes: Sizes) -> Episode:
   position_Tx2 = scene.position_TxAx2[driven, ego].astype(np.float64)
   moved = float(np.hypot(*np.diff(position_Tx2, axis=0).T).sum())
   roads = scene.route[scene.route_splits[ego] : scene.route_splits[ego + 1]]
-  path = lane_geometry.follow(scene.lanes, lane, position_Tx2[0], roads, moved + _ONWARD)
+  path = lane_geometry.follow(scene.lanes, lane, position_Tx2[0], roads, moved + _ONWARD, scene.type_A[ego])
   step = max(1, -(-len(path.points) // sizes.points))
   route = np.concatenate([path.points[:-1:step], path.points[-1:]])[-sizes.points :]
   signal = np.full((sizes.frames, len(scene.lanes)), Signal.NONE, np.uint8)

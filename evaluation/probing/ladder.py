@@ -118,8 +118,10 @@ class _Pair:
   def refusal(self) -> str:
     """Why nothing can be asked; "" when it can."""
     known = self.truth.values[self.fit]
-    if min(self.fit.sum(), self.asked.sum()) < _LEAST or len(np.unique(self.train.scene_N[self.fit])) < 2:
+    if min(self.fit.sum(), self.asked.sum()) < _LEAST:
       return f"known of {self.fit.sum()} training and {self.asked.sum()} test clips only"
+    if len(np.unique(self.train.scene_N[self.fit])) == 1:
+      return "known of a single training scene"
     if np.ptp(known, axis=0).max() == 0:
       return "the same in all training clips"
     if not self.truth.is_class and np.ptp(self.answer.values[self.asked], axis=0).max() == 0:

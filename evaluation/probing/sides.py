@@ -1,6 +1,5 @@
 """A dataset and a model become the two sides of a probe: features of clips, and what they are asked for."""
 
-import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -19,8 +18,8 @@ _FIELDS = {
     "boxes_TxKx7", "present_TxK", "cells_TxHxW", "ego_TxS", "future_TxFx2", "future_mask_TxF", "place_Tx3",
     "scene", "domain", "weather", "light", "rare",
   ),
-  "windows": ("tokens_TxA", "mask_TxA", "valid_TxA", "domain"),
-  "codes": ("domain",),
+  "windows": ("tokens_TxA", "mask_TxA", "valid_TxA", "scene", "domain"),
+  "codes": ("scene", "domain"),
 }  # fmt: skip
 _OF_WINDOWS = {"windows": window_targets, "codes": code_targets}
 
@@ -33,9 +32,6 @@ def read_side(
   Args:
     fields: arrays the model reads. embeds: name to a function from stacked arrays [chunk, ...] to features [chunk, D].
     chunk: records embedded at once; the last chunk is filled up by its last record.
-
-  Windows, of moves or of codes, do not say which scene they are cut from, so each is taken for a scene of its own;
-  splits keep scenes apart.
   """
   kind = dataset.config.kind
   if kind not in _FIELDS:
@@ -59,15 +55,9 @@ def read_side(
       raise BadInput(
         f"features of {name} weights are not finite", f"{dataset.path} {split}", "check the weights"
       )
-  domain = arrays["domain"].astype(int)
+  domain, scene = arrays["domain"].astype(int), arrays["scene"].astype(int)
   if kind in _OF_WINDOWS:
-    scene = scenes_of_windows(split, len(source))
     return Side(found, _OF_WINDOWS[kind](arrays, dataset.domains), scene, domain, None)
   names = {"domain": dataset.domains, "weather": WEATHERS, "light": LIGHTS, "rare": RARE}
   place = arrays["place_Tx3"][:, -1, :2].astype(np.float64)
-  return Side(found, clip_targets(arrays, names), arrays["scene"].astype(int), domain, place)
-
-
-def scenes_of_windows(split: str, count: int) -> np.ndarray:
-  """int64 [count], names that no other split uses: a window is a scene of its own."""
-  return (zlib.crc32(split.encode()) >> 1) * 2**32 + np.arange(count)
+  return Side(found, clip_targets(arrays, names), scene, domain, place)

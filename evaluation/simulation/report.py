@@ -13,12 +13,19 @@ from evaluation import intervals
 from evaluation.metrics import realism
 from evaluation.metrics.displacement import MOVING_DISTANCE
 from evaluation.simulation import commands, scores
-from evaluation.simulation.control import control_of
+from evaluation.simulation.control import ACCELERATIONS, YAW_OFFSETS, control_of
 from evaluation.simulation.scenarios import Scenarios
 
 LEAST_SPEARMAN, LEAST_REALISM, MOST_WORSE = 0.9, 0.9, 0.05  # what the claims ask for
 _LEAD = 2  # steps before now that accelerations need
 _BOOTSTRAP = 1000
+_EGOS = {"replay": commands.logged, "late": commands.late, "braking": commands.brake}
+
+
+def roll_outs(rollouts: int, draws: int) -> int:
+  """How often `report` calls `simulate`."""
+  commanded = len(ACCELERATIONS) + len(YAW_OFFSETS) + len(_EGOS)
+  return rollouts + draws * commanded + len(_EGOS) - 1  # a replayed ego among replayed others is the log
 
 
 def report(
@@ -144,9 +151,8 @@ def _given_ego(scenarios: Scenarios, simulate, free, draws: int, drawn: interval
   """Encounters of the ego by who drives: shares of scenarios, and of the others that leave the road."""
   now, steps = scenarios.observed, _seconds(scenarios)[-1]
   nobody, everybody = commands.nobody(scenarios), commands.everybody_logged(scenarios)
-  egos = {"replay": commands.logged, "late": commands.late, "braking": commands.brake}
   courses = {"log": scenarios.state_CxAxTxS[None], "free": free}
-  for name, ego_moves in egos.items():
+  for name, ego_moves in _EGOS.items():
     ego = ego_moves(scenarios)
     forced = commands.told(nobody, scenarios, ego)
     courses[name] = np.stack([simulate(forced, draw) for draw in range(draws)])

@@ -108,7 +108,7 @@ def _groups(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> It
       known_A, ego = member_A & whole_A[column_A], int(member_A.argmax())
       if not known_A[ego] or known_A.sum() < 2 or row["type_A"][ego] not in _MOTOR:
         continue
-      state = _in_frame(logged.state_TxAxS[:, column_A], frame_Ax3[ego])
+      state = in_frame(logged.state_TxAxS[:, column_A], frame_Ax3[ego])
       yield _alone(row, member_A) | {
         "ego": ego,
         "known": known_A,
@@ -126,23 +126,23 @@ def _alone(row: Window, member_A: np.ndarray) -> Window:
   return alone
 
 
-def _in_frame(state: np.ndarray, frame_3: np.ndarray) -> np.ndarray:
+def in_frame(state: np.ndarray, frame_3: np.ndarray) -> np.ndarray:
   """States [..., S] of the scene in a frame x, y, heading of it."""
   state = state.astype(np.float64)
-  turned = _turned(state[..., :2] - frame_3[:2], -frame_3[2])
+  place = turned(state[..., :2] - frame_3[:2], -frame_3[2])
   heading = motion.wrap(state[..., motion.HEADING, None] - frame_3[2])
-  return np.concatenate([turned, heading, state[..., 3:]], -1)
+  return np.concatenate([place, heading, state[..., 3:]], -1)
 
 
 def _ground(scene: Scene, driven_TxAx2: np.ndarray, frame_3: np.ndarray) -> road.Road:
   """The road around what was driven, in the frame."""
-  area = (_turned(driven_TxAx2, frame_3[2]) + frame_3[:2]).reshape(-1, 2)
+  area = (turned(driven_TxAx2, frame_3[2]) + frame_3[:2]).reshape(-1, 2)
   ground = road.make_road(scene.lanes, _SEGMENTS, area.min(0) - _AROUND, area.max(0) + _AROUND)
-  start = _turned(ground.start_Sx2 - frame_3[:2], -frame_3[2])
-  step = _turned(ground.step_Sx2.astype(np.float64), -frame_3[2])
+  start = turned(ground.start_Sx2 - frame_3[:2], -frame_3[2])
+  step = turned(ground.step_Sx2.astype(np.float64), -frame_3[2])
   return ground._replace(start_Sx2=start.astype(np.float32), step_Sx2=step.astype(np.float32))
 
 
-def _turned(xy: np.ndarray, angle: float) -> np.ndarray:
+def turned(xy: np.ndarray, angle: float) -> np.ndarray:
   cos, sin = np.cos(angle), np.sin(angle)
   return np.stack([cos * xy[..., 0] - sin * xy[..., 1], sin * xy[..., 0] + cos * xy[..., 1]], -1)

@@ -35,7 +35,7 @@ class Encounters(NamedTuple):
 def encounters(state_AxTxS, size_Ax2, ego, known_A, ground: road.Road, dt: float) -> Encounters:
   """Of states from now on, T of them, dt seconds apart."""
   others_A = known_A & (jnp.arange(len(known_A)) != ego)
-  fine_AxTxS = _finer(state_AxTxS, round(dt / _FINE))
+  fine_AxTxS = finer(state_AxTxS, round(dt / _FINE))
   box_AxTx5 = _boxes(fine_AxTxS, size_Ax2)
   agents_TxAx5, speed_TxA = jnp.swapaxes(box_AxTx5, 0, 1), fine_AxTxS[..., motion.SPEED].T
   touch_TxA = contacts.contacts(box_AxTx5[ego], agents_TxAx5, others_A[None])
@@ -129,7 +129,7 @@ def _boxes(state_AxTxS, size_Ax2):
   return boxes.boxes(state_AxTxS[..., :2], state_AxTxS[..., motion.HEADING], size)
 
 
-def _finer(state_AxTxS, times: int):
+def finer(state_AxTxS, times: int):
   """Linear interpolation to `times` as many steps."""
   place = np.arange((state_AxTxS.shape[1] - 1) * times + 1) / times
   before = np.minimum(place.astype(int), state_AxTxS.shape[1] - 2)

@@ -44,12 +44,13 @@ class Simulation:
   cached: bool
 
 
-def make_simulator(apply: Callable, how: Simulation) -> Callable:
+def make_simulator(apply: Callable, how: Simulation, guide: Callable | None = None) -> Callable:
   """Returns simulate(params, inputs, forced, key) -> states float32 [B, A, steps + 1, S] in the window's frame.
 
   S as in data.motion; the first state is the last observed one. `apply` is that of a motion model (models/motion.py);
   what is not cached may be any that gives logits [B, T, A, V]. `inputs`: from evaluation.forecasting.rollout.prepare.
-  `forced_NxBxA`: int, the moves to make at each step, FREE where the model decides.
+  `forced_NxBxA`: int, the moves to make at each step, FREE where the model decides. `guide(states [B, A, S],
+  surroundings)`: nats [B, A, V] that are added to the logits (evaluation/driving/guide.py).
   """
   hop = how.window - how.observed
   hops = -(-how.steps // hop)
@@ -79,11 +80,15 @@ def make_simulator(apply: Callable, how: Simulation) -> Callable:
       seen = seen.at[..., context.PLACE].set(_place(state, frame) * alive[..., None])
       batch = batch | {"features_BxTxAxF": batch["features_BxTxAxF"].at[:, t].set(_stored(seen) * keep)}
       noise = 0.0 if how.temperature == 0 else draws(step_key)
+      nats = jnp.zeros((1, 1, vocabulary))
+      if guide:
+        against = guide(state, around._replace(signal=signal))
+        nats = jnp.pad(against, ((0, 0), (0, 0), (0, vocabulary - against.shape[-1])))
 
       def answer(moves_BxA, cache):
         tokens = batch["tokens_BxTxA"].at[:, t].set(moves_BxA)
         logits, cache = answers(params, batch | {"tokens_BxTxA": tokens}, t, cache)
-        chosen = (scores(logits, how) + noise).argmax(-1)
+        chosen = (scores(logits + nats, how) + noise).argmax(-1)
         return jnp.where(forced_BxA == FREE, chosen, forced_BxA).astype(moves_BxA.dtype), cache
 
       guess = batch["tokens_BxTxA"][:, t - 1]  # most agents go on as they did

@@ -44,6 +44,7 @@ def get_config(variant: str = "commavq") -> ConfigDict:
         dtype="float32",
         scan=False,
         remat="none",
+        block=0,
       ),
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),

@@ -4,14 +4,15 @@ Motion: some domains, then all beside a replay of the first, then all domains al
 Clips: hidden patches everywhere, the same in towns beside a replay of the rest, several heads at once, a world model of
 the next BEV, a policy that begins with what these have learned, and a smaller policy that follows it.
 
-  python -m data.build --source=sumo --out=build/sumo
+  python -m data.build --source=sumo --scenes_per_domain=14 --fractions=0.6,0.1,0.3 --out=build/sumo
   python -m experiments.curriculum --stages=experiments/configs/curriculum.py --dataset=build/sumo --workdir=build/chain
   python -m data.render --dataset=build/sumo --rig=pair --out=build/clips
   python -m experiments.curriculum --stages=experiments/configs/curriculum.py:clips --dataset=build/clips \
     --workdir=build/chain_clips
 
 A gate before a stage asks for what it builds on, one after it that it has learned, and has lost little of what was
-there. Variants: "motion", "clips", and each with ":tiny". What came of it: results/curriculum.
+there; one on a slice needs eight held-out scenes. Variants: "motion", "clips", and each with ":tiny". What came of it:
+results/curriculum.
 """
 
 from experiments.configs import variants

@@ -82,11 +82,12 @@ def get_config(variant: str = "") -> ConfigDict:
     occupancy=dict(weights=NO_HEADS | dict(occupancy=1.0), **heads),
     policy=dict(weights=NO_HEADS | dict(plan=1.0, plan_spread=1.0, actions=1.0), **heads),
     flow=generative | dict(sigma_min=0.0),
-    diffusion=generative | dict(noise_steps=200, prediction="v", eta=0.0),
+    diffusion=generative | dict(noise_steps=200, eta=0.0),
   )
   objectives = dict(flow="flow_matching", diffusion="diffusion")
   kind = name.partition("_cells")[0]
   config |= dict(objective=objectives.get(kind, "multi_task"), loss=losses[kind])
+  config |= dict(tokens=110_000 if tiny else config["tokens"])
   config["model"] |= dict(
     sensors="ego,lidar,camera"
     if name in ("multi_task", "occupancy")
@@ -96,8 +97,6 @@ def get_config(variant: str = "") -> ConfigDict:
     mixing="factorised",
     causal=True,
     tube=1,
-    grid_patch=8,
+    grid_patch=16 if tiny else 8,
   )
-  if tiny:
-    config["model"] |= dict(camera_patch=16)
   return ConfigDict(config)

@@ -52,7 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
       family="perception",
       objective=objective,
       seed=0,
-      tokens=2_000_000 if tiny else 200_000_000,
+      tokens=200_000 if tiny else 200_000_000,
       log_every=20,
       tensorboard=False,
       model=dict(
@@ -71,6 +71,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dtype="float32",
         scan=False,
         remat="none",
+        block=0,
       ),
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),

@@ -17,17 +17,18 @@ from ml_collections import ConfigDict
 
 from experiments.configs import sections, variants
 
+NAMES = ("vq", "fsq")
 
-def get_config(variant: str = "vq") -> ConfigDict:
-  variant = variant or "vq"
-  variants.require(variant, ("vq", "fsq", "tiny"), __file__)
-  tiny, finite = variant == "tiny", variant == "fsq"
+
+def get_config(variant: str = "") -> ConfigDict:
+  name, size = variants.sized(variant, NAMES, __file__)
+  tiny, finite = size == "tiny", name == "fsq"
   return ConfigDict(
     dict(
       family="bev_tokeniser",
       objective="reconstruction",
       seed=0,
-      tokens=500_000 if tiny else 50_000_000,
+      tokens=13_000_000 if tiny else 50_000_000,
       log_every=20,
       tensorboard=False,
       model=dict(

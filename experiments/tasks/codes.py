@@ -5,12 +5,11 @@ import jax.numpy as jnp
 from data.codes import CodesConfig as Windows
 from data.errors import BadInput
 from data.records import RecordConfig
-from experiments.adaptation import room
 from experiments.config import Train
 from experiments.task import Task, record_batch
+from experiments.tasks.trunks import trunk_config
 from models.codes import CodesModel
 from models.codes_config import CodesConfig
-from models.trunk_config import TrunkConfig
 from objectives.next_token import make_codes_loss
 
 FIELDS = ("codes_TxS", "actions_T", "mask_T", "domain")
@@ -39,24 +38,6 @@ def model_config(config: Train, windows: Windows) -> CodesConfig:
   """The model of a configuration on windows of these shapes; ValueError when there is none."""
   shape = config.model
 
-  def trunk(layers: int, steps: int, space: int) -> TrunkConfig:
-    return TrunkConfig(
-      width=shape.width,
-      layers=layers,
-      head_dim=shape.head_dim,
-      mixing=shape.mixing,
-      state=shape.state,
-      chunk=shape.chunk,
-      causal=True,
-      steps=steps,
-      space=space,
-      dtype=shape.dtype,
-      scan=shape.scan,
-      remat=shape.remat,
-      adapter=room(config.adaptation, "adapter"),
-      prefix=room(config.adaptation, "prefix"),
-    )
-
-  past = trunk(shape.past_layers, windows.steps, windows.places + 1)
-  frame = trunk(shape.frame_layers, windows.places, 1)
+  past = trunk_config(config, windows.steps, windows.places + 1, layers=shape.past_layers, causal=True)
+  frame = trunk_config(config, windows.places, 1, layers=shape.frame_layers, causal=True)
   return CodesConfig(windows.codes, windows.actions, past, frame)

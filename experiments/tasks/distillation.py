@@ -80,15 +80,16 @@ def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   judge = driving.supervised(lambda answers, _: answers["params"], encoder, clips, chosen, domains)
 
   def loss_fn(params, batch, key):
-    seen = lose(batch, key) if chosen.drop else batch
+    drop_key, judge_key, noise_key = jax.random.split(key, 3)
+    seen = lose(batch, drop_key) if chosen.drop else batch
     own = student.model.apply({"params": params["student"]}, seen)
-    metrics = judge(own, seen, key)
+    metrics = judge(own, seen, judge_key)
     wanted = teacher.model.apply({"params": params[TAUGHT_BY]}, batch)
     real_B = record_weights(batch)
     found = {}
     if "plan" in weights:
       ours, theirs = _mixture(own), _mixture(wanted)
-      noise = draws.standard(jax.random.fold_in(key, 2), batch, theirs[0], chosen.density)
+      noise = draws.standard(noise_key, batch, theirs[0], chosen.density)
       mask = batch["future_mask_BxTxF"]
       weight_BxT = jnp.broadcast_to(real_B[:, None], mask.shape[:2])
       found["plan"] = distillation.trajectories(ours, theirs, mask, noise, weight_BxT, chosen.density)

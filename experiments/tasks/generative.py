@@ -44,12 +44,10 @@ def diffuse(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
   loss, schedule = config.loss, diffusion.cosine_schedule(config.loss.noise_steps)
 
   def make_loss(apply, target):
-    return diffusion.make_loss(apply, target, schedule, loss.prediction, domains)
+    return diffusion.make_loss(apply, target, schedule, domains)
 
   def sample(answer, noise, key_B):
-    return diffusion.sample(
-      answer, noise, key_B, schedule, loss.prediction, loss.sample_steps, loss.eta, BOUND
-    )
+    return diffusion.sample(answer, noise, key_B, schedule, loss.sample_steps, loss.eta, BOUND)
 
   return _task(config, dataset_config, make_loss, sample)
 
@@ -77,7 +75,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
   loss_fn = make_loss(model.apply, kind.target)
 
   def held_out(params, batch, key):
-    noise_key, sample_key = jax.random.split(jax.random.fold_in(key, 1))
+    noise_key, sample_key = jax.random.split(draws.aside(key))  # the loss takes `key` itself
     x, valid = model.apply({"params": params}, batch, method="tokens")
 
     def answer(z, time_B):

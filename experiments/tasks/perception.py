@@ -12,11 +12,11 @@ import numpy as np
 from data.clips import RASTER_CHANNELS, VELOCITY_ZERO, ClipConfig
 from data.errors import BadInput
 from data.records import RecordConfig
-from experiments.adaptation import room
 from experiments.config import Train
 from experiments.losses import Hiding, Predictor
 from experiments.shapes import Perception
 from experiments.task import Task, record_batch
+from experiments.tasks.trunks import trunk_config
 from models.perception_config import SENSORS, PerceptionConfig
 from models.sensors import patch_rays
 from models.sensors_config import CameraConfig, EgoConfig, GridConfig, LidarConfig, RasterConfig
@@ -71,23 +71,7 @@ def perception_config(config: Train, clips: ClipConfig) -> PerceptionConfig:
       f"{clips.steps} frames are no whole tubes of {shape.tube}", "config.model.tube", "change it"
     )
   space = build(lambda: sum(sensor.places for sensor in chosen.values() if sensor is not None))
-  trunk = build(
-    TrunkConfig,
-    width=shape.width,
-    layers=shape.layers,
-    head_dim=shape.head_dim,
-    mixing=shape.mixing,
-    state=shape.state,
-    chunk=shape.chunk,
-    causal=shape.causal,
-    steps=clips.steps // shape.tube,
-    space=space,
-    dtype=shape.dtype,
-    scan=shape.scan,
-    remat=shape.remat,
-    adapter=room(config.adaptation, "adapter"),
-    prefix=room(config.adaptation, "prefix"),
-  )
+  trunk = build(trunk_config, config, clips.steps // shape.tube, space)
   return PerceptionConfig(**chosen, tube=shape.tube, trunk=trunk)
 
 

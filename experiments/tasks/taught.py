@@ -117,7 +117,7 @@ def _views(config: PerceptionConfig, hide: Hiding, drop: float) -> Callable:
   places = tuple(sensor.places for sensor in config.sensors.values())
 
   def view(key, valid_BxTxS):
-    lost = masks.drop_sensors(jax.random.fold_in(key, 0), valid_BxTxS, places, drop)
-    return lost | mask(jax.random.fold_in(key, 1), valid_BxTxS)
+    lost_key, mask_key = jax.random.split(key)
+    return masks.drop_sensors(lost_key, valid_BxTxS, places, drop) | mask(mask_key, valid_BxTxS)
 
   return view

@@ -7,10 +7,10 @@ from data.errors import BadInput
 from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Path, Task, record_batch
+from experiments.tasks.trunks import trunk_config
 from models import vq
 from models.bev_tokeniser import BevTokeniser
 from models.bev_tokeniser_config import BevTokeniserConfig
-from models.trunk_config import TrunkConfig
 from objectives.reconstruction import make_loss
 
 FIELDS = ("cells_TxHxW", "domain")
@@ -69,22 +69,8 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
 def model_config(config: Train, clip: ClipConfig) -> BevTokeniserConfig:
   """The tokeniser of a configuration on clips of these shapes; ValueError when there is none."""
   shape = config.model
-  trunk = TrunkConfig(
-    width=shape.width,
-    layers=shape.layers,
-    head_dim=shape.head_dim,
-    mixing="full",
-    state=0,
-    chunk=0,
-    causal=False,
-    steps=1,
-    space=(clip.grid // shape.patch) ** 2,
-    dtype=shape.dtype,
-    scan=shape.scan,
-    remat=shape.remat,
-    adapter=0,
-    prefix=0,
-  )
+  plain = dict(mixing="full", state=0, chunk=0, causal=False, block=0, adapter=0, prefix=0)
+  trunk = trunk_config(config, 1, (clip.grid // shape.patch) ** 2, **plain)
   levels = tuple(shape.levels)
   return BevTokeniserConfig(
     clip.grid, shape.patch, len(CELL_CLASSES), levels, shape.codes, shape.code_dim, trunk

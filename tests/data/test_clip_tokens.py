@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from data import clip_codes, count_tokens, datasets, tokens
+from data import clip_codes, count_tokens, dataset_writer, datasets, tokens
 from data.clip_tokens import clip_tokens
 from data.clips import CELL_CLASSES
 from data.codes import COMMAVQ, CodesConfig
@@ -59,7 +59,13 @@ def test_codes_of_clips_have_one_more_where_some_may_say_nothing():
 
 def test_boxes_of_clips_become_a_dataset_of_codes_and_are_counted(tmp_path):
   config = tiny_config(rig="tracks", steps=2)
-  clip_dataset.write(tmp_path / "clips", config, {"train": 3, "validation": 2})
+  clips = random_clips(config, 5)
+  records = [{name: clips[batch_name(name)][i] for name in config.spec} for i in range(5)]
+  examples = [("train", None, records[:2]), ("train", None, records[2:3]), ("validation", None, records[3:])]
+  splits = ("train", "validation")
+  dataset_writer.write_dataset(
+    tmp_path / "clips", examples, config, clip_dataset.DOMAINS, splits, {}, ("clips",)
+  )
   command = [sys.executable, "-m", "data.build_codes", f"--clips={tmp_path / 'clips'}"]
   out = tmp_path / "codes"
   done = subprocess.run([*command, "--of=boxes", f"--out={out}"], capture_output=True, text=True, check=False)
@@ -74,6 +80,9 @@ def test_boxes_of_clips_become_a_dataset_of_codes_and_are_counted(tmp_path):
     nothing = found[i].ravel() == boxes.tokeniser.vocabulary
     np.testing.assert_array_equal(nothing, ~made.mask)
     np.testing.assert_array_equal(found[i].ravel()[made.mask], made.values[made.mask])
+  for split, scenes in (("train", [0, 0, 1]), ("validation", [2, 2])):
+    scene = RecordSource(written, split, ("scene",)).stacked(np.arange(len(scenes)))["scene"]
+    assert scene.tolist() == scenes and written.manifest["splits"][split]["scenes"] == len(set(scenes))
   rows = {row["name"]: row for row in count_tokens.count(source, "train", 3)}
   assert rows["boxes"]["tokens_per_frame"] == 4 * 8 and 0 < rows["boxes"]["used"] < 1
   assert rows["cells"]["used"] == 1 and rows["cells"]["tokens_per_frame"] == 16**2

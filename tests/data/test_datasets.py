@@ -45,7 +45,19 @@ def test_scenes_and_windows_come_back_bit_for_bit(made):
     stacked = RecordSource(dataset, split, dataset.window.spec).stacked(np.arange(len(windows)))
     for name, (_, dtype) in dataset.window.spec.items():
       assert stacked[name].dtype == dtype
+      if name == "scene":  # known when it is written
+        continue
       np.testing.assert_array_equal(stacked[name], np.stack([w[name] for w in windows]), err_msg=name)
+
+
+def test_every_record_has_the_number_of_its_scene_which_no_other_split_uses(made):
+  dataset, found = datasets.open_dataset(made), {}
+  for number, (split, _, windows) in enumerate(tiny_datasets.scene_examples(8)):
+    found.setdefault(split, []).extend([number] * len(windows))
+  for split, wanted in found.items():
+    source = RecordSource(dataset, split, ("scene",))
+    scene = source.stacked(np.arange(len(source)))["scene"]
+    assert scene.dtype == np.int32 and scene.tolist() == wanted and len(set(wanted)) == 4 < len(wanted)
 
 
 def test_manifest_counts_and_records_stand_alone(made):
@@ -76,7 +88,7 @@ def test_many_records_go_into_shards_that_tfds_finds_in_order(tmp_path, monkeypa
     builder = tfds.builder_from_directory(str(dataset.path / kind / "1.0.0"))
     assert builder.info.splits["train"].num_examples == 10
     row = records.row_dtype(dataset.window.parts[kind])
-    wanted = [records.encode_window(window, row) for window in windows]
+    wanted = [records.encode_window(window | {"scene": np.int32(0)}, row) for window in windows]
     assert [example["record"] for example in builder.as_data_source("train")] == wanted
     assert [dataset.records(kind, "train")[index] for index in range(10)] == wanted
 
@@ -163,7 +175,7 @@ def _python(code: str, *args) -> subprocess.CompletedProcess:
   [
     ({"schema_version": 0}, f"schema_version is 0, this version reads {schema.SCHEMA_VERSION}"),
     ({"format_version": None}, "format_version is None"),
-    ({"format_version": 2}, "format_version is 2, this version reads 3; build the dataset again"),
+    ({"format_version": 3}, "format_version is 3, this version reads 4; build the dataset again"),
     ({"tokens_fingerprint": "abc"}, "tokens_fingerprint is abc"),
     ({"domains": ["other"]}, "does not match its own fingerprint"),
     ({"files": {}}, "does not match its own fingerprint"),

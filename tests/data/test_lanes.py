@@ -1,12 +1,15 @@
 """Lane geometry against closed forms and a brute-force oracle."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from data import lanes
-from data.schema import Lanes
+from data.schema import AgentType, Lanes, LaneType
+
+CAR = AgentType.CAR
 
 
 def make_lanes(polylines, successors=(), roads=None, left=None, right=None) -> Lanes:
@@ -90,7 +93,7 @@ def exhaustive(lines, position, heading, reach):
 
 def test_follow_starts_at_the_projection_and_tells_where_lanes_begin():
   chain = make_lanes([[[0, 0], [50, 0]], [[50, 0], [80, 0]], [[80, 0], [200, 0]]], [(0, 1), (1, 2)])
-  path = lanes.follow(chain, 0, np.array([20, 1]), (), 100.0)
+  path = lanes.follow(chain, 0, np.array([20, 1]), (), 100.0, CAR)
   assert path.length == pytest.approx(100) and path.lanes.tolist() == [0, 1, 2]
   np.testing.assert_allclose(path.starts, [0, 30, 60], atol=1e-5)
   np.testing.assert_allclose(path.points[[0, -1]], [[20, 0], [120, 0]], atol=1e-4)
@@ -98,13 +101,13 @@ def test_follow_starts_at_the_projection_and_tells_where_lanes_begin():
 
 
 def test_follow_ends_at_a_dead_end_and_survives_a_circle():
-  path = lanes.follow(make_lanes([[[0, 0], [50, 0]]]), 0, np.array([20, 0]), (), 100.0)
+  path = lanes.follow(make_lanes([[[0, 0], [50, 0]]]), 0, np.array([20, 0]), (), 100.0, CAR)
   assert path.length == pytest.approx(30)
-  past_the_end = lanes.follow(make_lanes([[[0, 0], [50, 0]]]), 0, np.array([60, 0]), (), 100.0)
+  past_the_end = lanes.follow(make_lanes([[[0, 0], [50, 0]]]), 0, np.array([60, 0]), (), 100.0, CAR)
   assert past_the_end.length == 0 and past_the_end.points.shape == (2, 2)
   angle = np.linspace(0, 2 * np.pi, 33)
   circle = make_lanes([10 * np.stack([np.cos(angle), np.sin(angle)], -1)], [(0, 0)])
-  round_and_round = lanes.follow(circle, 0, np.array([10, 0]), (), 150.0)
+  round_and_round = lanes.follow(circle, 0, np.array([10, 0]), (), 150.0, CAR)
   assert round_and_round.length == pytest.approx(150, rel=1e-6) and len(round_and_round.lanes) == 3
 
 
@@ -121,7 +124,7 @@ def test_follow_takes_the_route_and_without_one_goes_straight():
   crossing = make_lanes(CROSSING, TURNS, roads=[0, 10, 11, 12, 1, 2, 3])
 
   def driven(route, lane=0, xy=(10, 0)):
-    return lanes.follow(crossing, lane, np.array(xy), route, 90.0).lanes.tolist()
+    return lanes.follow(crossing, lane, np.array(xy), route, 90.0, CAR).lanes.tolist()
 
   assert driven(()) == [0, 1, 4]
   assert driven((0, 1)) == [0, 1, 4]
@@ -131,7 +134,7 @@ def test_follow_takes_the_route_and_without_one_goes_straight():
   assert driven((0, 3), lane=3, xy=(52, -1)) == [3, 6]  # already inside the junction
   # Starts off the route, joins it later.
   elsewhere = make_lanes(CROSSING, TURNS, roads=[99, 10, 11, 12, 1, 2, 3])
-  assert lanes.follow(elsewhere, 0, np.array([10, 0]), (7, 2), 90.0).lanes.tolist() == [0, 2, 5]
+  assert lanes.follow(elsewhere, 0, np.array([10, 0]), (7, 2), 90.0, CAR).lanes.tolist() == [0, 2, 5]
 
 
 def test_follow_keeps_to_the_route_at_every_junction_and_on_every_round():
@@ -145,7 +148,7 @@ def test_follow_keeps_to_the_route_at_every_junction_and_on_every_round():
     ((0, 1, 0, 1, 0, 2), [0, 1, 0, 1, 0, 2]),
     ((0, 2), [0, 2]),
   ):
-    assert lanes.follow(loop, 0, np.array([0, 0]), route, 500.0).lanes.tolist() == driven
+    assert lanes.follow(loop, 0, np.array([0, 0]), route, 500.0, CAR).lanes.tolist() == driven
 
 
 def test_follow_changes_lane_when_only_the_neighbour_leads_on():
@@ -155,11 +158,11 @@ def test_follow_changes_lane_when_only_the_neighbour_leads_on():
     [(1, 2)], roads=[0, 0, 1], left=[1, -1, -1], right=[-1, 0, -1],
   )  # fmt: skip
   for route in ((0, 1), ()):
-    path = lanes.follow(two, 0, np.array([30, 0]), route, 120.0)
+    path = lanes.follow(two, 0, np.array([30, 0]), route, 120.0, CAR)
     assert path.lanes.tolist() == [1, 2]
     np.testing.assert_allclose(path.points[[0, -1]], [[30, 4], [150, 4]], atol=1e-4)
   # On the last road of the route no change is needed.
-  assert lanes.follow(two, 0, np.array([30, 0]), (0,), 120.0).lanes.tolist() == [0]
+  assert lanes.follow(two, 0, np.array([30, 0]), (0,), 120.0, CAR).lanes.tolist() == [0]
 
 
 def test_follow_prefers_the_lane_that_serves_the_road_after_next():
@@ -168,14 +171,54 @@ def test_follow_prefers_the_lane_that_serves_the_road_after_next():
     [[[0, 0], [50, 0]], [[50, 0], [100, 0]], [[50, 0], [60, 4], [100, 4]], [[100, 4], [200, 4]]],
     [(0, 1), (0, 2), (2, 3)], roads=[0, 1, 1, 2], left=[-1, 2, -1, -1], right=[-1, -1, 1, -1],
   )  # fmt: skip
-  path = lanes.follow(fork, 0, np.array([0, 0]), (0, 1, 2), 150.0)
+  path = lanes.follow(fork, 0, np.array([0, 0]), (0, 1, 2), 150.0, CAR)
   assert path.lanes.tolist() == [0, 2, 3] and [60, 4] in path.points.tolist()
   # When the left lane cannot be entered directly, the path crosses over on road 1.
   merge = make_lanes(
     [[[0, 0], [50, 0]], [[50, 0], [110, 0]], [[50, 4], [110, 4]], [[110, 4], [200, 4]]],
     [(0, 1), (2, 3)], roads=[0, 1, 1, 2], left=[-1, 2, -1, -1], right=[-1, -1, 1, -1],
   )  # fmt: skip
-  path = lanes.follow(merge, 0, np.array([0, 0]), (0, 1, 2), 150.0)
+  path = lanes.follow(merge, 0, np.array([0, 0]), (0, 1, 2), 150.0, CAR)
   assert path.lanes.tolist() == [0, 2, 3]
   assert np.abs(np.diff(path.points, axis=0))[:, 1].max() <= 4 and (np.diff(path.points[:, 0]) > 0).all()
   np.testing.assert_allclose(path.starts, [0, 50, 80 + np.hypot(30, 4)], rtol=1e-6)  # a 30 m diagonal
+
+
+# A car's road (0) ends in a turn left (1) onto a road (3); straight on, a turning path (2) leads to a bike lane (4) of
+# that road, which comes to its own road (5).
+FORK = [
+  [[0, 0], [50, 0]], [[50, 0], [58, 2], [60, 10]], [[50, 0], [60, 0]], [[60, 10], [60, 99]], [[60, 0], [99, 0]],
+  [[99, 0], [150, 0]],
+]  # fmt: skip
+FORK_WAYS = [(0, 1), (0, 2), (1, 3), (2, 4), (4, 5)]
+FORK_TYPES = [
+  LaneType.ROAD,
+  LaneType.JUNCTION,
+  LaneType.JUNCTION,
+  LaneType.ROAD,
+  LaneType.BIKE,
+  LaneType.ROAD,
+]
+
+
+@pytest.mark.parametrize("route", [(), (0, 9)])
+def test_follow_keeps_off_lanes_that_are_closed_to_the_agent(route):
+  fork = make_lanes(FORK, FORK_WAYS, roads=[0, 10, 11, 9, 9, 8])
+  fork = dataclasses.replace(fork, type_L=np.array(FORK_TYPES, np.uint8))
+
+  def driven(kind, lane=0, xy=(10, 0)):
+    return lanes.follow(fork, lane, np.array(xy), route, 200.0, kind).lanes.tolist()
+
+  for kind in (CAR, AgentType.TRUCK, AgentType.BUS, AgentType.MOTORCYCLE, AgentType.SERVICE):
+    assert driven(kind) == [0, 1, 3]
+  for kind in (AgentType.BICYCLE, AgentType.OTHER):
+    assert driven(kind) == [0, 2, 4, 5]
+  assert driven(CAR, 4, (70, 0)) == [4, 5]  # already there, whatever put it there
+  assert driven(CAR, 2, (55, 0)) == [2, 4, 5]
+
+
+def test_follow_ends_where_only_closed_lanes_go_on_and_changes_to_none():
+  beside = make_lanes([[[0, 0], [50, 0]], [[0, 3], [50, 3]], [[50, 3], [99, 3]]], [(1, 2)], left=[1, -1, -1])
+  for kind, ends in ((LaneType.ROAD, [1, 2]), (LaneType.BIKE, [0]), (LaneType.WALK, [0])):
+    typed = dataclasses.replace(beside, type_L=np.array([LaneType.ROAD, kind, kind], np.uint8))
+    assert lanes.follow(typed, 0, np.array([10, 0]), (), 80.0, CAR).lanes.tolist() == ends

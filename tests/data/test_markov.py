@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from data import dataset_writer, datasets, markov
+from data import dataset_writer, datasets, markov, reader
 from data.errors import BadInput
 from data.windows import WindowConfig
 
@@ -165,14 +165,20 @@ def test_a_stream_shorter_than_a_window_is_refused():
     markov.windows(job, WINDOW, 0)
 
 
-def test_its_dataset_has_no_scenes_and_says_so(tmp_path):
-  jobs = markov.plan(0, 1, 16, 0.5, domains=("order_0",))
+def test_its_dataset_has_no_logs_and_says_so_and_its_streams_are_scenes(tmp_path):
+  jobs = markov.plan(0, 2, 16, 0.5, domains=("order_0",))
   examples = [("train", None, markov.windows(job, WINDOW, 0)) for job in jobs]
   notes = {"source": "markov"}
   out = tmp_path / "dataset"
   dataset_writer.write_dataset(out, examples, WINDOW, ("order_0",), ("train",), notes, ("windows",))
   dataset = datasets.open_dataset(out)
-  assert dataset.manifest["splits"]["train"] == {"scenes": 0, "windows": 2, "tokens": 64}
+  assert dataset.manifest["splits"]["train"] == {"scenes": 2, "windows": 4, "tokens": 128}
+  assert reader.labels(reader.RecordSource(dataset, "train", ["scene"]), ["scene"])["scene"].tolist() == [
+    0,
+    0,
+    1,
+    1,
+  ]
   assert sorted(p.name for p in out.iterdir()) == ["dataset.json", "windows"]
   with pytest.raises(BadInput, match="holds no scenes: markov makes none; choose a dataset made from logs"):
     list(dataset.scenes("train"))
@@ -190,7 +196,10 @@ def run(module: str, *arguments: str, code: int) -> str:
 def test_data_build_makes_it_whatever_the_workers_and_an_audit_refuses_it(tmp_path):
   options = ["--source=markov", "--scenes_per_domain=3", "--steps=16", "--window_steps=8"]
   for workers in ("1", "2"):
-    run("data.build", *options, f"--workers={workers}", f"--out={tmp_path / workers}", code=0)
+    said = run("data.build", *options, f"--workers={workers}", f"--out={tmp_path / workers}", code=0)
+    assert (
+      said.count("fractions cannot be kept: asked for train 80%, tune 6%, validation 14%; 12 scenes") == 1
+    )
   dataset, other = (datasets.open_dataset(tmp_path / workers) for workers in ("1", "2"))
   assert dataset.manifest == other.manifest, "files, hashes and all"
   assert dataset.domains == tuple(sorted(markov.DOMAINS))

@@ -36,7 +36,8 @@ def test_splits_are_carried_over_and_clips_read_back(tmp_path):
   number = 0
   for split in ("train", "validation"):
     clips = dataset.records("clips", split)
-    assert len(clips) == dataset.manifest["splits"][split]["clips"] == 4  # two of each of two scenes
+    counts = dataset.manifest["splits"][split]
+    assert (counts["scenes"], counts["clips"], len(clips)) == (2, 4, 4)  # two of each of two scenes
     found = [np.frombuffer(clips[i], row)[0] for i in range(4)]
     scenes = list(source.scenes(split))
     for clip in found:

@@ -48,7 +48,7 @@ def only_ego(scene):
 
 @functools.cache
 def clip(rig: str = "pair", count: int = 1, **metadata):
-  return clips_of(town(**metadata), dataclasses.replace(CONFIG, rig=rig), count, 0, 7, 2)[0]
+  return clips_of(town(**metadata), dataclasses.replace(CONFIG, rig=rig), count, 0, 2)[0]
 
 
 @pytest.mark.parametrize("rig", rigs.RIGS)
@@ -57,14 +57,14 @@ def test_clips_match_the_spec_of_every_rig(rig):
   assert set(found) == set(config.spec)
   for name, (shape, dtype) in config.spec.items():
     assert (found[name].shape, found[name].dtype) == (shape, np.dtype(dtype)), name
-  assert (found["scene"], found["domain"]) == (7, 2)
+  assert found["domain"] == 2
   assert not found["visible_TxK"][~found["present_TxK"]].any()
   if rig == "tracks":
     np.testing.assert_array_equal(found["visible_TxK"], found["present_TxK"])
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
-  first, again, other = (clips_of(town(), CONFIG, 2, seed, 0, 0) for seed in (3, 3, 4))
+  first, again, other = (clips_of(town(), CONFIG, 2, seed, 0) for seed in (3, 3, 4))
   for a, b in zip(first, again, strict=True):
     assert all(np.array_equal(a[name], b[name]) for name in CONFIG.spec)
   assert any(not np.array_equal(a["images_TxCxHxWx3"], b["images_TxCxHxWx3"])
@@ -136,7 +136,7 @@ def test_the_cell_of_a_box_holds_its_class_and_velocity():
 
 def test_the_map_is_drawn_where_it_is():
   scene = only_ego(town())
-  found = clips_of(scene, dataclasses.replace(CONFIG, rig="tracks"), 1, 0, 0, 0)[0]  # the ego starts at x = 0
+  found = clips_of(scene, dataclasses.replace(CONFIG, rig="tracks"), 1, 0, 0)[0]  # the ego starts at x = 0
   cells, raster = found["cells_TxHxW"][0], found["raster_TxHxWxC"][0]
   channel = {name: raster[..., n] for n, name in enumerate(RASTER_CHANNELS)}
 
@@ -149,7 +149,7 @@ def test_the_map_is_drawn_where_it_is():
   assert channel["route"][at(9.5, 0.2)] == 255 and channel["route"][at(9.5, 4.5)] == 0
   assert not channel["stop"].any()  # the light is 60 m ahead, the grid ends after 48 m
   scene = dataclasses.replace(scene, position_TxAx2=scene.position_TxAx2 + np.float32([30, 0]))
-  found = clips_of(scene, dataclasses.replace(CONFIG, rig="tracks"), 1, 0, 0, 0)[0]
+  found = clips_of(scene, dataclasses.replace(CONFIG, rig="tracks"), 1, 0, 0)[0]
   stop = found["raster_TxHxWxC"][0, ..., RASTER_CHANNELS.index("stop")]
   assert stop[at(25.5, 0.2)] == 255 and stop[at(20.5, 0.2)] == 0 and stop[at(31.5, 0.2)] == 0
 
@@ -172,7 +172,7 @@ def test_elements_are_the_lines_of_the_map():
 
 def test_lidar_points_lie_on_the_boxes_they_claim():
   world = prepare(town())
-  found = clips_of(town(), dataclasses.replace(FINE, rig="lidar"), 1, 0, 0, 0)[0]
+  found = clips_of(town(), dataclasses.replace(FINE, rig="lidar"), 1, 0, 0)[0]
   pose = found["place_Tx3"][0].astype(np.float64)
   scene = world.scene
   frame, ego = np.argwhere(np.isclose(scene.position_TxAx2, pose[:2], atol=1e-4).all(-1))[0]
@@ -215,7 +215,7 @@ def test_camera_and_lidar_agree_where_both_see():
 @pytest.mark.parametrize("angle", [np.pi / 2, 2.3])
 def test_turning_the_whole_scene_changes_nothing(angle):
   scene = only_ego(town())
-  (a,), (b,) = (clips_of(s, CONFIG, 1, 0, 0, 0) for s in (scene, moved(scene, angle, (40.0, -25.0))))
+  (a,), (b,) = (clips_of(s, CONFIG, 1, 0, 0) for s in (scene, moved(scene, angle, (40.0, -25.0))))
   for name in ("boxes_TxKx7", "futures_TxKxFx2", "ego_TxS", "future_TxFx2"):
     np.testing.assert_allclose(a[name], b[name], atol=2e-3, err_msg=name)
   for name in ("actions_TxF", "agent_K", "present_TxK", "futures_mask_TxKxF", "actions_mask_TxF"):
@@ -239,7 +239,7 @@ def test_weather_and_light_change_what_sensors_see_and_nothing_else():
 
 def test_unknown_weather_is_drawn_and_both_axes_occur():
   found = [clips_of(town(scene_id=f"town-{n}", weather="", light=""),
-                    dataclasses.replace(CONFIG, rig="tracks", steps=1), 1, 0, 0, 0)[0] for n in range(24)]  # fmt: skip
+                    dataclasses.replace(CONFIG, rig="tracks", steps=1), 1, 0, 0)[0] for n in range(24)]  # fmt: skip
   assert len({int(c["weather"]) for c in found}) >= 3 and {int(c["light"]) for c in found} == {0, 1, 2}
 
 
@@ -254,12 +254,12 @@ def test_egos_drive_last_and_mostly_move():
 
 def test_frames_that_do_not_divide_a_step_are_refused():
   with pytest.raises(BadInput, match=r"metadata.dt 0.5 s does not divide a step of 0.7 s"):
-    clips_of(town(), dataclasses.replace(CONFIG, step_seconds=0.7), 1, 0, 0, 0)
+    clips_of(town(), dataclasses.replace(CONFIG, step_seconds=0.7), 1, 0, 0)
 
 
 def test_what_a_clip_means_is_pinned():
   """A change here makes old clips mean something else: raise data.datasets.FORMAT_VERSION, then these numbers."""
-  found = clips_of(only_ego(town()), CONFIG, 1, 0, 0, 0)[0]
+  found = clips_of(only_ego(town()), CONFIG, 1, 0, 0)[0]
   sums = {}
   for name in (
     "images_TxCxHxWx3",
@@ -272,5 +272,5 @@ def test_what_a_clip_means_is_pinned():
     value = found[name].astype(np.float64)
     weights = 2 + np.cos(np.arange(value.size)).reshape(value.shape)
     sums[name] = float((weights * np.abs(value)).sum())
-  assert FORMAT_VERSION == 3
+  assert FORMAT_VERSION == 4
   assert sums == pytest.approx(PINNED, rel=1e-3)

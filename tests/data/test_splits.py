@@ -100,6 +100,17 @@ def test_a_heavy_group_does_not_empty_the_training_split():
   assert set(chosen.values()) == set(FRACTIONS)
 
 
+def test_what_fractions_few_scenes_cannot_keep_is_told():
+  few, many_more = (
+    Counter(splits.assign(many(count), FRACTIONS, 0, "recording").values()) for count in (3, 20)
+  )
+  assert splits.departure(few, FRACTIONS) == (
+    "fractions cannot be kept: asked for train 80%, tune 6%, validation 14%;"
+    " 3 scenes are split into train 33%, tune 33%, validation 33%"
+  )
+  assert splits.departure(many_more, FRACTIONS) == ""
+
+
 def test_too_few_groups_repeated_ids_and_wrong_fractions_are_refused():
   with pytest.raises(BadInput, match="form 1 groups by recording"):
     splits.assign([make_trace(n, map_id="one") for n in "abcd"], FRACTIONS, 0, "recording")

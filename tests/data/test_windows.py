@@ -8,7 +8,7 @@ import pytest
 from data import context, motion
 from data.datasets import FORMAT_VERSION
 from data.errors import BadInput
-from data.schema import Lanes, LaneType, Metadata, Scene, Signal
+from data.schema import AgentType, Lanes, LaneType, Metadata, Scene, Signal
 from data.windows import WindowConfig, groups, windows_of
 from tests.worlds import straight_scene
 
@@ -231,6 +231,24 @@ def test_the_path_carries_limits_junctions_and_signals_where_they_are():
   assert not window["spacing_A"][1:].any() and (window["stop_AxQ"][1:] == context.FAR).all()
 
 
+def test_a_car_is_not_expected_on_a_bike_lane():
+  """Straight on from the junction there is a bike lane; the road turns away."""
+  scene = signalled_road()
+  types = [LaneType.ROAD, LaneType.JUNCTION, LaneType.BIKE, LaneType.BIKE, LaneType.ROAD]
+  planted = dataclasses.replace(
+    scene.lanes, type_L=np.array(types, np.uint8),
+    xy_Nx2=np.concatenate([scene.lanes.xy_Nx2, np.array([[100, 0], [110, 60]], np.float32)]),
+    splits=np.array([0, 2, 4, 6, 8, 10], np.int32), width_L=np.full(5, 3.5, np.float32),
+    speed_limit_L=np.full(5, 14, np.float32), road_L=np.arange(5, dtype=np.int32),
+    successor_Ex2=np.array([(0, 1), (1, 2), (2, 3), (0, 4)], np.int32), left_L=np.full(5, -1, np.int32),
+    right_L=np.full(5, -1, np.int32),
+  )  # fmt: skip
+  scene = dataclasses.replace(scene, lanes=planted, signal_TxL=np.pad(scene.signal_TxL, ((0, 0), (0, 1))))
+  for kind, aside in ((AgentType.CAR, True), (AgentType.BICYCLE, False)):
+    (window,) = windows_of(dataclasses.replace(scene, type_A=np.array([kind], np.uint8)), CONFIG, 0)
+    assert (window["path_AxPx2"][0, :, 1].max() > 50) == aside, kind
+
+
 def test_pedestrians_and_agents_off_the_lanes_have_no_path():
   scene = signalled_road()
   off = dataclasses.replace(scene, lane_TxA=np.full_like(scene.lane_TxA, -1))
@@ -256,5 +274,5 @@ def test_what_tokens_and_features_mean_is_pinned():
   window = windows_of(straight_scene(steps=41, agents=4, dt=0.1), CONFIG, 0)[0]
   features, tokens = window["features_TxAxF"].astype(np.float64), window["tokens_TxA"].astype(np.int64)
   weights = 1 + np.arange(features.shape[-1])
-  assert (FORMAT_VERSION, int(tokens.sum())) == (3, 4659)
+  assert (FORMAT_VERSION, int(tokens.sum())) == (4, 4659)
   assert (features * weights).sum() == pytest.approx(24277, rel=1e-3)

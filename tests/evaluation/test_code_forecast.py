@@ -19,7 +19,7 @@ N, T, S, V = 3, 3, 4, 11
 def _trunk(steps, space):
   return TrunkConfig(
     width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=steps, space=space,
-    dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
   )  # fmt: skip
 
 
@@ -108,3 +108,6 @@ def test_a_report_names_the_worst_and_splits_by_domain():
   assert "suburb, frame +2" in table(found) and "frame +1: copy_moved" in table(found)
   figure = picture(_forecast(), views, ("rural", "suburb"))
   assert len(figure.axes) == 4 * 4 * 2
+  titles = [text.get_text() for text in figure.texts]
+  assert titles[0] == "rural: 50 points worse" and titles[-1] == "suburb: 50 points better"
+  assert {axes.get_ylabel() for axes in figure.axes} >= {"truth", "last frame\nseen"}

@@ -117,7 +117,7 @@ def test_bounds_agree_with_the_normal_ones():
 
 
 def test_what_cannot_be_judged_is_named():
-  with pytest.raises(BadInput, match="3 units tell no noise"):
+  with pytest.raises(BadInput, match="3 scenes tell no noise"):
     judged(losses(2), few=np.arange(RECORDS) < 15)
   other = losses(2)
   with pytest.raises(BadInput, match="different records"):

@@ -62,14 +62,22 @@ class Place(typing.NamedTuple):
 ALONE, TOGETHER, DIVIDED, EIGHT = Place(), Place(2, data=2), Place(2, tensor=2), Place(1, 2, 2, 2)
 
 
-def start(dataset: pathlib.Path, run: pathlib.Path, place: Place) -> list[subprocess.Popen]:
-  """The processes of one training run; it saves every 4 steps, so that many interruptions meet a save."""
-  options = [f"--config={ROOT / 'experiments/configs/motion.py'}:tiny", f"--workdir={run}"]
+def start(
+  dataset: pathlib.Path, run: pathlib.Path, place: Place, base: pathlib.Path | None = None
+) -> list[subprocess.Popen]:
+  """The processes of one training run; it saves every 4 steps, so that many interruptions meet a save.
+
+  base: a finished run; the new one begins with its weights, follows it, and makes a single step.
+  """
+  name = "motion_distil" if base else "motion"
+  options = [f"--config={ROOT / 'experiments/configs'}/{name}.py:tiny", f"--workdir={run}"]
   settings = {
     "data.dataset": dataset, "tokens": 40000, "log_every": 1, "checkpoint.every_steps": 4,
     "model.layers": 2, "model.width": 16, "data.batch_windows": 4,
     "mesh.data": place.data, "mesh.fsdp": place.fsdp, "mesh.tensor": place.tensor,
   }  # fmt: skip
+  if base:
+    settings |= {"start.run": base, "loss.teacher": base, "tokens": 1}
   options += [f"--config.{key}={value}" for key, value in settings.items()]
   if place.processes > 1:
     options += [f"--coordinator=localhost:{free_port()}", f"--processes={place.processes}"]
@@ -90,9 +98,11 @@ def free_port() -> int:
     return held.getsockname()[1]
 
 
-def finish(dataset: pathlib.Path, run: pathlib.Path, place: Place = ALONE) -> dict:
+def finish(
+  dataset: pathlib.Path, run: pathlib.Path, place: Place = ALONE, base: pathlib.Path | None = None
+) -> dict:
   """Lets the run come to its end; returns its row without what depends on the clock."""
-  for process in start(dataset, run, place):
+  for process in start(dataset, run, place, base):
     _, errors = process.communicate(timeout=_LIMIT_S)
     assert process.returncode == 0, f"training ended with exit code {process.returncode}:\n{errors}"
   row = json.loads((run / "result.json").read_text())

@@ -24,7 +24,7 @@ from objectives import draws, metrics
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
-WINDOWS, DOMAINS, SPLITS = 150, ("early", "late"), ("train", "validation")
+WINDOWS, SCENE, DOMAINS, SPLITS = 150, 5, ("early", "late"), ("train", "validation")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,10 @@ def run(tmp_path_factory):
     window["domain"] = np.uint8(number >= WINDOWS // 2)
     window["type_A"][:] = window["domain"]
   scene = straight_scene()
-  dataset_writer.write_dataset(
-    out, [(split, scene, windows) for split in SPLITS], tiny_datasets.WINDOW, DOMAINS, SPLITS, {}
-  )
+  examples = [
+    (split, scene, windows[first : first + SCENE]) for split in SPLITS for first in range(0, WINDOWS, SCENE)
+  ]
+  dataset_writer.write_dataset(out, examples, tiny_datasets.WINDOW, DOMAINS, SPLITS, {})
   dataset = open_dataset(out)
   config = from_dict(get_config("tiny").to_dict())
   task = make_task(config, dataset.config, len(DOMAINS))
@@ -56,6 +57,7 @@ def test_records_add_up_to_the_held_out_loss(run):
   whole = evaluate(run.task, run.dataset, mesh, run.params, "train")
   assert len(losses.sum_N) == WINDOWS
   assert losses.sum_N.sum() / losses.count_N.sum() == pytest.approx(whole["loss"], rel=1e-5)
+  assert losses.unit_N.tolist() == (np.arange(WINDOWS) // SCENE).tolist()
   late = per_record.labels(run.dataset, "train")["domain"] == 1
   assert losses.sum_N[late].sum() / losses.count_N[late].sum() == pytest.approx(
     whole["by_slice"]["late"], rel=1e-5

@@ -9,6 +9,7 @@ import pytest
 
 from data.errors import BadInput
 from experiments import run
+from experiments.tasks.distillation import TAUGHT_BY
 from tests.experiments import faults
 
 
@@ -47,6 +48,17 @@ def test_two_processes_train_alike_and_stop_together(simulated, survivor):
   assert faults.largest_difference(folder / "untouched-1", stopped, 20) < 1e-5
   step, _ = faults.newest(stopped)  # on one device
   assert step == faults.last_step(stopped)
+
+
+def test_two_processes_begin_with_a_finished_run_and_follow_it(simulated, survivor):
+  """Split between them, a student that is its teacher has nothing to follow at its first step."""
+  folder, _ = survivor
+  base, begun = folder / "untouched-1", folder / "begun-2"
+  faults.finish(simulated, begun, faults.DIVIDED, base)
+  first = json.loads((begun / "metrics.jsonl").read_text().splitlines()[0])
+  assert first["step"] == 1 and abs(first["distillation"]) < 1e-6 < first["gradient_norm"]
+  taught, teacher = (run.open_run(str(path)).params for path in (begun, base))
+  assert faults.bits(taught[TAUGHT_BY]) == faults.bits(teacher)
 
 
 def test_a_run_moves_from_one_device_to_eight(simulated, survivor):

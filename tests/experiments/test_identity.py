@@ -4,10 +4,10 @@ import copy
 
 import pytest
 
-from experiments.configs import motion
+from experiments.configs import perception
 from experiments.identity import OPERATIONAL, config_hash, identity, operational
 
-CONFIG = motion.get_config("tiny").to_dict()
+CONFIG = perception.get_config("tiny").to_dict()
 
 
 def _changed(dotted: str) -> dict:

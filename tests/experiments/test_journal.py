@@ -3,9 +3,11 @@
 import builtins
 import struct
 
+import jax.numpy as jnp
 import pytest
 
 from data.errors import BadInput
+from experiments import journal as journal_module
 from experiments.journal import Journal
 from experiments.run_directory import RunDirectory
 
@@ -54,6 +56,19 @@ def test_tensorboard_shows_what_metrics_hold_also_after_going_back(tmp_path):
   assert shown.keys() == {"loss", "moving", "tokens", "gradient_norm", "learning_rate"}
   for name, values in shown.items():
     assert values == {record["step"]: record[name] for record in metrics if "loss" in record}
+
+
+def test_the_rank_of_features_is_worked_out_where_it_is_written(tmp_path, monkeypatch):
+  rank, asked = journal_module._rank, []
+  monkeypatch.setattr(journal_module, "_rank", lambda gram: asked.append(1) or rank(gram))
+  with RunDirectory.open(tmp_path, CONFIG) as run:
+    journal = Journal(run, 2, _rate, tensorboard=False)
+    for step in (1, 2, 3, 4):
+      journal.step(step, 10.0 * step, _values(1 / step), jnp.diag(jnp.arange(8.0) < step) * 3.0)
+    metrics = run.read_metrics()
+  assert [(record["step"], record["feature_rank"]) for record in metrics] == [
+    (2, pytest.approx(2, rel=1e-5)), (4, pytest.approx(4, rel=1e-5)),
+  ] and len(asked) == 2  # fmt: skip
 
 
 def test_every_so_many_steps_are_logged_and_the_last_loss_is_known(tmp_path):

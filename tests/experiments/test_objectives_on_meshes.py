@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import json
+import pathlib
+import tempfile
 
 import flax.linen as nn
 import jax
@@ -11,16 +14,21 @@ import pytest
 
 from data.clips import CELL_CLASSES
 from data.codes import CodesConfig
+from data.windows import WindowConfig
 from experiments import mesh as meshes
 from experiments import step as steps
 from experiments.config import from_dict
-from experiments.configs import codes, tokeniser
+from experiments.configs import codes, driving_distil, motion, motion_distil, tokeniser
 from experiments.task import make_task
+from objectives import collapse
 from tests.experiments import test_driving_tasks as driving
 from tests.experiments import test_perception_tasks as perception
+from tests.worlds import random_batch
 
 CLIPS, ROWS = perception.CLIPS, perception.ROWS
 WINDOW = CodesConfig(steps=2, places=4, codes=8, actions=2)
+MOVES = WindowConfig(dt=0.5, steps=4, agents=4, points=8, stops=1, phases=1, least_moves=4)
+TEACHERS = tempfile.TemporaryDirectory()
 ALL = "data, fsdp and tensor"
 MESHES = {
   "data": (4, 1, 1, 1),
@@ -45,10 +53,42 @@ def _grids():
   return {"cells_TxHxW": cells.astype(np.uint8), "domain": np.arange(ROWS, dtype=np.uint8) % 2}
 
 
+def _moves():
+  batch = random_batch(ROWS, MOVES.steps, MOVES.agents)
+  batch["domain_B"] %= 2
+  return {
+    name.replace("BxTxA", "TxA").replace("_BxA", "_A").replace("_B", ""): v for name, v in batch.items()
+  }
+
+
 def _sized(module, **model):
+  return from_dict(_values(module, **model))
+
+
+def _values(module, **model):
   values = module.get_config("tiny").to_dict()
   values["model"] |= dict(width=16, head_dim=8) | model
-  return from_dict(values)
+  return values
+
+
+def _following(student, teacher):
+  """A student whose teacher's run says no more than its configuration."""
+  run = pathlib.Path(TEACHERS.name) / student["objective"]
+  run.mkdir(exist_ok=True)
+  (run / "config.json").write_text(json.dumps(teacher))
+  return from_dict(student | {"loss": student["loss"] | {"teacher": str(run)}})
+
+
+def _follows_moves():
+  return _following(_values(motion_distil), _values(motion))
+
+
+def _follows_a_policy():
+  teacher = driving._values("policy")
+  teacher["model"] |= dict(mixing="full", layers=1)
+  student = driving_distil.get_config("tiny").to_dict()
+  loss = {name: student["loss"][name] for name in ("teacher", "weight", "temperature")}
+  return _following(teacher | {"objective": student["objective"], "loss": teacher["loss"] | loss}, teacher)
 
 
 def _recurrent(config):
@@ -66,6 +106,8 @@ TASKS = {
   "flow": (lambda: _recurrent(driving._config("flow")), CLIPS, driving._clips),
   "diffusion": (lambda: driving._config("diffusion_cells"), CLIPS, driving._clips),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),
+  "distillation": (_follows_moves, MOVES, _moves),
+  "policy_distillation": (_follows_a_policy, CLIPS, driving._clips),
   "codes": (lambda: _sized(codes, mixing="full", past_layers=1, frame_layers=1), WINDOW, _frames),
 }
 
@@ -96,6 +138,8 @@ def _stepped(name, sizes):
   if sizes[1:] != (1, 1, 1):
     cut = [leaf for leaf in jax.tree.leaves(state["opt"]) if not leaf.sharding.is_fully_replicated]
     assert cut, "nothing is split: the comparison shows nothing"
+  if collapse.GRAM in report:
+    report["feature_rank"] = collapse.effective_rank(report.pop(collapse.GRAM))
   return jax.tree.map(np.asarray, (report, state["opt"].trace, state["params"]))
 
 

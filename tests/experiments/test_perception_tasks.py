@@ -16,6 +16,7 @@ from experiments.mesh import make_key, make_mesh, put_batch
 from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_step
 from experiments.task import make_task
+from objectives import collapse
 from objectives.teacher import momentum
 
 CLIPS = ClipConfig(
@@ -71,8 +72,12 @@ def test_a_task_learns_a_batch_by_heart_and_its_teacher_follows(objective):
   for _ in range(STEPS):
     before = jax.tree.map(np.asarray, state["params"].get("teacher"))
     state, report = step(state, batch, key)
+    gram = report.pop(collapse.GRAM)
     reports.append({name: float(value) for name, value in report.items()})
   assert all(report["finite"] for report in reports)
+  assert gram.shape[0] == gram.shape[1] and float(collapse.effective_rank(gram)) > 1.1
+  for loss, read in ((task.loss_fn, False), (lambda *args: collapse.read(task.held_out(*args)), True)):
+    assert ("eigh" in str(jax.make_jaxpr(loss)(state["params"], batch, key))) == read
   losses = [report["loss"] for report in reports]
   assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5]), losses
   params = state["params"]

@@ -67,7 +67,8 @@ def test_a_student_that_lacks_sensors_follows_a_teacher_that_has_them(tmp_path):
   key = jax.random.key(1)
   params, batch = _by_its_teacher(student, key)
   there_BxM = jnp.ones((ROWS, 2), bool)
-  seen = perception.sensor_dropout(student.model.config.perception, 1.0)(batch, key)
+  drop_key = jax.random.split(key, 3)[0]
+  seen = perception.sensor_dropout(student.model.config.perception, 1.0)(batch, drop_key)
   assert (seen["sensed_BxM"].sum(1) == 1).all()
   answer = jax.jit(student.model.apply)
   own, whole = (

@@ -70,6 +70,9 @@ def test_probes_are_written_down_once_and_change_nothing(setup, tmp_path):
   sides = [
     read_side(setup.dataset, split, 0, setup.task.fields, features, 7) for split in ("train", "validation")
   ]
+  scenes = [set(side.scene_N.tolist()) for side in sides]
+  assert [len(some) for some in scenes] == [20, 20] and not scenes[0] & scenes[1]
+  assert all(len(side.scene_N) > 20 for side in sides)
   assert probes[2][0]["scores"] == pytest.approx(linear_scores(*sides), abs=1e-3)
   assert probes[2][0]["scores"].keys() == rows[2]["probes"].keys()
 

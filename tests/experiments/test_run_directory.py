@@ -27,6 +27,17 @@ with RunDirectory.open(sys.argv[1], {"seed": 1, "model": {"width": 8, "rates": [
 """
 
 
+def test_a_run_from_before_attention_took_blocks_reads_as_one_that_takes_none(tmp_path):
+  old = CONFIG | {"model": {"width": 8, "mixing": "full"}}
+  with RunDirectory.open(tmp_path / "run", old):
+    pass
+  found = read_config(tmp_path / "run")
+  assert found == CONFIG | {"model": {"width": 8, "mixing": "full", "block": 0}}
+  assert config_hash(found) == config_hash(old)
+  with RunDirectory.open(tmp_path / "run", found):  # the same run, and so with any other block
+    assert read_config(tmp_path / "run") == found
+
+
 def test_a_finished_run(tmp_path):
   with RunDirectory.open(tmp_path / "run", CONFIG) as run:
     assert run.result() is None

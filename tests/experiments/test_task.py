@@ -8,9 +8,12 @@ import pytest
 from data import context
 from data.windows import WindowConfig
 from experiments.config import from_dict
+from experiments.configs import perception
 from experiments.configs.motion import get_config
 from experiments.task import batch_name, make_task
 from experiments.tasks.motion import FIELDS
+from experiments.tasks.trunks import trunk_config
+from models.trunk_config import TrunkConfig
 from tests.worlds import random_batch
 
 STEPS, AGENTS = 4, 6
@@ -30,6 +33,21 @@ def _windows(seed: int = 0) -> dict[str, np.ndarray]:
   batch["features_BxTxAxF"] += np.sign(batch["features_BxTxAxF"]) + np.float16(0.01)
   assert batch["features_BxTxAxF"].all()
   return {name: batch[batch_name(name)] for name in FIELDS}
+
+
+def test_a_trunk_is_what_its_configuration_says():
+  """Whatever a family's shape and a trunk both name is handed on, and what adapters need beside it."""
+  values = perception.get_config("masked:tiny").to_dict()
+  values["model"] |= dict(
+    mixing="hybrid", state=4, chunk=8, causal=True, remat="dots", block=32, width=24, head_dim=6
+  )
+  values["adaptation"] |= dict(method="prefix", rank=3)
+  found = trunk_config(from_dict(values), 5, 7, layers=4)
+  assert found == TrunkConfig(
+    width=24, layers=4, head_dim=6, mixing="hybrid", state=4, chunk=8, causal=True, steps=5, space=7,
+    dtype=values["model"]["dtype"], scan=values["model"]["scan"], remat="dots", block=32,
+    adapter=0, prefix=3,
+  )  # fmt: skip
 
 
 def test_a_batch_holds_the_windows_arrays_and_nothing_else():

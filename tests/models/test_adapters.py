@@ -19,7 +19,7 @@ from scaling.planning import hlo, program_cost
 from tests.worlds import random_batch
 
 MOTION = MotionConfig(16, 2, 8, (15, 17), context.FEATURES, 8, 8, "float32", False, "none", 0, 0)
-TRUNK = TrunkConfig(16, 2, 8, "hybrid", 4, 4, True, 4, 3, "float32", False, "none", 0, 0)
+TRUNK = TrunkConfig(16, 2, 8, "hybrid", 4, 4, True, 4, 3, "float32", False, "none", 0, 0, 0)
 PLACES = {"motion, adapter": (MOTION, 3, 0), "motion, prefix": (MOTION, 0, 5),
           "trunk, adapter": (TRUNK, 3, 0), "trunk, prefix": (TRUNK, 0, 5)}  # fmt: skip
 
@@ -63,16 +63,17 @@ def test_a_prefix_is_tokens_before_the_sequence(causal):
   """Keys and values taken from P more tokens in front give what these tokens would have given."""
   rng = np.random.default_rng(0)
   before, x = (jnp.asarray(rng.normal(size=(1, n, 8)), jnp.float32) for n in (2, 3))
-  whole = Attention(2, 4, jnp.float32, False, causal, prefix=0)
+  whole = Attention(2, 4, jnp.float32, False, prefix=0, block=0)
   seen = jnp.asarray(rng.random((1, 1, 3, 3)) < 0.7) | jnp.eye(3, dtype=bool)[None, None]
+  seen &= jnp.tril(jnp.ones((3, 3), bool))[None, None] | (not causal)
   padded = jnp.pad(seen, ((0, 0), (0, 0), (2, 0), (2, 0)), constant_values=True)
   together = jnp.concatenate([before, x], 1)
-  params = nn.unbox(whole.init(jax.random.key(0), together, padded))["params"]
+  params = nn.unbox(whole.init(jax.random.key(0), together, lambda rows: padded[:, :, rows]))["params"]
   params["o"] = jnp.asarray(rng.normal(size=params["o"].shape), jnp.float32)
   tokens = {
     f"prefix_{name}_tokens": jnp.einsum("nsd,dhk->shk", before, params[name[0]]) for name in ("key", "value")
   }
-  prefixed = Attention(2, 4, jnp.float32, False, causal, prefix=2)
-  found = prefixed.apply({"params": params | tokens}, x, seen)
-  expected = whole.apply({"params": params}, together, padded)[:, 2:]
+  prefixed = Attention(2, 4, jnp.float32, False, prefix=2, block=0)
+  found = prefixed.apply({"params": params | tokens}, x, lambda rows: seen[:, :, rows])
+  expected = whole.apply({"params": params}, together, lambda rows: padded[:, :, rows])[:, 2:]
   np.testing.assert_allclose(found, expected, atol=1e-5)

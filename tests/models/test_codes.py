@@ -21,7 +21,7 @@ def _config(mixing="full", reading="full"):
     size = 4 if mixing in ("state_space", "hybrid") else 0
     return TrunkConfig(
       width=16, layers=len(UNITS[mixing]), head_dim=8, mixing=mixing, state=size, chunk=size, causal=True,
-      steps=steps, space=space, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+      steps=steps, space=space, dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
     )  # fmt: skip
 
   past, frame = trunk(mixing, T, S + 1), trunk(reading, S, 1)
@@ -71,6 +71,42 @@ def test_no_code_sees_itself_or_a_later_one(mixing):
   for t in range(T):
     assert not moved[T * S + t, : t * S].any()
     assert moved[T * S + t, t * S :].all()
+
+
+@pytest.mark.parametrize("mixing", UNITS)
+def test_frame_by_frame_and_code_by_code_with_a_cache_is_the_whole_window(mixing):
+  """Two frames first and then one, their codes place after place: the logits of the whole window to 1e-5."""
+  config = _config(mixing, mixing)
+  deep = {"scan": True, "layers": 2 * config.past.layers}
+  config = dataclasses.replace(
+    config, past=dataclasses.replace(config.past, **deep), frame=dataclasses.replace(config.frame, **deep)
+  )
+  model, params, batch = CodesModel(config), _params(config), _batch()
+  frames, actions = batch["codes_BxTxS"].astype(np.int32), batch["actions_BxT"].astype(np.int32)
+
+  def step(method):
+    return jax.jit(
+      lambda cache, at, *inputs: model.apply(
+        {"params": params, "cache": cache}, *inputs, at, method=method, mutable=["cache"]
+      )
+    )
+
+  look_back, read = step("look_back"), step("read")
+  first, kept = look_back({}, 0, frames[:, :2], actions[:, :2])
+  last, _ = look_back(kept["cache"], 2, frames[:, 2:], actions[:, 2:])
+  said = np.concatenate([first, last], 1)
+  context = model.apply({"params": params}, said, method="ahead")
+  whole = jax.jit(lambda: model.apply({"params": params}, frames, actions, method="look_back"))()
+  np.testing.assert_allclose(said, whole, rtol=0, atol=1e-5)
+  cache, logits = {}, []
+  for place in range(S):
+    unknown = np.where(np.arange(S) < place, frames, 0)
+    one, kept = read(cache, place, context, unknown, actions)
+    cache = kept["cache"]
+    logits.append(one)
+  expected = jax.jit(lambda: model.apply({"params": params}, batch))()
+  np.testing.assert_allclose(np.concatenate(logits, 2)[..., :V], expected[..., :V], rtol=0, atol=1e-5)
+  assert np.ptp(expected[..., :V]) > 1
 
 
 def test_codes_past_the_vocabulary_are_impossible():
@@ -124,6 +160,13 @@ def test_a_roll_out_of_likeliest_codes_is_the_likeliest_given_itself():
   np.testing.assert_array_equal(written[:, 0], given["codes_BxTxS"][:, 0])
   logits = model.apply({"params": params}, given | {"codes_BxTxS": written})
   np.testing.assert_array_equal(logits[:, 1:].argmax(-1), written[:, 1:])
+
+
+def test_a_roll_out_beyond_the_window_is_refused():
+  config, given = _config(), _batch()
+  codes_BxTxS = np.repeat(given["codes_BxTxS"], 2, 1)
+  with pytest.raises(ValueError, match="of 6 frames observed, of 3 at most"):
+    codes.roll_out(CodesModel(config), {}, codes_BxTxS, codes_BxTxS[..., 0], 1, jax.random.key(0))
 
 
 def test_counting_tokens_is_exact():

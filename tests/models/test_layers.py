@@ -35,16 +35,30 @@ def test_rotary_scores_are_those_of_the_difference_in_time():
   assert np.ptp(expected[:, 0]) > 0.5, "all distances score the same: the comparison shows nothing"
 
 
+@pytest.mark.parametrize(("width", "reach"), [(8, 99), (32, 236)])
+def test_the_slowest_pair_tells_steps_apart_up_to_half_a_circle(width, reach):
+  turned = rotary(jnp.ones((1, reach + 20, 1, width), jnp.float32))[0, :, 0]
+  # (a cos - b sin, b cos + a sin) for a = b = 1
+  cos = np.asarray(turned[:, width // 2 - 1] + turned[:, -1]) / 2
+  falling = np.diff(cos) < 0
+  assert falling[: reach - 1].all() and not falling[reach:].any()
+
+
+def rows_of(mask):
+  """What Attention asks for: rows -> those rows of the mask [N, 1, S, S]."""
+  return lambda row_Q: jnp.asarray(mask)[:, :, row_Q]
+
+
 @pytest.fixture(scope="module")
 def attended():
   """attended(positional): module, parameters that are nowhere zero, input [N, S, D], mask [N, 1, S, S]."""
   rng = np.random.default_rng(1)
   x = rng.normal(size=(3, STEPS, WIDTH)).astype(np.float32)
-  mask = (rng.random((3, 1, 1, STEPS)) < 0.8) | np.eye(STEPS, dtype=bool)
+  mask = ((rng.random((3, 1, 1, STEPS)) < 0.8) | np.eye(STEPS, dtype=bool)) & np.tri(STEPS, dtype=bool)
 
   def make(positional: bool):
-    module = Attention(HEADS, HEAD_DIM, jnp.dtype("float32"), positional, causal=True, prefix=0)
-    shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), x, mask)["params"])
+    module = Attention(HEADS, HEAD_DIM, jnp.dtype("float32"), positional, prefix=0, block=0)
+    shapes = nn.unbox(jax.eval_shape(lambda: module.init(jax.random.key(0), x, rows_of(mask)))["params"])
     draw = np.random.default_rng(2)
     params = {name: draw.normal(0, 0.5, shapes[name].shape).astype(np.float32) for name in "qkvo"}
     return module, params, x, mask
@@ -56,9 +70,9 @@ def attended():
 def test_attention_is_its_formula(attended, positional):
   """softmax over s' <= s of Re(q conj k) / sqrt(K), in float64; with `positional` both are turned by time."""
   module, params, x, mask = attended(positional)
-  found = module.apply({"params": params}, x, mask)
+  found = module.apply({"params": params}, x, rows_of(mask))
   q, k, v = (np.einsum("nsd,dhk->nshk", x.astype(np.float64), params[name]) for name in "qkv")
-  seen = mask[:, 0] & np.tri(STEPS, dtype=bool)
+  seen = mask[:, 0]
   expected = np.zeros_like(x, np.float64)
   for n in range(len(x)):
     score = np.einsum("shj,zhj->hsz", _spin(q[n], positional), np.conj(_spin(k[n], positional))).real
@@ -71,10 +85,10 @@ def test_attention_is_its_formula(attended, positional):
 def test_only_positional_attention_knows_the_order_of_what_came_before(attended):
   order = np.array([3, 0, 4, 2, 1, STEPS - 1])
   for positional in (True, False):
-    module, params, x, mask = attended(positional)
+    module, params, x, _ = attended(positional)
+    every = rows_of(np.tri(STEPS, dtype=bool)[None, None])
     last, shuffled = (
-      np.asarray(module.apply({"params": params}, x[:, o], np.ones_like(mask)))[:, -1]
-      for o in (np.arange(STEPS), order)
+      np.asarray(module.apply({"params": params}, x[:, o], every))[:, -1] for o in (np.arange(STEPS), order)
     )
     difference = np.abs(last - shuffled).max()
     assert difference > 0.05 if positional else difference < 1e-5

@@ -8,7 +8,8 @@ import pytest
 from objectives import collapse
 
 ALL = np.ones(64, np.float32)
-effective_rank, monitors = jax.jit(collapse.effective_rank), jax.jit(collapse.monitors)
+monitors = jax.jit(lambda x, weight: collapse.read(collapse.monitors(x, weight)))
+effective_rank = jax.jit(lambda x, weight: collapse.effective_rank(collapse.gram(x, weight)))
 
 
 def _normal(n=64, d=8, seed=0):

@@ -1,10 +1,15 @@
 """Draws of records: the same whatever lies beside them, different from each other, times evenly spread."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from objectives import draws
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _batch(count, position=None):
@@ -38,6 +43,14 @@ def test_times_are_uniform():
 
 def _among(key, others) -> bool:
   return bool((jax.random.key_data(others) == jax.random.key_data(key)[None]).all(-1).any())
+
+
+def test_no_number_is_folded_into_a_key():
+  """A number that somebody chose is a record's, or a part of a split: `split` names keys, `aside` sets them apart."""
+  folders = ("models", "objectives", "experiments", "evaluation")
+  code = {path: path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")}
+  assert len(code) > 100
+  assert [path for path, text in code.items() if re.search(r"fold_in\([^()]*, *\d+\)", text)] == []
 
 
 def test_what_is_drawn_aside_shares_no_stream_with_the_loss():

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from objectives import jepa
+from objectives import collapse, jepa
 from objectives.masked import standardised
 
 SHAPE = (4, 2, 6)
@@ -77,10 +77,8 @@ def test_the_teacher_gets_no_gradient():
 
 def test_a_teacher_that_says_the_same_of_everything_is_seen():
   params, batch = _params(), _batch()
-  healthy = _loss()(params, batch, jax.random.key(0))
-  collapsed = _loss()(
-    params, batch | {"x": np.broadcast_to(batch["x"][:1, :1, :1], batch["x"].shape)}, jax.random.key(0)
-  )
+  same = batch | {"x": np.broadcast_to(batch["x"][:1, :1, :1], batch["x"].shape)}
+  healthy, collapsed = (collapse.read(_loss()(params, one, jax.random.key(0))) for one in (batch, same))
   assert float(healthy["feature_rank"][0]) > 3
   assert float(collapsed["feature_rank"][0]) < 1.1
   assert float(collapsed["feature_std"][0]) < 1e-4 < 0.1 < float(healthy["feature_std"][0])

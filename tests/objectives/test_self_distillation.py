@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from objectives import collapse
 from objectives import self_distillation as sd
 
 
@@ -105,8 +106,8 @@ def test_scores_for_the_centre_are_the_teachers_on_everything():
 
 def test_one_prototype_for_everything_is_seen():
   params, batch = _params(), _batch()
-  healthy = _loss(_some)(params, batch, jax.random.key(0))
+  healthy = collapse.read(_loss(_some)(params, batch, jax.random.key(0)))
   same = batch | {"x_BxTxS": np.broadcast_to(batch["x_BxTxS"][:1], batch["x_BxTxS"].shape)}
-  collapsed = _loss(_some, 0.05)(params, same, jax.random.key(0))
+  collapsed = collapse.read(_loss(_some, 0.05)(params, same, jax.random.key(0)))
   assert float(healthy["prototypes"][0]) > 2 > 1.1 > float(collapsed["prototypes"][0])
   assert float(healthy["feature_rank"][0]) > 3 > 1.1 > float(collapsed["feature_rank"][0])

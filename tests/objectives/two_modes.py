@@ -65,6 +65,17 @@ def train(make_loss, key, hidden: int):
   return jax.jit(lambda state: jax.lax.scan(step, state, keys))((params, tx.init(params)))[0][0]
 
 
+def train_seeds(make_loss, seeds: int, hidden: int):
+  """`train` of seeds 0, 1, ..., along a first axis of the parameters."""
+  keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+  return jax.vmap(lambda key: train(make_loss, key, hidden))(keys)
+
+
+def answer(params):
+  """(x, time_B) -> what the network says of them."""
+  return lambda x, time_B: apply({"params": params}, None, x, time_B)
+
+
 def modes(samples):
   """(weight of the left mode, share within 4 spreads of either mode's centre line)."""
   centre = jnp.where(samples[:, -1:, 1:] > 0, *centres()[:, None])

@@ -16,7 +16,7 @@ from data.codes import CodesConfig
 from data.errors import BadInput
 from experiments import ahead, losses
 from experiments import config as configs
-from experiments.configs import driving, isoflop, markov, motion, perception
+from experiments.configs import driving, isoflop, markov, motion, perception, tokeniser
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
@@ -38,7 +38,7 @@ VARIANTS = {
   "driving": ("", "tiny", *(name + size for name in driving.NAMES for size in ("", ":tiny"))),
   "driving_distil": ("", "tiny"),
   "codes": ("", "tiny", "commavq", "bev"),
-  "tokeniser": ("", "tiny", "vq", "fsq"),
+  "tokeniser": ("", "tiny", *(name + size for name in tokeniser.NAMES for size in ("", ":tiny"))),
 }
 RECORDS = {  # of the families that read no windows of agents
   "perception": random_clips.TINY,

@@ -39,6 +39,7 @@ def test_a_log_gets_a_line_per_ended_trial(capsys):
     for done in (0, 1, 1):
       show(states_of(3, done))
     show(states_of(3, 1, failed=1))
-  first, second = capsys.readouterr().err.splitlines()
+  begin, first, second = capsys.readouterr().err.splitlines()
+  assert begin == "sweep: FLOP 0 of 111G"
   assert first.startswith("sweep: t0 done in 3 s (1 of 3, ") and first.endswith(" left)")
   assert second.startswith("sweep: t1 failed in 3 s (2 of 3")

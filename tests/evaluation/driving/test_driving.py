@@ -90,7 +90,7 @@ def test_a_stretch_of_a_path_is_that_path_further_on():
 
 
 def alone(state, line, limit_light=context.FAR, spacing=3.0):
-  """What `guide.weights` asks about egos on one path that meet nobody; the light of the last is red."""
+  """What `guide.on_route` asks about egos on one path that meet nobody; the light of the last is red."""
   egos = len(state)
   one = context.Surroundings(
     size=np.ones((egos, 1, 2)), group=np.ones((egos, 1)), path=np.tile(line[::3][:20], (egos, 1, 1, 1)),
@@ -107,7 +107,7 @@ LINE = np.stack([np.arange(80.0), np.zeros(80)], -1)
 def test_guidance_speaks_for_the_lane_and_the_light_only():
   state = np.zeros((3, motion.STATE), np.float32)
   state[:, motion.SPEED], state[1, motion.Y] = 10.0, 1.0  # one is a metre left of its lane, one meets a light
-  nats = np.asarray(guide.weights(*alone(state, LINE, 20.0)))
+  nats = np.asarray(guide.on_route(*alone(state, LINE, 20.0)))
   a, w = motion.split(np.arange(motion.VOCABULARY))
   straight = w == 0
   np.testing.assert_allclose(nats[0, straight], 0.0, atol=1e-5)
@@ -117,7 +117,10 @@ def test_guidance_speaks_for_the_lane_and_the_light_only():
   ).all()  # the lane says nothing about speed
   # 17 m to the line, less a metre: 10 m/s can stop there, but not after another half second without braking.
   assert (nats[2, straight & (a < -3)] > -1).all() and (nats[2, straight & (a >= 0)] < -7).all()
-  nowhere = guide.weights(*alone(state, LINE, spacing=0.0))
+  one = alone(state, LINE, 20.0)[2]
+  every = guide.of_all(state[:, None], context.Surroundings(*(part[:, None] for part in one)))
+  np.testing.assert_allclose(every[:, 0], guide.weights(state, np.ones(3, np.float32), one), atol=1e-6)
+  nowhere = guide.on_route(*alone(state, LINE, spacing=0.0))
   np.testing.assert_array_equal(nowhere, 0.0)
 
 
@@ -131,7 +134,7 @@ def test_guidance_brakes_for_a_bend_in_time_and_turns_as_it_does():
   state = np.zeros((1, motion.STATE), np.float32)
   k = 34
   state[0] = *line[k], turn[k], 3.0, 0, 0
-  _, w = motion.split(np.asarray(guide.weights(*alone(state, line))).argmax(-1))
+  _, w = motion.split(np.asarray(guide.on_route(*alone(state, line))).argmax(-1))
   assert 0.2 <= w[0] <= 0.5  # 3 m/s over 8 m
 
 

@@ -127,6 +127,8 @@ def test_what_cannot_be_asked_is_left_out_by_name():
   assert result["left_out"]["q"] == "the same in all training clips"
   assert result["left_out"]["kind"] == "known of 3 training and 3 test clips only"
   assert result["linear"] == {} and "place" not in result
+  alone = dataclasses.replace(TRAIN, scene_N=np.zeros_like(TRAIN.scene_N))
+  assert ladder(alone, TEST, DOMAINS, 10, 0)["left_out"]["q"] == "known of a single training scene"
 
 
 def test_targets_of_a_drawn_clip():

@@ -8,7 +8,6 @@ import pytest
 from data.errors import BadInput
 from evaluation.intervals import draw_scenes, interval
 from evaluation.probing import probes, retrieval
-from evaluation.probing.sides import scenes_of_windows
 
 
 def test_ridge_is_its_closed_form():
@@ -120,10 +119,3 @@ def test_an_interval_over_scenes_is_that_of_scenes_not_of_clips():
   assert interval(ratio) == [0.0, 1.0]
   assert interval(np.array([np.nan])) is None
   assert interval(draw_scenes(np.full(100, 7), 50, 0).ratio(right, np.ones(100))) is None  # of one scene
-
-
-def test_windows_of_different_splits_are_different_scenes():
-  """Also of splits whose checksum has its highest bit set, as that of "test" has."""
-  splits = [scenes_of_windows(split, 5) for split in ("train", "validation", "test")]
-  assert all(scene.dtype == np.int64 and (scene >= 0).all() for scene in splits)
-  assert len(np.unique(np.concatenate(splits))) == 15

@@ -1,0 +1,152 @@
+"""Whether bad dreams make a policy collide less: arms of several training seeds, driven in the same unseen worlds.
+
+  python benchmarks/dreams.py --arm=with=build/with0,build/with1,build/with2 --arm=without=build/without0,... \
+    --dataset=build/dreams --worlds=4 --egos=8 --seed=6000 --out=results/dreams
+
+Every run drives the same vehicles of the same worlds (evaluation/driving), expected moves, 20 s. Intervals are those of
+worlds and training seeds drawn again, the same worlds for both arms. OUT/episodes.jsonl keeps what has been driven: a
+second call goes on after it. Writes OUT/dreams.json.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+SECONDS, NOISE, DRAWS = 20.0, 0.1, 4000
+RATES = {  # of breaking a rule, half where it is half broken
+  "collision_rate": "no_at_fault_collision",
+  "off_road_rate": "drivable_area",
+  "wrong_way_rate": "driving_direction",
+  "red_light_rate": "traffic_light",
+}
+MEANS = ("score", "progress", "time_to_collision", "lane_keeping")
+
+
+def drive(arms: dict[str, list[str]], dataset: str, worlds: int, egos: int, seed: int, path: pathlib.Path):
+  """Appends the episodes of every world that is not in the file yet."""
+  from data import sumo
+  from evaluation.driving import episodes, scores
+  from evaluation.driving.policy import MotionDriver, Policy, compiled
+  from experiments import run as runs
+
+  done = {row["seed"] for row in read(path)}
+  jobs = sorted(sumo.plan(seed, worlds, 1, 0.1, NOISE, sumo.DOMAINS), key=lambda job: job.seed)
+  steps = round(SECONDS * 10)
+  drivers = []
+  for arm, names in arms.items():
+    for k, name in enumerate(names):
+      run = runs.open_run(name, dataset)
+      features = np.ones(run.dataset.example()["features_TxAxF"].shape[-1], np.float32)
+      policy = Policy(run.task.model.config, run.weights, run.dataset.window, features, 0)
+      drivers.append((arm, k, policy, compiled(policy, "expected")))
+  for job in jobs:
+    if job.seed in done:
+      continue
+    with episodes.started(job, egos, lambda live: None) as start:
+      if not len(start.slot_E):
+        continue
+      log = episodes.log(start, job, steps)
+    human = scores.judge(log, steps + 1, None)
+    rows = []
+    for arm, k, policy, choose in drivers:
+      driver = MotionDriver(policy, choose, egos)
+      with episodes.started(job, egos, driver.watch) as start:
+        driven = episodes.drive(start, driver, arm, job, steps)
+      found = scores.terms(driven, scores.judge(driven, steps + 1, human), human)
+      for e, values in enumerate(found):
+        where = {"domain": job.domain, "seed": job.seed, "arm": arm, "run": k, "ego": e}
+        rows.append(where | values | {"end": driven.end_E[e]})
+    with open(path, "a", encoding="utf-8") as file:
+      file.writelines(json.dumps(row) + "\n" for row in rows)
+    print(job.domain, job.seed, len(rows), flush=True)
+
+
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
+  return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def table(rows: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
+  """Of every arm the mean of each number, with its interval, of each run; the others less the last arm."""
+  worlds = sorted({row["seed"] for row in rows})
+  found: dict[str, Any] = {"worlds": len(worlds), "episodes_of_a_run": 0, "arms": {}, "less": {}}
+  values = {"contact_rate": lambda row: float(row["end"] == "contact")}
+  values |= {
+    name: lambda row, term=term: 1 - row[term] if row[term] is not None else None
+    for name, term in RATES.items()
+  }
+  values |= {name: lambda row, name=name: row[name] for name in MEANS}
+  for name, value in values.items():
+    drawn = {}
+    for arm in arms:
+      own = [row for row in rows if row["arm"] == arm and value(row) is not None]
+      found["episodes_of_a_run"] = max(found["episodes_of_a_run"], sum(row["run"] == 0 for row in own))
+      runs = 1 + max(row["run"] for row in own)
+      total, count = np.zeros((2, runs, len(worlds)))
+      place = np.array([[row["run"], worlds.index(row["seed"])] for row in own]).T
+      np.add.at(total, tuple(place), [value(row) for row in own])
+      np.add.at(count, tuple(place), 1.0)
+      drawn[arm] = _drawn(total, count)
+      each = (total.sum(1) / count.sum(1)).tolist()
+      part = {"mean": total.sum() / count.sum(), "ci95": _interval(drawn[arm]), "runs": each}
+      found["arms"].setdefault(arm, {})[name] = part
+    for arm in arms[:-1]:
+      less = found["arms"][arm][name]["mean"] - found["arms"][arms[-1]][name]["mean"]
+      part = {"mean": less, "ci95": _interval(drawn[arm] - drawn[arms[-1]])}
+      found["less"].setdefault(arm, {})[name] = part
+  return found
+
+
+def _drawn(total_RxW: np.ndarray, count_RxW: np.ndarray) -> np.ndarray:
+  """[DRAWS]: the mean over worlds and runs drawn with replacement; of any arm the same worlds."""
+  runs, worlds = total_RxW.shape
+  world = np.random.default_rng(0).integers(worlds, size=(DRAWS, worlds))
+  run = np.random.default_rng(1).integers(runs, size=(DRAWS, runs))
+  over, under = (part[run[:, :, None], world[:, None, :]].sum((1, 2)) for part in (total_RxW, count_RxW))
+  return over / under
+
+
+def _interval(values: np.ndarray) -> list[float]:
+  return np.quantile(values, [0.025, 0.975]).tolist()
+
+
+def main() -> None:
+  from data.files import write_json_atomic
+
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument(
+    "--arm", action="append", required=True, help="NAME=RUN,RUN,...; the last is compared with"
+  )
+  parser.add_argument("--dataset", default="", help="Where the runs' dataset lies now, if it has been moved.")
+  parser.add_argument("--worlds", type=int, default=4, help="Per domain.")
+  parser.add_argument("--egos", type=int, default=8)
+  parser.add_argument("--seed", type=int, default=6000)
+  parser.add_argument("--out", type=pathlib.Path, required=True)
+  given = parser.parse_args()
+  arms = {name: runs.split(",") for name, _, runs in (arm.partition("=") for arm in given.arm)}
+  given.out.mkdir(parents=True, exist_ok=True)
+  path = given.out / "episodes.jsonl"
+  drive(arms, given.dataset, given.worlds, given.egos, given.seed, path)
+  rows = read(path)
+  result = table(rows, list(arms))
+  result["by_domain"] = {
+    domain: table([row for row in rows if row["domain"] == domain], list(arms))
+    for domain in sorted({row["domain"] for row in rows})
+  }
+  write_json_atomic(given.out / "dreams.json", result)
+  for name in result["arms"][next(iter(arms))]:
+    shown = [result["arms"][arm][name] for arm in arms] + [
+      result["less"][arm][name] for arm in list(arms)[:-1]
+    ]
+    print(
+      f"{name:<20}" + "".join("{:>9.3f} [{:.3f}, {:.3f}]".format(one["mean"], *one["ci95"]) for one in shown)
+    )
+
+
+if __name__ == "__main__":
+  main()
