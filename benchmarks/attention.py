@@ -1,9 +1,10 @@
 """What mixing costs as clips grow: python -m benchmarks.attention [--out=attention.csv].
 
 Trunks of one width over growing T and S, for each mixing: FLOPs of a training step as counted, temporary memory as
-compiled, processor time as measured. Then the text of the compiled gradient and the processor time it takes to compile
-at growing depth, scanned and unrolled; then how far bfloat16 and remat are from float32 that keeps everything, and
-what temporary memory they need. One row each.
+compiled, processor time as measured; the same of full attention by blocks of queries, and as compiled alone of eight
+frames of 128 x 128 cells, a token each. Then the text of the compiled gradient and the processor time it takes to
+compile at growing depth, scanned and unrolled; then how far bfloat16 and remat are from float32 that keeps everything,
+and what temporary memory they need. One row each.
 """
 
 import csv
@@ -22,6 +23,8 @@ _WIDTH = flags.DEFINE_integer("width", 64, "Width of the trunks.", lower_bound=3
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps; the fastest counts.", lower_bound=1)
 
 WINDOWS = ((4, 16), (8, 16), (16, 16), (8, 64), (16, 64))  # T, S
+BLOCKS = (64, 256)  # queries at a time
+LARGE, LARGE_BLOCKS = (8, 128 * 128), (64, 256, 1024)
 DEPTHS = (2, 4, 8, 16)
 RECURRENT = {"state_space", "hybrid"}
 
@@ -45,19 +48,34 @@ def main() -> int:
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
-  def prepare(config, seed=0):
-    """The gradient of a loss, compiled; its arguments; processor seconds to compile it."""
-    shape = (1, config.steps, config.space)
-    x, valid = jax.random.normal(jax.random.key(seed), (*shape, config.width)), jnp.ones(shape, bool)
-    shapes = nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
-    draw = np.random.default_rng(seed)
-    params = jax.tree.map(lambda p: draw.normal(0, 0.1, p.shape).astype(np.float32), shapes)
+  def shapes_of(config, x, valid):
+    return nn.unbox(jax.eval_shape(Trunk(config).init, jax.random.key(0), x, valid)["params"])
+
+  def gradient_of(config):
+    """Of a loss by the weights, and its value."""
 
     def loss(params, x, valid):
       return (Trunk(config).apply({"params": params}, x, valid)[..., 0] ** 2).mean()
 
+    return jax.jit(jax.value_and_grad(loss))
+
+  def temporary_bytes(config):
+    """Of the gradient of a loss, compiled for inputs that nobody makes."""
+    shape = (1, config.steps, config.space)
+    x, valid = jax.ShapeDtypeStruct((*shape, config.width), jnp.float32), jax.ShapeDtypeStruct(shape, bool)
+    compiled = gradient_of(config).lower(shapes_of(config, x, valid), x, valid).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  def prepare(config, seed=0):
+    """The gradient of a loss, compiled; its arguments; processor seconds to compile it."""
+    shape = (1, config.steps, config.space)
+    x, valid = jax.random.normal(jax.random.key(seed), (*shape, config.width)), jnp.ones(shape, bool)
+    shapes = shapes_of(config, x, valid)
+    draw = np.random.default_rng(seed)
+    params = jax.tree.map(lambda p: draw.normal(0, 0.1, p.shape).astype(np.float32), shapes)
+
     start = time.process_time()
-    compiled = jax.jit(jax.value_and_grad(loss)).lower(params, x, valid).compile()
+    compiled = gradient_of(config).lower(params, x, valid).compile()
     return compiled, (params, x, valid), time.process_time() - start
 
   def best_seconds(compiled, arguments):
@@ -85,6 +103,23 @@ def main() -> int:
         temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
         seconds=best_seconds(compiled, arguments),
       )  # fmt: skip
+  for steps, space in WINDOWS[-2:]:
+    for block in BLOCKS:
+      config = trunk("full", steps=steps, space=space, block=block)
+      compiled, arguments, _ = prepare(config)
+      report(
+        what="blocks", mixing="full", block=block, steps=steps, space=space,
+        flops=config.flops_per_token() * steps * space,
+        temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
+        seconds=best_seconds(compiled, arguments),
+      )  # fmt: skip
+  for block in LARGE_BLOCKS:
+    steps, space = LARGE
+    config = trunk("full", steps=steps, space=space, block=block)
+    report(
+      what="blocks", mixing="full", block=block, steps=steps, space=space,
+      flops=config.flops_per_token() * steps * space, temporary_bytes=temporary_bytes(config),
+    )  # fmt: skip
   for scan in (True, False):
     for layers in DEPTHS:
       compiled, _, seconds = prepare(trunk("factorised", layers=layers, scan=scan))

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-5  # of Laplace's smoothing of counts, as in Sonnet's VectorQuantizerEMA
+_TOGETHER = 2**24  # pairs of a vector and a code that are looked at together: 64 MiB of distances
 
 
 def straight_through(x, quantised):
@@ -28,14 +29,45 @@ def straight_through(x, quantised):
 
 def nearest(x_NxD, codes_KxD):
   """Indices int32 [N] of the nearest codes; a tie goes to the lower index."""
-  distance = (codes_KxD**2).sum(-1)[None] - 2 * jnp.einsum("nd,kd->nk", x_NxD, codes_KxD)
-  return jnp.argmin(distance, axis=-1).astype(jnp.int32)
+  count, (n, d) = len(codes_KxD), x_NxD.shape
+  together = _codes_together(n, count)
+  blocks = -(-count // together)
+  padded = jnp.pad(codes_KxD, ((0, blocks * together - count), (0, 0))).reshape(blocks, together, d)
+
+  def closest(first, codes_JxD):
+    distance = (codes_JxD**2).sum(-1)[None] - 2 * jnp.einsum("nd,kd->nk", x_NxD, codes_JxD)
+    distance = jnp.where((first + jnp.arange(together))[None] < count, distance, jnp.inf)
+    return distance.min(-1), first + jnp.argmin(distance, axis=-1).astype(jnp.int32)
+
+  def closer(best, block):
+    least, index = closest(*block)
+    return (jnp.minimum(best[0], least), jnp.where(least < best[0], index, best[1])), None
+
+  starts = together * jnp.arange(blocks, dtype=jnp.int32)
+  (_, index_N), _ = jax.lax.scan(closer, closest(starts[0], padded[0]), (starts[1:], padded[1:]))
+  return index_N
 
 
-def statistics(x_NxD, index_N, weight_N, codes: int):
-  """(sums [K, D], counts [K]) of the vectors that chose each code, float32; `weight_N` 0 leaves a vector out."""
-  chosen = jax.nn.one_hot(index_N, codes, dtype=jnp.float32) * weight_N[:, None]
-  return jnp.einsum("nk,nd->kd", chosen, x_NxD.astype(jnp.float32)), chosen.sum(0)
+def sums(x_NxD, index_N, weight_N, codes: int):
+  """[K, D]: the sum of the vectors that chose each code, float32; `weight_N` 0 leaves a vector out."""
+  together = _codes_together(len(x_NxD), codes)
+
+  def block(first):
+    chosen = jax.nn.one_hot(index_N - first, together, dtype=jnp.float32) * weight_N[:, None]
+    return jnp.einsum("nk,nd->kd", chosen, x_NxD.astype(jnp.float32))
+
+  sums_CxJxD = jax.lax.map(block, jnp.arange(0, codes, together))
+  return sums_CxJxD.reshape(-1, x_NxD.shape[1])[:codes]
+
+
+def uses(index_N, weight_N, codes: int):
+  """[K]: how many vectors chose each code, float32; the other half of a batch's statistics."""
+  return jnp.zeros(codes, jnp.float32).at[index_N].add(weight_N)
+
+
+def _codes_together(vectors: int, codes: int) -> int:
+  """Codes of a block. Codes are cut and not vectors, which may lie on many devices."""
+  return min(codes, max(1, _TOGETHER // vectors))
 
 
 def follow(codebook: Mapping[str, jax.Array], sums_KxD, counts_K, decay: float) -> dict[str, jax.Array]:

@@ -32,10 +32,14 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
     # Micro-batches add up: a sum of vectors is no vector of the batch, and a code that died needs one.
     what = f"a codebook that is learned takes its batch whole, not in {config.optimizer.accumulate} parts"
     raise BadInput(what, "config.optimizer.accumulate", "set it to 1, or choose model.levels")
+
+  def codebook(x_NxE, index_N, weight_N, key):
+    return vq.sums(x_NxE, index_N, weight_N, codes), vq.candidates(x_NxE, codes, key)
+
   loss_fn = make_loss(
     model.apply,
-    functools.partial(vq.statistics, codes=codes),
-    lambda x_NxE, key: vq.candidates(x_NxE, codes, key),
+    functools.partial(vq.uses, codes=codes),
+    codebook if learned else None,
     loss.commitment if learned else 0.0,
     domains,
   )

@@ -54,11 +54,15 @@ def test_a_patch_is_read_and_written_at_its_own_place():
   np.testing.assert_array_equal(moved, expected)
 
 
+def _codebook(x_NxE, index_N, weight_N, key):
+  return vq.sums(x_NxE, index_N, weight_N, LEARNED.codes), vq.candidates(x_NxE, LEARNED.codes, key)
+
+
 def _loss(config, apply=None):
   return reconstruction.make_loss(
     apply or BevTokeniser(config).apply,
-    functools.partial(vq.statistics, codes=config.vocabulary),
-    lambda x, key: vq.candidates(x, config.vocabulary, key),
+    functools.partial(vq.uses, codes=config.vocabulary),
+    _codebook if config.codes else None,
     commitment=0.25 if config.codes else 0.0,
     domains=2,
   )
@@ -83,6 +87,11 @@ def test_the_loss_is_its_closed_form_and_leaves_out_what_is_not_real():
   counts = np.bincount(np.asarray(out["index_BxTxS"])[:2].ravel(), minlength=8)
   np.testing.assert_array_equal(found["codes"][1], counts)
   assert found["accuracy"][0] == (batch["cells_BxTxHxW"][:2] == 0).sum()
+  finite = _loss(FINITE, lambda variables, batch: out)({}, batch, jax.random.key(0))
+  assert found.keys() - finite.keys() == {"codes", "candidates"}, (
+    "nothing is added up for codes that do not move"
+  )
+  assert finite["perplexity"] == found["perplexity"]
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,34 @@ def test_the_gradient_passes_straight_through_and_misses_the_codebook():
 def test_statistics_are_sums_and_counts_and_add_up():
   rng = np.random.default_rng(0)
   x, index, weight = rng.normal(size=(20, D)), rng.integers(0, K, 20), (rng.random(20) < 0.7) * 1.0
-  sums, counts = vq.statistics(jnp.float32(x), index, jnp.float32(weight), K)
+  sums, counts = (
+    vq.sums(jnp.float32(x), index, jnp.float32(weight), K), vq.uses(index, jnp.float32(weight), K)
+  )  # fmt: skip
   for k in range(K):
     mine = (index == k) & (weight > 0)
     np.testing.assert_allclose(sums[k], x[mine].sum(0), rtol=1e-5, atol=1e-6)
     assert counts[k] == mine.sum()
+
+
+def test_many_codes_are_taken_in_blocks_with_the_same_result_and_less_memory(monkeypatch):
+  """1,000 codes, two of them the same: indices and sums are the same to the bit, an eighth of the codes at a time."""
+  codes, vectors = 1000, 400
+  book = jax.random.normal(jax.random.key(0), (codes, D)).at[900].set(0.5).at[17].set(0.5)
+  x = jax.random.normal(jax.random.key(1), (vectors, D)).at[0].set(0.5)
+  found = {}
+  for together in (codes, 125):
+    monkeypatch.setattr(vq, "_TOGETHER", together * vectors)
+
+    def both(x, book):
+      index = vq.nearest(x, book)
+      return index, vq.sums(x, index, jnp.ones(vectors), codes)
+
+    compiled = jax.jit(both).lower(x, book).compile()
+    found[together] = (*compiled(x, book), compiled.memory_analysis().temp_size_in_bytes)
+  assert found[codes][0][0] == 17, "a tie goes to the lower index"
+  np.testing.assert_array_equal(found[125][0], found[codes][0])
+  np.testing.assert_array_equal(found[125][1], found[codes][1])
+  assert found[125][2] < found[codes][2] / 4
 
 
 def test_averages_follow_the_closed_form():
@@ -102,8 +125,8 @@ def test_a_short_fit_to_a_known_mixture_uses_most_codes():
   @jax.jit
   def fit(book, x, key):
     index = vq.nearest(x, book["codes"])
-    sums, counts = vq.statistics(x, index, jnp.ones(len(x)), 16)
-    book = vq.follow(book, sums, counts, 0.8)
+    counts = vq.uses(index, jnp.ones(len(x)), 16)
+    book = vq.follow(book, vq.sums(x, index, jnp.ones(len(x)), 16), counts, 0.8)
     return vq.revive(book, vq.candidates(x, 16, key), 0.5), counts
 
   for step in range(60):
