@@ -28,8 +28,8 @@ def draw(scene_id: str, speed_TxA: np.ndarray, share: float) -> np.ndarray:
   Args: speed_TxA: m/s. share: of agents that are ever pushed.
   """
   rng = np.random.default_rng([zlib.crc32(scene_id.encode()), 4])
-  chosen_A = rng.random(speed_TxA.shape[1]) < share
-  now_TxA = (rng.random(speed_TxA.shape) < OFTEN) & chosen_A[None]
+  chosen_1xA = rng.random((1, speed_TxA.shape[1])) < share
+  now_TxA = (rng.random(speed_TxA.shape) < OFTEN) & chosen_1xA
   aside_TxA, turn_TxA = rng.standard_normal((2, *speed_TxA.shape))
   aside_TxA *= ASIDE * np.minimum(speed_TxA / STEADY, 1.0)
   turn_TxA *= SLIDE / np.maximum(speed_TxA, STEADY)
