@@ -16,10 +16,9 @@ tell by it which records belong together, and a model never reads it.
 Records are written with group size 1: a damaged byte costs one record. TensorFlow is never imported.
 
 dataset.json: schema_version, format_version, tokens_fingerprint, domains (in the order of the records' index),
-splits ({name: {scenes, windows or clips or codes, tokens}}; scenes that have a record, tokens as the records' config
-counts them), the shape of its
-training records under the name of their kind, window (data.windows.WindowConfig) or clip (data.clips.ClipConfig),
-files ({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
+splits ({name: {scenes, windows or clips or codes, tokens}}; scenes that are stored or have a training record, tokens as
+the records' config counts them), the shape of its training records under the name of their kind (CONFIGS), files
+({relative name: [bytes, sha256]}), notes (what the builder has to say) and fingerprint over all of it.
 """
 
 import dataclasses

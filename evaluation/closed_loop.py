@@ -4,7 +4,9 @@ In worlds that no dataset has seen, several vehicles at a time are taken over fr
 run's motion model; all others are SUMO's drivers and react. The same vehicles are driven by constant velocity, by
 lane-keeping IDM and by replaying what their own drivers did. Writes OUT/closed_loop.json with scores, intervals and the
 worst slices, and OUT/episodes.jsonl with every episode of every driver; what went wrong is named there and counted.
-OUT/pictures has a figure of every failure of the policy and, of every world, a film of its worst episode.
+A monitor of rules (evaluation/safety/envelope.py) runs beside every driver, with two sets of constants, and only says
+when it would have taken over; what came of it is in closed_loop.json. OUT/pictures has a figure of every failure of
+the policy and, of every world, a film of its worst episode.
 """
 
 from collections.abc import Callable, Sequence
@@ -183,11 +185,20 @@ def table(result: dict[str, Any]) -> str:
   for term in (*RATES, *(term for term in TERMS[1:] if term not in RATES.values())):
     shown = ["-" if part.get(term) is None else f"{part[term]:.3f}" for part in parts]
     lines.append(f"{term:<18}" + "".join(f"{one:>24}" for one in shown))
+  for kind in result["monitor"]:
+    shown = [_watched(part["monitor"][kind]) if kind in part["monitor"] else "-" for part in parts]
+    lines.append(f"{f'monitor, {kind}':<18}" + "".join(f"{one:>24}" for one in shown))
+  lines.append("  of the monitor: share of episodes it takes over, contacts ahead hit/missed, false alarms")
   lines.append(
     f"{result['episodes']} of {result['episodes_asked']} episodes had a vehicle; ends: {result['ends']}"
   )
   lines.append(f"of the worlds themselves: {result['world_faults'] or 'no faults'}")
   return "\n".join(lines)
+
+
+def _watched(part: dict[str, Any]) -> str:
+  counts = part["counts"]
+  return f"{part['takes_over']:.2f} {counts['hits']}/{counts['misses']} {counts['false_alarms']}"
 
 
 def _scored(part: dict[str, Any]) -> str:

@@ -83,9 +83,21 @@ def drives(folder: pathlib.Path) -> Section:
     "The larger model drives several vehicles at a time in simulated traffic that reacts to them. The score is 1 for"
     " a drive as far as the vehicle's own driver came, without rules broken, too near misses or discomfort."
   )
+  watched: list[list[Any]] = [
+    [kind, name, part["monitor"][kind]["takes_over"]]
+    + [part["monitor"][kind]["counts"][count] for count in ("hits", "misses", "false_alarms")]
+    for kind in result.get("monitor", {})
+    for name, part in zip(("policy", *names), (result, *others.values()), strict=True)
+    if kind in part.get("monitor", {})
+  ]
+  beside = (
+    "A monitor of rules beside every driver says when it would take over, with constants of two sources. Contacts ahead"
+    " within 3 s after that are hits, those without it misses; without a contact it was a false alarm."
+  )
+  taken = Table(("constants", "driver", "taken over", "hits", "misses", "false alarms"), watched)
   films = [Page(folder / "pictures" / name, f"An episode: {name}") for name in result["films"][:1]]
   header = ("", "episodes", "policy", *names)
-  return Section("Driving in closed loop", (text,), (Table(header, rows), *films))
+  return Section("Driving in closed loop", (text, beside), (Table(header, rows), taken, *films))
 
 
 def places(result: dict[str, Any]) -> Section:

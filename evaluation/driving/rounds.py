@@ -65,6 +65,7 @@ def drive_world(task: Round) -> list[dict[str, Any]]:
     for e, own in enumerate(terms):
       seconds = float(driven.end_step_E[e] * driven.dt)
       ended = {"end": driven.end_E[e], "seconds": seconds, "world_faults": driven.faults}
+      ended["monitor"] = judged[e].monitor
       found.append(_episode(job, name, e) | own | ended)
   return found
 
@@ -110,6 +111,7 @@ def failed(why: str) -> dict[str, Any]:
     "end": f"{FAILED}: {why}",
     "seconds": 0.0,
     "world_faults": {},
+    "monitor": {},
   }
 
 

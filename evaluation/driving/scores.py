@@ -6,6 +6,7 @@ that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved 
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,20 +15,24 @@ from evaluation.driving.episodes import FAULTS, Drive
 from evaluation.metrics import driving_score, road
 from evaluation.metrics.driving_score import EPDMS, SUB_SCORES, Driven, Episode, SubScores
 from evaluation.metrics.road import Road
+from evaluation.safety import envelope, safe_distance
 
 TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
 _AGENTS, _POINTS, _LINES = 16, 256, 16
 _AROUND = 12.0  # m beyond the ego's course at which a lane still matters
 _EVERY = 4  # frames between the places whose surroundings are kept
+_UNSEEN: dict[str, Any] = dict.fromkeys(("road", "lines", "route_Px2", "reference_m", "extended_comfort"))
 _SEGMENTS = 256  # of lanes, and twice that as often as needed: each is compiled for
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """One episode: what happened in every frame, and its sub-scores before the filter. `progress_m` along the route."""
+  """One episode: what happened in every frame, and its sub-scores before the filter. `progress_m` along the route.
+  monitor: by set of constants, what `envelope.tally` counts of the monitor beside the driver."""
 
   driven: Driven
   scores: SubScores
+  monitor: dict[str, dict[str, int]]
 
   @property
   def progress_m(self) -> float:
@@ -42,7 +47,10 @@ def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]
   found = []
   for e in range(len(drive.end_E)):
     episode = _episode(drive, e, frames, tracks, whole, log[e].progress_m if log else np.nan)
-    found.append(Judged(*jax.tree.map(np.asarray, _scored(episode, drive.dt))))
+    scored = jax.tree.map(np.asarray, _scored(episode, drive.dt))
+    # What the monitor reads alone, so that one shape serves all.
+    seen = episode._replace(**_UNSEEN)
+    found.append(Judged(scored[0], scored[1], jax.tree.map(int, _monitored(seen, drive.dt))))
   return found
 
 
@@ -80,6 +88,14 @@ def failure(drive: Drive, e: int, judged: Judged) -> tuple[int, str]:
 def _scored(episode: Episode, dt: float) -> tuple[Driven, SubScores]:
   driven = driving_score.observe(episode, dt)
   return driven, driving_score.sub_scores(episode, driven, dt)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _monitored(episode: Episode, dt: float) -> dict[str, dict[str, jax.Array]]:
+  """Counts of the monitor by set of constants."""
+  return {
+    name: envelope.tally(envelope.watch(episode, dt, by), dt) for name, by in safe_distance.SETS.items()
+  }
 
 
 def _tracks(drive: Drive) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from evaluation import intervals
 from evaluation.driving.scores import TERMS
+from evaluation.safety import envelope, safe_distance
 
 DRAWS = 2000
 SLICED_BY = ("domain", "traffic_side", "weather", "light")
@@ -17,6 +18,7 @@ RATES = {  # of breaking a rule, half where it is half broken
 }  # fmt: skip
 _LEAST = 8  # episodes that a slice must have to be listed
 _WORST = 10
+_TAKEN_OVER = "episodes_taken_over", "episodes"
 
 
 def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
@@ -38,8 +40,29 @@ def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]
     "ci95": intervals.interval(draws.ratio(values["score"], ones)) if worlds > 1 else None,
     **{name: _mean(values[name]) for name in TERMS},
     **{name: _mean(1 - values[term]) for name, term in RATES.items()},
+    "monitor": monitor(episodes, draws if worlds > 1 else None),
     "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
   }
+
+
+def monitor(
+  episodes: Sequence[dict[str, Any]], draws: intervals.Draws | None = None
+) -> dict[str, dict[str, Any]]:
+  """By set of constants: counts and rates of the monitor beside the driver (evaluation/safety/envelope.py), over the
+  episodes that were driven, and the interval of the share that it would have taken over."""
+  none: dict[str, int] = {}
+  found: dict[str, dict[str, Any]] = {}
+  for name in safe_distance.SETS:
+    each = [episode.get("monitor", {}).get(name, none) for episode in episodes]
+    counts: Counter[str] = Counter()
+    for own in each:
+      counts.update(own)
+    if counts:
+      found[name] = {"counts": dict(counts), **envelope.rates(counts)}
+      if draws:
+        over, under = (np.array([own.get(key, 0) for own in each], float) for key in _TAKEN_OVER)
+        found[name]["takes_over_ci95"] = intervals.interval(draws.ratio(over, under))
+  return found
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -12,6 +12,9 @@ ego must brake, and after the response time rho by b_min at least:
 Followers are not the ego's to brake for. Lanes are taken to be straight along the ego's heading, so that in a bend an
 agent in the next lane may count as ahead. NaN in a state is danger: what is not known is not reported as safe.
 
+What would have become of a take-over is not known, as the driver drives on. What is known is what came after it: with
+a contact ahead within `WARNED` s it is a hit, without one a false alarm; such a contact without one before is a miss.
+
 Pure jax.numpy on one `Episode` (driving_score.py); vmap over several, sum what `tally` counts, and ask `rates`.
 """
 
@@ -25,6 +28,7 @@ from evaluation.metrics.driving_score import Episode
 from evaluation.safety import safe_distance
 from evaluation.safety.safe_distance import Responses
 
+WARNED = 3.0  # s
 _STANDS = 0.1  # m/s
 
 
@@ -73,10 +77,13 @@ def watch(episode: Episode, dt: float, by: Responses) -> Watched:
   )
 
 
-def tally(watched: Watched) -> dict[str, jax.Array]:
+def tally(watched: Watched, dt: float) -> dict[str, jax.Array]:
   """Counts of one episode, to be summed: frames, and by name those of `Watched`; of episodes with a contact, those
-  in which the monitor had taken over before it (`foreseen`)."""
+  in which the monitor had taken over before it (`foreseen`); contacts with (`hits`) and without (`misses`) a take-over
+  in the WARNED s before them, and take-overs without a contact in the WARNED s after them (`false_alarms`)."""
   touched = watched.contact_T.any()
+  frames = round(WARNED / dt)
+  warned_T, followed_T = _within(watched.takes_over_T, frames), _within(watched.contact_T[::-1], frames)[::-1]
   first = watched.contact_T.argmax()
   before = jnp.arange(len(watched.contact_T)) <= first
   return {
@@ -90,13 +97,17 @@ def tally(watched: Watched) -> dict[str, jax.Array]:
     "episodes_taken_over": watched.takes_over_T.any().astype(jnp.int32),
     "contacts": touched.astype(jnp.int32),
     "foreseen": (touched & (watched.takes_over_T & before).any()).astype(jnp.int32),
+    "hits": (watched.contact_T & warned_T).sum(),
+    "misses": (watched.contact_T & ~warned_T).sum(),
+    "false_alarms": (watched.takes_over_T & ~followed_T).sum(),
   }
 
 
 def rates(counts: dict[str, int]) -> dict[str, float | None]:
   """Of summed counts: the share of frames in which policy and monitor disagree, and what it is made of; None of none.
 
-  takes_over: share of episodes. foreseen: share of the episodes with a contact.
+  takes_over: share of episodes. foreseen: share of the episodes with a contact. hit: share of contacts. false_alarm:
+  share of take-overs.
   """
 
   def share(part: int, whole: int) -> float | None:
@@ -109,6 +120,8 @@ def rates(counts: dict[str, int]) -> dict[str, float | None]:
     "danger": share(counts["danger"], counts["frames"]),
     "takes_over": share(counts["episodes_taken_over"], counts["episodes"]),
     "foreseen": share(counts["foreseen"], counts["contacts"]),
+    "hit": share(counts["hits"], counts["hits"] + counts["misses"]),
+    "false_alarm": share(counts["false_alarms"], counts["takes_over"]),
   }
 
 
@@ -145,6 +158,14 @@ def _ahead(episode: Episode) -> tuple[jax.Array, jax.Array]:
 def _before(flag_T: jax.Array, frames: int) -> jax.Array:
   """The flags of so many frames ago, False before the first."""
   return jnp.concatenate([jnp.zeros(frames, bool), flag_T[: len(flag_T) - frames]])
+
+
+def _within(flag_T: jax.Array, frames: int) -> jax.Array:
+  """Whether the flag was up in any of so many frames before, this one left out."""
+  count_T = jnp.cumsum(flag_T)
+  earlier_T = jnp.concatenate([jnp.zeros_like(count_T[:1]), count_T[:-1]])
+  reach = min(frames, len(flag_T))
+  return earlier_T > jnp.concatenate([jnp.zeros_like(earlier_T[:reach]), earlier_T[:-reach]])
 
 
 def _since(flag_T: jax.Array, during_T: jax.Array) -> jax.Array:

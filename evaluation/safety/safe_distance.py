@@ -9,7 +9,14 @@ reacts as little as is required. [x]+ is max(x, 0); b is braking:
 
 with v_1 and v_2 sideways as speeds towards the other: d is how far a car comes before its sideways motion has stopped.
 The paper writes v'^2, as it assumes v' towards the other; the sign lets a car that moves away count as such. Same way
-assumes b_min <= b_max. The paper leaves the constants open: those of `CAR` are a choice.
+assumes b_min <= b_max.
+
+The paper leaves the constants open. Two sets are used:
+
+  CAR      a choice: half a second, in which the ego speeds up, then 4 m/s^2 against 8 m/s^2 of who is ahead.
+  CAREFUL  of UN Regulation 157, as cut_in.py quotes it: 0.75 s until the brake bites, in which nobody speeds up, then
+           the 6 m/s^2 that its rule for cut-ins expects of the ego against the 0.774 g of its careful driver. Of
+           distances sideways the regulation says nothing: those of CAR.
 
 Pure jax.numpy over arrays of any one shape, in SI units.
 """
@@ -35,6 +42,8 @@ class Responses(NamedTuple):
 
 
 CAR = Responses(0.5, 2.0, 4.0, 8.0, 3.0, 0.2, 0.8, 0.1)
+CAREFUL = Responses(0.75, 0.0, 6.0, 0.774 * 9.81, 6.0, 0.2, 0.8, 0.1)
+SETS = {"rss": CAR, "r157": CAREFUL}
 
 
 def longitudinal(rear_speed: jax.Array, front_speed: jax.Array, by: Responses) -> jax.Array:

@@ -83,11 +83,16 @@ def test_a_clips_action_is_the_move_that_led_to_the_frame():
 def test_the_program_holds_out_a_later_stretch_of_the_drive(tmp_path):
   tokens = _save(tmp_path / "tokens.npy", np.repeat(np.arange(300), 128).reshape(300, 128))
   command = [sys.executable, "-m", "data.build_codes", f"--tokens={tokens}", f"--out={tmp_path / 'codes'}"]
-  done = subprocess.run([*command, "--gap_frames=10"], capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [*command, "--gap_frames=10", "--every=2"], capture_output=True, text=True, check=False
+  )
   assert done.returncode == 0, done.stderr
-  dataset, frames = datasets.open_dataset(tmp_path / "codes"), {}
+  dataset, frames, scenes = datasets.open_dataset(tmp_path / "codes"), {}, {}
   for split, count in dataset.manifest["splits"].items():
-    source = RecordSource(dataset, split, ("codes_TxS",))
-    frames[split] = np.unique(source.stacked(np.arange(count["codes"]))["codes_TxS"])
+    source = RecordSource(dataset, split, ("codes_TxS", "scene"))
+    found = source.stacked(np.arange(count["codes"]))
+    frames[split], scenes[split] = np.unique(found["codes_TxS"]), np.unique(found["scene"]).tolist()
+    assert count["scenes"] == 1
   assert frames["train"][0] == 0 and frames["train"].max() + 10 < frames["tune"].min()
   assert frames["tune"].max() + 10 < frames["validation"].min()
+  assert scenes == {"train": [0], "tune": [1], "validation": [2]}, "one recording: a stretch is one scene"

@@ -80,7 +80,9 @@ def test_report_of_forecasts_shows_each_error_where_it_belongs():
 
 def test_report_of_drives_shows_each_score_where_it_belongs(tmp_path):
   def part(score):
-    own = {"score": score, "episodes": 2}
+    counts = {"hits": 1, "misses": 2, "false_alarms": 3}
+    watched = {"r157": {"takes_over": score / 5, "counts": counts}} if score < 0.7 else {}
+    own = {"score": score, "episodes": 2, "monitor": watched}
     return own | {"by_domain": {"rural": own | {"score": score + 0.25}}}
 
   result = part(0.5) | {
@@ -88,9 +90,10 @@ def test_report_of_drives_shows_each_score_where_it_belongs(tmp_path):
     "films": ["a.html"],
   }
   (tmp_path / "closed_loop.json").write_text(json.dumps(result))
-  table, film = demo_report.drives(tmp_path).items
+  table, taken, film = demo_report.drives(tmp_path).items
   assert table.header[2:] == ("policy", "policy, guided", "log replay")
   assert table.rows == [["rural", 2, 0.75, 0.5, 1.0], ["all", 2, 0.5, 0.25, 0.75]]
+  assert taken.rows == [["r157", "policy", 0.1, 1, 2, 3], ["r157", "policy, guided", 0.05, 1, 2, 3]]
   assert film.path == tmp_path / "pictures" / "a.html"
 
 

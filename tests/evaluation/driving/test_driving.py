@@ -260,6 +260,7 @@ def test_same_world_same_score_with_any_number_of_workers(task):
   assert [two[0], two[1]] == one[:2] and one[0] == one[2] != one[1]
   assert [row["driver"] for row in one[0]] == [name for name in task.drivers for _ in range(4)]
   replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
+  assert all(row["monitor"]["r157"]["episodes"] == 1 for row in one[0])
   assert all(row["progress"] > 0.99 and row["no_at_fault_collision"] == 1 for row in replayed)
 
 
@@ -297,6 +298,20 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
           "weather": "fog",
         }
         found.append(row | {"light": "day", "traffic_side": "left", "world_faults": {"a vehicle leapt": 1}})
+  counts = {
+    name: 0
+    for name in ("frames", "demanded", "ignored", "unprompted", "danger", "contacts", "foreseen", "hits")
+  }
+  for row in found:
+    taken = int(row["driver"] == "idm" and row["ego"] == 0)
+    one = counts | {
+      "episodes": 1,
+      "episodes_taken_over": taken,
+      "takes_over": taken,
+      "false_alarms": taken,
+      "misses": 1,
+    }
+    row["monitor"] = {"rss": one}
   found[0] |= rounds.failed("worker died")
   result = closed_loop.report(found, ("policy:expected", "idm"))
   assert result["ends"] == {"failed": 1, "horizon": 23} and result["episodes"] == 24 and result["worlds"] == 3
@@ -313,5 +328,10 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
     "a vehicle leapt": 6
   }  # by three worlds and two drivers, not by episode
   assert closed_loop.films(found, "policy:expected")[0] == "apron-3-3.html"
+  beside = result["baselines"]["idm"]["monitor"]["rss"]
+  assert beside["takes_over"] == 3 / 24 and beside["takes_over_ci95"] == [0.125, 0.125] and beside["hit"] == 0
+  assert result["monitor"]["rss"]["counts"]["episodes"] == 23, "what was not driven was not watched"
+  assert "r157" not in result["monitor"]
   shown = closed_loop.table(result | {"episodes_asked": 30, "world_faults": {}})
   assert "24 of 30 episodes had a vehicle" in shown and "no faults" in shown
+  assert "0.12 0/24 3" in shown

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.driving_score import Episode
-from evaluation.safety import envelope
+from evaluation.safety import envelope, safe_distance
 from evaluation.safety.safe_distance import CAR
 
 DT, T = 0.1, 60
@@ -58,8 +58,9 @@ def test_the_monitor_takes_over_when_the_response_time_is_over_and_nobody_brakes
   assert one.danger_TxA[0, :, 0].argmax() == begins and one.danger_TxA[0, begins:-30, 0].all()
   assert np.flatnonzero(one.takes_over_T[0])[0] == begins + 5
   assert one.contact_T[0].argmax() == pytest.approx((30 - SIZE[0]) / 10 / DT, abs=1)
-  counts = {name: int(value) for name, value in envelope.tally(jax.tree.map(lambda x: x[0], one)).items()}
+  counts = {name: int(value) for name, value in envelope.tally(jax.tree.map(lambda x: x[0], one), DT).items()}
   assert (counts["contacts"], counts["foreseen"], counts["takes_over"]) == (1, 1, 1)
+  assert (counts["hits"], counts["misses"], counts["false_alarms"]) == (1, 0, 0)
 
 
 def test_who_brakes_in_time_is_not_taken_over():
@@ -73,7 +74,9 @@ def test_who_brakes_in_time_is_not_taken_over():
 def test_braking_for_nobody_is_a_disagreement():
   one = watched(episode(BRAKES, AHEAD, 10.0), episode(BRAKES, AHEAD, 10.0, valid=False))
   assert one.unprompted_T.sum(-1).tolist() == [20, 20] and not one.ignored_T.any()
-  summed = {name: int(np.sum(value)) for name, value in jax.vmap(envelope.tally)(one).items()}
+  summed = {
+    name: int(np.sum(value)) for name, value in jax.vmap(lambda each: envelope.tally(each, DT))(one).items()
+  }
   rates = envelope.rates(summed)
   assert rates["disagree"] == rates["unprompted"] == pytest.approx(20 / T)
   assert rates["takes_over"] == 0 and rates["foreseen"] is None and rates["ignored"] is None
@@ -102,3 +105,24 @@ def test_what_lies_behind_or_beyond_the_end_or_is_unknown():
   one = watched(behind, cut, unknown)
   assert not one.danger_TxA[:2].any() and one.driven_T[1].sum() == 5 and not one.contact_T[:2].any()
   assert one.danger_TxA[2, 31:].all() and not one.danger_TxA[2, :30].any()
+
+
+def test_what_comes_after_a_take_over_is_a_hit_a_miss_or_a_false_alarm():
+  """Take-overs at 1 s and 5 s; contacts at 0.9 s, too early, 4 s, just warned of, 4.1 s, too late, and 5 s, at once."""
+  takes_over, contact = np.zeros((2, T), bool)
+  takes_over[[10, 50]] = contact[[9, 40, 41, 50]] = True
+  still = np.zeros(T, bool)
+  watched = envelope.Watched(still[:, None], still, still, takes_over, still, contact, ~still)
+  counts = {name: int(value) for name, value in envelope.tally(watched, DT).items()}
+  assert (counts["hits"], counts["misses"], counts["false_alarms"]) == (1, 3, 1)
+  rates = envelope.rates(counts)
+  assert rates["hit"] == 0.25 and rates["false_alarm"] == 0.5
+
+
+def test_the_careful_driver_of_the_regulation_needs_less_room_behind_a_car_that_drives():
+  """At 10 m/s each: 14.1 m by the choice of CAR, 7.5 + 100/12 - 100/15.2 = 9.25 m by the regulation."""
+  speed = np.float32(10)
+  gaps = {
+    name: float(safe_distance.longitudinal(speed, speed, by)) for name, by in safe_distance.SETS.items()
+  }
+  assert gaps == pytest.approx({"rss": 14.125, "r157": 9.248}, abs=1e-3)
