@@ -7,7 +7,7 @@ added; where nothing speaks against any move, nothing changes. With l the latera
 on for a second, s the way from the front to a closed line, and e the speed in excess of what lets every bend ahead be
 driven at 3 m/s^2 to the side after braking at 2 m/s^2,
 
-  lane    -2 (sqrt(1 + (l / 0.5 m)^2) - 1)
+  lane    -2 (sqrt(1 + (l / 0.5 m)^2) - 1), thrice that on the route itself
   light   -8 where a move leaves less way than braking at 3 m/s^2 needs, if braking at 4 m/s^2 could still stop now
   bend    -4 (sqrt(1 + (e / 0.5 m/s)^2) - 1)
   others  as `conflicts.weights` says
@@ -23,7 +23,7 @@ from data.schema import Signal
 from evaluation.driving import conflicts
 from evaluation.driving.conflicts import Others
 
-_LANE, _WIDTH = 2.0, 0.5  # nats, m
+_LANE, _ON_ROUTE, _WIDTH = 2.0, 6.0, 0.5  # nats, nats, m
 _AHEAD, _NEAR, _LONGEST = 1.0, 4.0, 2.0  # s, at least m, and at most s that a move is followed
 _LIGHT, _COMFORT, _HARD, _MARGIN, _STEP = 8.0, 3.0, 4.0, 1.0, 0.5  # nats, m/s^2, m/s^2, m, s
 _BEND, _EXCESS, _SIDEWAYS, _EASY = 4.0, 0.5, 3.0, 2.0  # nats, m/s, m/s^2, m/s^2
@@ -35,7 +35,9 @@ def weights(state_ExS, length_E, around: Surroundings):
 
   Args: state_ExS: data.motion's state of the egos. length_E: m. around: theirs, with one viewer each.
   """
-  return jnp.where(around.spacing > 0, _lane(state_ExS, around), 0.0) + _light(state_ExS, length_E, around)
+  return jnp.where(around.spacing > 0, _lane(state_ExS, around, _LANE), 0.0) + _light(
+    state_ExS, length_E, around
+  )
 
 
 def on_route(state_ExS, length_E, around: Surroundings, way_ExKx2, others: Others):
@@ -45,7 +47,7 @@ def on_route(state_ExS, length_E, around: Surroundings, way_ExKx2, others: Other
   excess = jnp.maximum(_after(state_ExS) - allowed(way_ExKx2, arc_E)[:, None], 0.0)
   bend = -_BEND * (jnp.sqrt(1 + (excess / _EXCESS) ** 2) - 1)
   meeting = conflicts.weights(state_ExS, way_ExKx2, arc_E, others)
-  ahead = jnp.where(around.spacing > 0, _lane(state_ExS, line) + bend + meeting, 0.0)
+  ahead = jnp.where(around.spacing > 0, _lane(state_ExS, line, _ON_ROUTE) + bend + meeting, 0.0)
   return ahead + _light(state_ExS, length_E, around)
 
 
@@ -69,7 +71,7 @@ def allowed(way_ExKx2, arc_E):
   return jnp.sqrt(jnp.where(before > -_CHORD, bend + 2 * _EASY * jnp.maximum(before, 0.0), jnp.inf).min(1))
 
 
-def _lane(state_ExS, line: Surroundings):
+def _lane(state_ExS, line: Surroundings, nats: float):
   """Where a move leads hangs on its yaw rate alone: along the chord of the arc."""
   speed, heading = state_ExS[:, motion.SPEED, None], state_ExS[:, motion.HEADING, None]
   far = jnp.maximum(_AHEAD * speed, _NEAR)
@@ -77,7 +79,7 @@ def _lane(state_ExS, line: Surroundings):
   way_ExW = heading + 0.5 * seconds * jnp.asarray(motion.YAW_RATES, jnp.float32)[None]
   place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(way_ExW), jnp.sin(way_ExW)], -1)
   _, lateral, _ = frenet(place, line, jnp)
-  lane_ExW = -_LANE * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
+  lane_ExW = -nats * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
   return jnp.tile(lane_ExW, (1, len(motion.ACCELERATIONS)))
 
 
