@@ -7,7 +7,7 @@ added; where nothing speaks against any move, nothing changes. With l the latera
 on for a second, s the way from the front to a closed line, and e the speed in excess of what lets every bend ahead be
 driven at 3 m/s^2 to the side after braking at 2 m/s^2,
 
-  lane    -2 (sqrt(1 + (l / 0.5 m)^2) - 1), thrice that on the route itself
+  lane    -2 (sqrt(1 + (l / 0.5 m)^2) - 1), twice that on the route itself
   light   -8 where a move leaves less way than braking at 3 m/s^2 needs, if braking at 4 m/s^2 could still stop now
   bend    -4 (sqrt(1 + (e / 0.5 m/s)^2) - 1)
   others  as `conflicts.weights` says
@@ -23,11 +23,11 @@ from data.schema import Signal
 from evaluation.driving import conflicts
 from evaluation.driving.conflicts import Others
 
-_LANE, _ON_ROUTE, _WIDTH = 2.0, 6.0, 0.5  # nats, nats, m
+_LANE, _ON_ROUTE, _WIDTH = 2.0, 4.0, 0.5  # nats, nats, m
 _AHEAD, _NEAR, _LONGEST = 1.0, 4.0, 2.0  # s, at least m, and at most s that a move is followed
 _LIGHT, _COMFORT, _HARD, _MARGIN, _STEP = 8.0, 3.0, 4.0, 1.0, 0.5  # nats, m/s^2, m/s^2, m, s
 _BEND, _EXCESS, _SIDEWAYS, _EASY = 4.0, 0.5, 3.0, 2.0  # nats, m/s, m/s^2, m/s^2
-_CHORD = 3  # m over which a bend is measured: maps are made of straight pieces
+_CHORD = 8  # m over which a bend is measured: maps are made of straight pieces
 
 
 def weights(state_ExS, length_E, around: Surroundings):
@@ -72,11 +72,12 @@ def allowed(way_ExKx2, arc_E):
 
 
 def _lane(state_ExS, line: Surroundings, nats: float):
-  """Where a move leads hangs on its yaw rate alone: along the chord of the arc."""
+  """Where a move leads, going on for n steps, hangs on its yaw rate w alone: the mean of its headings, n + 1 half steps
+  of w further."""
   speed, heading = state_ExS[:, motion.SPEED, None], state_ExS[:, motion.HEADING, None]
   far = jnp.maximum(_AHEAD * speed, _NEAR)
   seconds = jnp.minimum(far / jnp.maximum(speed, 0.1), _LONGEST)
-  way_ExW = heading + 0.5 * seconds * jnp.asarray(motion.YAW_RATES, jnp.float32)[None]
+  way_ExW = heading + 0.5 * (seconds + _STEP) * jnp.asarray(motion.YAW_RATES, jnp.float32)[None]
   place = state_ExS[:, None, :2] + far[..., None] * jnp.stack([jnp.cos(way_ExW), jnp.sin(way_ExW)], -1)
   _, lateral, _ = frenet(place, line, jnp)
   lane_ExW = -nats * (jnp.sqrt(1 + (lateral[:, 0] / _WIDTH) ** 2) - 1)
