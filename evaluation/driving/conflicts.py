@@ -1,10 +1,12 @@
 """Whom a move leads into: the ego on its way, braking after the move, against everybody else going on as they go.
 
-A move counts as leading into somebody when even braking at 2 m/s^2 after it ends in contact within 3 s. Others keep
-their speed, and their yaw rate for a second and a half; boxes are rows of discs. Who is behind the ego looks after
-himself. With t the time of first contact and c the depth of the overlap in m,
+A move counts as leading into somebody when even braking at 2 m/s^2 after it ends in contact within 5 s. Others keep
+their speed, and their yaw rate for a second and a half. Nobody knows that long where they will be: who comes the
+opposite way is expected to keep to its side after a second and a half, and after 3 s only those count who stand or go
+the same way. Boxes are rows of discs. Who is behind the ego looks after himself. With t the time of first contact and
+c the depth of the overlap in m,
 
-  -16 (1 - t / 4 s) min(c / 0.5, 1)
+  -16 (1 - t / 6 s) min(c / 0.5, 1)
 """
 
 from typing import Any, NamedTuple
@@ -15,10 +17,12 @@ from data import motion
 
 Array = Any
 
-_NATS, _FADE, _DEPTH = 16.0, 4.0, 0.5  # nats, s, m
+_NATS, _FADE, _DEPTH = 16.0, 6.0, 0.5  # nats, s, m
 _BRAKE, _STEP = 2.0, 0.5  # m/s^2, s of a move
-_TIMES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)  # s
+_TIMES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)  # s
 _TURNING = 1.5  # s for which a yaw rate goes on
+_OPPOSITE, _SAME = -0.8, 0.8  # cosine between courses
+_FORESEEN, _STANDS = 3.0, 1.0  # s, m/s
 _ASIDE = 0.4  # m left between two rows of discs, of which corners stick out by as much
 _OWN_DISCS, _DISCS = 3, 5
 
@@ -56,6 +60,11 @@ def weights(state_ExS, way_ExKx2, arc_E, others: Others):
   width = others.size[..., 1]
   reach = 0.5 * (width[:, :1] + width[:, 1:]) + _ASIDE
   depth = jnp.clip((reach[:, None, :, None] - nearest) / _DEPTH, 0.0, 1.0)
+  alike = jnp.cos(heading[:, None, 1:] - course[:, :, None])  # [E, M, A, t]
+  stands = (others.state[:, 1:, motion.SPEED] < _STANDS)[:, None, :, None]
+  unknown = (alike < _OPPOSITE) & (times > _TURNING)[None, None, None]
+  unknown |= ~(stands | (alike > _SAME)) & (times > _FORESEEN)[None, None, None]
+  depth = jnp.where(unknown, 0.0, depth)
   harm = depth * (1 - times / _FADE)[None, None, None]
   nats_ExM = -_NATS * jnp.where(counts[:, None, :, None], harm, 0.0).max((2, 3), initial=0.0)
   nats_ExM = jnp.where(after > 0, nats_ExM, 0.0)

@@ -73,7 +73,7 @@ def compiled(policy: Policy, moves: str) -> Callable:
     logits_ExV = logits_ExV[:, : motion.VOCABULARY]
     if moves == "guided":
       others = Others(seen["state"], seen["valid"], seen["size"])
-      logits_ExV += guide.weights(seen["state"][:, 0], seen["size"][:, 0, 0], around, seen["way"], others)
+      logits_ExV += guide.on_route(seen["state"][:, 0], seen["size"][:, 0, 0], around, seen["way"], others)
     if moves in ("expected", "guided"):
       rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
       return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
