@@ -22,8 +22,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_th
 
 from data import sumo
 from data.sumo_live import STEP
-from evaluation.closed_loop import policy_of
 from evaluation.driving import episodes, rounds
+from evaluation.driving.policy import policy_of
 from experiments import run as runs
 
 QUIET = 0.1  # vehicles per kilometre of lane, and no fewer than a world always has
@@ -57,7 +57,7 @@ def main() -> None:
   parser.add_argument("--seconds", type=float, default=20.0)
   parser.add_argument("--repeats", type=int, default=3)
   args = parser.parse_args()
-  rounds.use_policy(policy_of(runs.open_run(args.run, args.dataset), 0))
+  rounds.use_policies({rounds.POLICY: policy_of(runs.open_run(args.run, args.dataset), 0)})
   jobs, steps = sumo.plan(1000, 1, 1, STEP, 0.1, tuple(args.domains.split(","))), round(args.seconds / STEP)
   report: dict = {
     "benchmark": "closed_loop",

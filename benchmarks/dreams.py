@@ -28,7 +28,7 @@ RATES = {  # of breaking a rule, half where it is half broken
 MEANS = ("score", "progress", "time_to_collision", "lane_keeping")
 
 
-def drive(arms: dict[str, list[str]], dataset: str, worlds: int, egos: int, seed: int, path: pathlib.Path):
+def drive(arms: dict[str, list[str]], given: argparse.Namespace, path: pathlib.Path) -> None:
   """Appends the episodes of every world that is not in the file yet."""
   from data import sumo
   from evaluation.driving import episodes, scores
@@ -36,32 +36,34 @@ def drive(arms: dict[str, list[str]], dataset: str, worlds: int, egos: int, seed
   from experiments import run as runs
 
   done = {row["seed"] for row in read(path)}
-  jobs = sorted(sumo.plan(seed, worlds, 1, 0.1, NOISE, sumo.DOMAINS), key=lambda job: job.seed)
+  jobs = sumo.plan(given.seed, given.worlds, 1, 0.1, NOISE, sumo.DOMAINS)
+  jobs = [job for job in jobs if not given.domains or job.domain in given.domains]
   steps = round(SECONDS * 10)
   drivers = []
   for arm, names in arms.items():
     for k, name in enumerate(names):
-      run = runs.open_run(name, dataset)
+      run = runs.open_run(name, given.dataset)
       features = np.ones(run.dataset.example()["features_TxAxF"].shape[-1], np.float32)
       policy = Policy(run.task.model.config, run.weights, run.dataset.window, features, 0)
       drivers.append((arm, k, policy, compiled(policy, "expected")))
   for job in jobs:
     if job.seed in done:
       continue
-    with episodes.started(job, egos, lambda live: None) as start:
+    with episodes.started(job, given.egos, lambda live: None) as start:
       if not len(start.slot_E):
         continue
       log = episodes.log(start, job, steps)
     human = scores.judge(log, steps + 1, None)
     rows = []
     for arm, k, policy, choose in drivers:
-      driver = MotionDriver(policy, choose, egos)
-      with episodes.started(job, egos, driver.watch) as start:
+      driver = MotionDriver(policy, choose, given.egos)
+      with episodes.started(job, given.egos, driver.watch) as start:
         driven = episodes.drive(start, driver, arm, job, steps)
-      found = scores.terms(driven, scores.judge(driven, steps + 1, human), human)
+      judged = scores.judge(driven, steps + 1, human)
+      found = scores.terms(driven, judged, human)
       for e, values in enumerate(found):
         where = {"domain": job.domain, "seed": job.seed, "arm": arm, "run": k, "ego": e}
-        rows.append(where | values | {"end": driven.end_E[e]})
+        rows.append(where | values | {"end": driven.end_E[e], "monitor": judged[e].monitor})
     with open(path, "a", encoding="utf-8") as file:
       file.writelines(json.dumps(row) + "\n" for row in rows)
     print(job.domain, job.seed, len(rows), flush=True)
@@ -124,6 +126,7 @@ def main() -> None:
   )
   parser.add_argument("--dataset", default="", help="Where the runs' dataset lies now, if it has been moved.")
   parser.add_argument("--worlds", type=int, default=4, help="Per domain.")
+  parser.add_argument("--domains", nargs="*", default=[], help="Those to drive in now; all by default.")
   parser.add_argument("--egos", type=int, default=8)
   parser.add_argument("--seed", type=int, default=6000)
   parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -131,7 +134,7 @@ def main() -> None:
   arms = {name: runs.split(",") for name, _, runs in (arm.partition("=") for arm in given.arm)}
   given.out.mkdir(parents=True, exist_ok=True)
   path = given.out / "episodes.jsonl"
-  drive(arms, given.dataset, given.worlds, given.egos, given.seed, path)
+  drive(arms, given, path)
   rows = read(path)
   result = table(rows, list(arms))
   result["by_domain"] = {

@@ -10,7 +10,6 @@ import concurrent.futures
 import functools
 import logging
 import multiprocessing
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,8 +81,6 @@ def main() -> int:
     else:
       jobs, make = _recorded(pool, fractions, split_by, bad)
     total = len(jobs) + len(bad)
-    if told := splits.departure(Counter(split for _, _, split in jobs), fractions):
-      logging.warning(told)
     domains = tuple(sorted({domain for _, domain, _ in jobs}))
     notes = {"source": _SOURCE.value, "arguments": _arguments(split_by), "scenes": total, "unusable": bad}
     if _SOURCE.value == "markov":
@@ -110,6 +107,10 @@ def main() -> int:
     print(f"{name:<11}{count['scenes']:>6} scenes {count['windows']:>8} windows {count['tokens']:>10} moves")
   for why in bad:
     print(f"left out: {why}")
+  if told := splits.departure(
+    {name: count["scenes"] for name, count in manifest["splits"].items()}, fractions
+  ):
+    logging.warning(told)
   return 0
 
 

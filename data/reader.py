@@ -21,7 +21,7 @@ _BAD_SHARE = 1e-4  # of a split's records may be unreadable, but always at least
 _ENDLESS = 2**53  # reads; the stream keeps a length that fits an index
 _TOGETHER = 32  # records read at once: to hand over two takes longer than to read them
 _AHEAD = 4  # reads in advance
-_LABELS_TOGETHER = 1024
+_STACKED_TOGETHER = 1024
 
 
 class RecordSource:
@@ -75,6 +75,11 @@ class RecordSource:
       found |= {name: np.ascontiguousarray(table[name]) for name in part.fields}
     return {name: found[name] for name in self._fields}
 
+  def pieces(self) -> Iterator[dict[str, np.ndarray]]:
+    """All records in order, `stacked` some at a time."""
+    for start in range(0, len(self), _STACKED_TOGETHER):
+      yield self.stacked(np.arange(start, min(start + _STACKED_TOGETHER, len(self))))
+
   def _read(self, index: int) -> list[bytes]:
     """The bytes of the record, one string of each part, or of the next that is readable in all of them."""
     for attempt in range(self._length):
@@ -114,10 +119,7 @@ class _Part:
 
 def labels(source: RecordSource, axes: Iterable[str]) -> dict[str, np.ndarray]:
   """What every record of a source made for these scalar fields says of itself: axis -> [N], whole numbers."""
-  pieces = [
-    source.stacked(np.arange(start, min(start + _LABELS_TOGETHER, len(source))))
-    for start in range(0, len(source), _LABELS_TOGETHER)
-  ]
+  pieces = list(source.pieces())
   return {axis: np.concatenate([piece[axis] for piece in pieces]).astype(np.int64) for axis in axes}
 
 

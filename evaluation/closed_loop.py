@@ -46,7 +46,7 @@ def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic, write_text_atomic
   from evaluation.driving import rounds
-  from evaluation.driving.policy import MOVES
+  from evaluation.driving.policy import MOVES, policy_of
   from evaluation.driving.table import world_faults
   from experiments import run as runs
 
@@ -70,7 +70,8 @@ def main() -> int:
       file.writelines(json.dumps(row) + "\n" for row in rows)
       file.flush()
 
-    found = drive_all(tasks, policy_of(run, _SEED.value), _WORKERS.value, keep)
+    policies = {rounds.POLICY: policy_of(run, _SEED.value)}
+    found = drive_all(tasks, policies, _WORKERS.value, keep)
   result = report(found, drivers) | {
     "episodes_asked": len(tasks) * _EGOS.value,  # a world may have fewer vehicles that can be taken over
     "world_faults": world_faults(found),
@@ -89,28 +90,7 @@ def main() -> int:
   return 0
 
 
-def policy_of(run, seed: int):
-  """What workers need of a run.
-
-  Raises BadInput when it is no motion model.
-  """
-  import jax
-  import numpy as np
-
-  from data.errors import BadInput
-  from evaluation.driving.policy import Policy
-  from models.motion import MotionModel
-
-  if not isinstance(run.task.model, MotionModel):
-    raise BadInput(f"is of family {run.config.family}", _RUN.value, "give the run of a motion model")
-  example = run.dataset.example()
-  seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
-  keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
-  weights = jax.tree.map(np.asarray, run.weights)
-  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, seed)
-
-
-def drive_all(tasks: list, policy: Any, workers: int, keep: Callable) -> list[dict[str, Any]]:
+def drive_all(tasks: list, policies: dict[str, Any], workers: int, keep: Callable) -> list[dict[str, Any]]:
   """The episodes of all worlds, in the order of the worlds; `keep` is given those of each as they come."""
   import dataclasses
   import logging
@@ -122,14 +102,14 @@ def drive_all(tasks: list, policy: Any, workers: int, keep: Callable) -> list[di
   found: dict[int, list[dict[str, Any]]] = {}
   dead = []
   with Progress(len(tasks), "closed loop", unit="world") as bar:
-    for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policy, (policy,)):
+    for k, rows, why in in_workers(rounds.drive_world, tasks, workers, rounds.use_policies, (policies,)):
       found[k] = rows or []
       keep(found[k])
       dead += [(k, dataclasses.replace(tasks[k], drivers=(name,))) for name in tasks[k].drivers if why]
       bar.update(1)
   # One driver may have taken the others' episodes with it: each is tried alone.
   alone = [task for _, task in dead]
-  for j, rows, why in in_workers(rounds.drive_world, alone, workers, rounds.use_policy, (policy,)):
+  for j, rows, why in in_workers(rounds.drive_world, alone, workers, rounds.use_policies, (policies,)):
     found[dead[j][0]] += rounds.lost(alone[j], why) if rows is None else rows
   order = {name: place for place, name in enumerate(tasks[0].drivers)}
   rows = [row for k in sorted(found) for row in sorted(found[k], key=lambda row: order[row["driver"]])]

@@ -6,7 +6,6 @@ that a code stays, the code of the same place a frame ago, else its unigrams. A 
 """
 
 import json
-from typing import Any
 
 from absl import flags
 
@@ -20,20 +19,20 @@ _RUN = flags.DEFINE_string("run", "", "Run directory whose held-out loss is show
 def main() -> int:
   import pathlib
 
-  import numpy as np
-
   from data import datasets
   from data.files import read_json
   from data.reader import RecordSource
-  from evaluation.codes.tables import baselines
+  from evaluation.codes.tables import CodeCounts, baselines
 
   dataset = datasets.open_dataset(_DATASET.value)
 
-  def frames(split: str) -> Any:
-    source = RecordSource(dataset, split, ("codes_TxS",))
-    return source.stacked(np.arange(len(source)))["codes_TxS"].astype(int)
+  def counts(split: str) -> CodeCounts:
+    pieces = RecordSource(dataset, split, ("codes_TxS",)).pieces()
+    return CodeCounts.of(
+      (piece["codes_TxS"] for piece in pieces), dataset.manifest["codes"]["codes"], ahead=1
+    )
 
-  found = baselines(frames("train"), frames(_SPLIT.value), dataset.manifest["codes"]["codes"])
+  found = baselines(counts("train"), counts(_SPLIT.value))
   if _RUN.value:
     row = read_json(pathlib.Path(_RUN.value) / "result.json", "give a finished run")
     found |= {"run": row["loss"], "run_later": row["loss_by_slice"]["later"]}

@@ -34,7 +34,6 @@ _SAMPLES = flags.DEFINE_integer("samples", 4, "M: sampled roll-outs behind the n
 _WINDOWS = flags.DEFINE_integer("windows", 0, "Windows, spread over the split; 0: all.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 
-_CHUNK = 16  # windows rolled out at once: one compiled shape
 _WORST, _SHOWN = 5, 4  # windows named in the result, windows in the picture
 
 
@@ -42,12 +41,16 @@ def main() -> int:
   from data.files import require_directory, write_json_atomic
 
   out = require_directory(_OUT.value, "--out")
+  import jax
   import numpy as np
 
   from data.errors import BadInput
   from data.reader import RecordSource
-  from evaluation.codes.scores import CodeForecast, training_tables
+  from evaluation.codes.roll_outs import CHUNK, make_predict
+  from evaluation.codes.scores import CodeForecast
+  from evaluation.codes.tables import CodeCounts
   from experiments import run as runs
+  from experiments.progress import Progress
 
   run = runs.open_run(_RUN.value, _DATASET.value)
   if run.config.family != "codes":
@@ -61,18 +64,33 @@ def main() -> int:
 
   source = RecordSource(run.dataset, split, run.task.fields)
   chosen = np.unique(np.linspace(0, len(source) - 1, _WINDOWS.value or len(source)).astype(int))
-  windows = source.stacked(chosen)
-  if not windows["mask_T"].all():
-    raise BadInput("holds windows with frames that are not there", run.dataset.path, "choose another dataset")
-  training = RecordSource(run.dataset, run.config.data.train_split, ("codes_TxS",))
-  train = training.stacked(np.arange(len(training)))["codes_TxS"].astype(int)
-  codes, domain = windows["codes_TxS"].astype(int), windows["domain"].astype(int)
-  made = predict(
-    run.task.model, run.weights, codes, windows["actions_T"], observed, _SAMPLES.value, _SEED.value
-  )
-  forecast = CodeForecast(codes, observed, *made, domain, *training_tables(train, config.codes, observed))
-  views = views_of(forecast, chosen) if views_of else None
-  result = report(forecast, views, run.dataset.domains, chosen) | {
+  pieces = RecordSource(run.dataset, run.config.data.train_split, ("codes_TxS",)).pieces()
+  ahead = config.past.steps - observed
+  training = CodeCounts.of((piece["codes_TxS"] for piece in pieces), config.codes, ahead)
+  predict = make_predict(run.task.model, observed, _SAMPLES.value)
+
+  def forecast_of(rows, key) -> CodeForecast:
+    """Of so many windows of the split."""
+    windows = source.stacked(rows)
+    if not windows["mask_T"].all():
+      what = "holds windows with frames that are not there"
+      raise BadInput(what, run.dataset.path, "choose another dataset")
+    codes, domain = windows["codes_TxS"].astype(int), windows["domain"].astype(int)
+    likeliest, nats = predict(run.weights, codes, windows["actions_T"], key)
+    return CodeForecast(codes, observed, likeliest, nats, domain, training)
+
+  scores: list[dict] = []
+  cells: dict = {}
+  with Progress(len(chosen), "roll-outs", unit="window") as bar:
+    for start in range(0, len(chosen), CHUNK):
+      rows = chosen[start : start + CHUNK]
+      forecast = forecast_of(rows, jax.random.fold_in(jax.random.key(_SEED.value), start))
+      scores.append(forecast.scores())
+      if views_of:
+        add_cells(cells, views_of(forecast, rows), scores[-1])
+      bar.update(len(rows))
+  together = {name: np.concatenate([one[name] for one in scores]) for name in scores[0]}
+  result = report(together, cells, run.dataset.domains, chosen) | {
     "observed": observed,
     "samples": _SAMPLES.value,
     "seed": _SEED.value,
@@ -82,56 +100,13 @@ def main() -> int:
   }
   write_json_atomic(out / "code_forecast.json", result)
   print(table(result))
-  if views:
-    picture(forecast, views, run.dataset.domains).savefig(out / "code_forecast.png", dpi=160)
+  if views_of:
+    shown = spread(together["margin_N"])
+    views = views_of(forecast_of(chosen[shown], jax.random.key(_SEED.value)), chosen[shown])
+    theirs = {name: value[shown] for name, value in together.items()}
+    picture(theirs, views, run.dataset.domains).savefig(out / "code_forecast.png", dpi=160)
   print(out / "code_forecast.json")
   return 0
-
-
-def predict(
-  model, params, codes_NxTxS, actions_NxT, observed: int, samples: int, seed: int
-) -> tuple[Any, Any]:
-  """(likeliest codes [N, K, S], nats per code [N, K] of the logged frames)."""
-  import jax
-  import jax.numpy as jnp
-  import numpy as np
-
-  from experiments.progress import Progress
-  from models.codes import roll_out
-
-  @jax.jit
-  def likeliest(params, codes, actions):
-    return roll_out(model, params, codes, actions, observed, jax.random.key(0), temperature=0.0)[:, observed:]
-
-  @jax.jit
-  def log_probability(params, codes, actions, key):
-    """[B, K]: of each logged frame after the frames that one sampled roll-out wrote."""
-    written, logs = roll_out(model, params, codes, actions, observed, key), []
-    for t in range(observed, codes.shape[1]):
-      given = {"codes_BxTxS": written.at[:, t].set(codes[:, t]), "actions_BxT": actions}
-      log_BxSxV = jax.nn.log_softmax(model.apply({"params": params}, given)[:, t])
-      logs.append(jnp.take_along_axis(log_BxSxV, codes[:, t, :, None], axis=-1)[..., 0].sum(-1))
-    return jnp.stack(logs, 1)
-
-  made, logs = [], []
-  with Progress(len(codes_NxTxS), "roll-outs", unit="window") as bar:
-    for rows, count in _chunks(len(codes_NxTxS)):
-      inputs = jnp.asarray(codes_NxTxS[rows], jnp.int32), jnp.asarray(actions_NxT[rows], jnp.int32)
-      made.append(np.asarray(likeliest(params, *inputs))[:count])
-      key = jax.random.fold_in(jax.random.key(seed), int(rows[0]))
-      keys = [jax.random.fold_in(key, m) for m in range(samples)]
-      drawn = np.stack([log_probability(params, *inputs, one) for one in keys])[:, :count]
-      logs.append(np.asarray(jax.nn.logsumexp(drawn, axis=0)) - np.log(samples))
-      bar.update(count)
-  return np.concatenate(made), -np.concatenate(logs) / codes_NxTxS.shape[2]
-
-
-def _chunks(total: int):
-  """(rows [_CHUNK], how many of them are new): the last chunk is filled up by its last row."""
-  import numpy as np
-
-  for start in range(0, total, _CHUNK):
-    yield np.arange(start, start + _CHUNK).clip(max=total - 1), min(_CHUNK, total - start)
 
 
 def _decoder(dataset, split: str):
@@ -143,6 +118,7 @@ def _decoder(dataset, split: str):
   from data.learned_tokens import LearnedTokens
   from data.reader import RecordSource
   from evaluation.codes.cell_copy import moved_copy
+  from evaluation.codes.roll_outs import filled
   from experiments import run as runs
   from models.bev_tokeniser import halves
 
@@ -159,8 +135,7 @@ def _decoder(dataset, split: str):
   clip, source = run.dataset.clip, RecordSource(run.dataset, split, ("cells_TxHxW", "place_Tx3"))
 
   def decode(codes_NxKxS):
-    parts = [tokeniser.decode(as_tokens(codes_NxKxS[rows]))[:n] for rows, n in _chunks(len(codes_NxKxS))]
-    return np.concatenate(parts)
+    return tokeniser.decode(as_tokens(codes_NxKxS[filled(len(codes_NxKxS))]))[: len(codes_NxKxS)]
 
   def views(forecast, chosen) -> dict[str, Any]:
     clips, seen = source.stacked(chosen), forecast.observed
@@ -182,48 +157,80 @@ def _decoder(dataset, split: str):
   return views
 
 
-def report(forecast, views, domains: tuple[str, ...], chosen) -> dict[str, Any]:
-  """code_forecast.json but for its provenance. views: of `_decoder`, or None. chosen: rows of the split."""
+def _parts(scores: dict) -> dict[tuple, Any]:
+  """Which windows are of each part that is reported of."""
   import numpy as np
 
+  still, domain = scores["still_N"], scores["domain_N"]
+  past = {("by_past", "still"): still, ("by_past", "changing"): ~still}
+  found: dict[tuple, Any] = {("all",): np.ones(len(still), bool)} | past
+  found |= {("by_domain", int(i)): domain == i for i in np.unique(domain)}
+  return {part: keep for part, keep in found.items() if keep.any()}
+
+
+def add_cells(cells: dict, views: dict, scores: dict) -> None:
+  """Adds to cells[part][view], [K, V, V] of evaluation/codes/cell_scores.py, what some windows show."""
+  import numpy as np
+
+  from evaluation.codes.cell_scores import cell_pairs
+
+  for part, keep in _parts(scores).items():
+    own = cells.setdefault(part, {})
+    for name in [name for name in views if name != "truth"]:
+      both = zip(views[name][keep].swapaxes(0, 1), views["truth"][keep].swapaxes(0, 1), strict=True)
+      own[name] = own.get(name, 0) + np.stack([cell_pairs(*one) for one in both])
+
+
+def report(scores: dict, cells: dict, domains: tuple[str, ...], chosen) -> dict[str, Any]:
+  """code_forecast.json but for its provenance.
+
+  scores: of CodeForecast.scores, all windows together. cells: of `add_cells`, or empty. chosen: rows of the split.
+  """
   from evaluation.codes.cell_scores import cell_scores
+  from evaluation.codes.scores import rows
 
-  def part(keep) -> dict[str, Any]:
-    rows = forecast.rows(keep)
-    for k, row in enumerate(rows if views else ()):
-      truth = views["truth"][keep, k]
-      row["cells"] = {
-        name: cell_scores(one[keep, k], truth) for name, one in views.items() if name != "truth"
-      }
-    return {"windows": int(keep.sum()), "horizons": rows}
+  found: dict[str, Any] = {}
+  for part, keep in _parts(scores).items():
+    horizons = rows(scores, keep)
+    if cells:
+      for k, row in enumerate(horizons):
+        row["cells"] = {name: cell_scores(cells[part][name][k]) for name in cells[part]}
+    one = {"windows": int(keep.sum()), "horizons": horizons}
+    if part == ("all",):
+      found |= one | {"by_past": {}, "by_domain": {}}
+    else:
+      group, name = part
+      found[group][domains[name] if group == "by_domain" else name] = one
+  margin = scores["margin_N"]
+  found["worst"] = [
+    {"window": int(chosen[i]), "domain": domains[scores["domain_N"][i]], "less_than_copy": float(-margin[i])}
+    for i in margin.argsort(kind="stable")[:_WORST]
+  ]
+  return found
 
-  margin, still = forecast.margin_N(), forecast.still_N()
-  return part(np.ones(len(margin), bool)) | {
-    "by_past": {name: part(keep) for name, keep in (("still", still), ("changing", ~still)) if keep.any()},
-    "by_domain": {domains[i]: part(forecast.domain_N == i) for i in np.unique(forecast.domain_N)},
-    "worst": [
-      {"window": int(chosen[i]), "domain": domains[forecast.domain_N[i]], "less_than_copy": float(-margin[i])}
-      for i in margin.argsort(kind="stable")[:_WORST]
-    ],
-  }
 
-
-def picture(forecast, views, domains: tuple[str, ...]):
-  """Windows from the worst against copying codes to the best, evenly by rank; a row for each view."""
+def spread(margin_N):
+  """Rows of windows from the worst against copying codes to the best, evenly by rank."""
   import numpy as np
 
+  return margin_N.argsort(kind="stable")[np.linspace(0, len(margin_N) - 1, _SHOWN).astype(int)]
+
+
+def picture(scores: dict, views: dict, domains: tuple[str, ...]):
+  """These windows side by side; a row for each view."""
   from evaluation.codes.cell_pictures import sheet
 
-  margin = forecast.margin_N()
-  shown = margin.argsort(kind="stable")[np.linspace(0, len(margin) - 1, _SHOWN).astype(int)]
   names = {
     "truth": "truth",
     "model": "model's\nforecast",
     "copy": "last frame\nseen",
     "copy_moved": "the same,\nego moved",
   }
-  rows = [(label, views[name][shown]) for name, label in names.items()]
-  titles = [f"{domains[forecast.domain_N[i]].replace('_', ' ')}: {_against_copy(margin[i])}" for i in shown]
+  rows = [(label, views[name]) for name, label in names.items()]
+  titles = [
+    f"{domains[domain].replace('_', ' ')}: {_against_copy(margin)}"
+    for domain, margin in zip(scores["domain_N"], scores["margin_N"], strict=True)
+  ]
   heads = [f"frame +{k + 1}" for k in range(views["truth"].shape[1])]
   return sheet(rows, titles, heads)
 

@@ -8,6 +8,7 @@ of windows: all records of the run's dataset, and the dreams, which are in the t
   python -m experiments.train --config=experiments/configs/motion_dreams.py:with --config.data.dataset=DIR ...
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,9 +60,10 @@ def main() -> int:
 
   def examples() -> Iterator[tuple]:
     for split in splits:
-      for window in windows_of(base, split):
-        yield split, None, [window]
-    yield SPLIT, None, made
+      for _, group in itertools.groupby(windows_of(base, split), key=lambda window: int(window["scene"])):
+        yield split, None, list(group)
+    for windows in made:
+      yield SPLIT, None, windows
 
   domains = (*base.domains, DOMAIN)
   manifest = dataset_writer.write_dataset(
@@ -69,13 +71,13 @@ def main() -> int:
   )
   print(table(told))
   print(
-    f"{len(made)} records of dreams among {manifest['splits'][SPLIT]['windows']} of {SPLIT}: {_OUT.value}"
+    f"{sum(map(len, made))} records of dreams among {manifest['splits'][SPLIT]['windows']} of {SPLIT}: {_OUT.value}"
   )
   return 0
 
 
-def dreamed(run: Any) -> tuple[list[dict], dict[str, Any]]:
-  """Records, and by trouble what became of it."""
+def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any]]:
+  """Records by scene, and by trouble what became of it."""
   import dataclasses
 
   from evaluation.driving import guide
@@ -95,17 +97,15 @@ def dreamed(run: Any) -> tuple[list[dict], dict[str, Any]]:
   how = Simulation(observed, shape.steps, steps, shape.dt, temperature=1.0, top_p=1.0, cached=True)
   simulate = simulator_of(run.task, run.weights, scenarios, how, _TOGETHER, _SEED.value, guide.of_all)
   judge = dreams.make_judge(scenarios)
-  made: list[dict] = []
-  told: dict[str, Any] = {}
+  found = {}
   kinds = dreams.troubles(scenarios)
   with Progress(len(kinds), "dreams", unit="trouble") as bar:
     for k, (name, forced) in enumerate(kinds.items()):
       draws = range(k * _DRAWS.value, (k + 1) * _DRAWS.value)
-      found = dreams.dream(scenarios, simulate, forced, draws, judge)
-      made += dreams.records(scenarios, found, shape, len(run.dataset.domains))
-      told[name] = dreams.tally(found)
+      found[name] = dreams.dream(scenarios, simulate, forced, draws, judge)
       bar.update(1)
-  return made, told
+  made = dreams.records(scenarios, list(found.values()), shape, len(run.dataset.domains))
+  return made, {name: dreams.tally(one) for name, one in found.items()}
 
 
 def windows_of(dataset: Any, split: str) -> Iterator[dict]:

@@ -26,7 +26,6 @@ _SAMPLES = flags.DEFINE_integer("samples", 6, "K: sampled futures.", lower_bound
 _MEAN_OF = flags.DEFINE_integer("mean_of", 16, "Sampled futures behind the single forecast.", lower_bound=2)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 
-_CHUNK = 16  # windows rolled out at once: one compiled shape
 _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 
 
@@ -35,7 +34,9 @@ def main() -> int:
 
   out = require_directory(_OUT.value, "--out") / "forecast.json"
   from evaluation.forecasting.cases import make_cases
+  from evaluation.forecasting.rollout import predict
   from experiments import run as runs
+  from experiments.progress import Progress
 
   run = runs.open_run(_RUN.value, _DATASET.value)
   split = _SPLIT.value or run.config.data.eval_split
@@ -43,9 +44,11 @@ def main() -> int:
     run.dataset.scenes(split), run.dataset.window, _OBSERVED.value, _HORIZON.value, _PIECES.value
   )
   drawn = max(_SAMPLES.value, _MEAN_OF.value)
-  likeliest, futures = predict(
-    run.task.model.apply, run.weights, run.task.to_batch, cases, run.dataset.window.dt, drawn, _SEED.value
-  )
+  with Progress(len(cases.scored_BxA), "roll-outs", unit="window") as bar:
+    likeliest, futures = predict(
+      run.task.model.apply, run.weights, run.task.to_batch, cases, run.dataset.window.dt, drawn, _SEED.value,
+      bar.update,
+    )  # fmt: skip
   mean = futures[: _MEAN_OF.value].mean(0, keepdims=True)
   result = report(cases, mean, futures[: _SAMPLES.value], likeliest) | {
     "horizon_s": _HORIZON.value,
@@ -61,47 +64,6 @@ def main() -> int:
   print(table(result))
   print(out)
   return 0
-
-
-def predict(apply, params, to_batch, cases, dt: float, samples: int, seed: int) -> tuple[Any, Any]:
-  """Forecasts in the scene's frame at the log's rate, float32 m: likeliest [1, B, A, N, 2], samples [K, ...].
-
-  They are shifted to start at the last logged position, which the tokens only approximate.
-  """
-  import jax
-  import numpy as np
-
-  from evaluation.forecasting.rollout import make_roll_out, prepare
-  from experiments.progress import Progress
-
-  greedy, sampled = (make_roll_out(apply, cases.observed, cases.steps, dt, kind) for kind in (True, False))
-  count = len(cases.scored_BxA)
-  made: list[list] = [[] for _ in range(samples + 1)]
-  with Progress(count, "roll-outs", unit="window") as bar:
-    for start in range(0, count, _CHUNK):
-      rows = np.arange(start, start + _CHUNK).clip(max=count - 1)  # the last chunk repeats its last window
-      windows = {name: value[rows] for name, value in cases.windows.items()}
-      inputs = prepare(windows, to_batch, cases.observed)
-      key = jax.random.fold_in(jax.random.key(seed), start)
-      for k, futures in enumerate(made):
-        roll_out = sampled if k else greedy
-        futures.append(roll_out(params, inputs, jax.random.fold_in(key, k))[..., :2])
-      bar.update(min(_CHUNK, count - start))
-  position = np.stack([np.concatenate(futures)[:count] for futures in made])  # [K + 1, B, A, steps + 1, 2]
-  position = np.stack([cases.to_scene(one) for one in _to_log_rate(position, cases.stride)])
-  shift = cases.history_BxHxAx2[:, -1, :, None] - position[..., :1, :]
-  position = (position + shift)[..., 1:, :].astype(np.float32)
-  return position[:1], position[1:]
-
-
-def _to_log_rate(position, stride: int):
-  """Linear interpolation along the second to last axis: [..., n + 1, 2] to [..., n * stride + 1, 2]."""
-  import numpy as np
-
-  place = np.arange((position.shape[-2] - 1) * stride + 1) / stride
-  before = np.minimum(place.astype(int), position.shape[-2] - 2)
-  share = (place - before)[:, None]
-  return (1 - share) * position[..., before, :] + share * position[..., before + 1, :]
 
 
 def report(cases, single, samples, likeliest) -> dict[str, Any]:
@@ -128,7 +90,11 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
     pairs = errors(jnp.asarray(forecast), truth, valid, keep)
     return {f"{name}_{len(forecast)}": _mean(*pair) for name, pair in pairs.items()}
 
-  result: dict[str, Any] = {"left_out": cases.left_out, "moving_beyond_m": displacement.MOVING_DISTANCE}
+  result: dict[str, Any] = {
+    "left_out": cases.left_out,
+    "faults": cases.faults,
+    "moving_beyond_m": displacement.MOVING_DISTANCE,
+  }
   for part, keep in (("all", scored), ("moving", moving)):
     result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
     result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}

@@ -60,7 +60,7 @@ def main() -> int:
       raise BadInput(f"is of family {run.config.family}", run.path, "give runs of motion models")
   split = _SPLIT.value or candidate.config.data.eval_split
   window = candidate.dataset.window
-  records, empty = stream(candidate.dataset.scenes(split), window, _OBSERVED.value, _HORIZON.value)
+  records, empty, faults = stream(candidate.dataset.scenes(split), window, _OBSERVED.value, _HORIZON.value)
   scores = []
   with Progress(2, f"{len(records)} records", unit="run") as bar:
     for run in (candidate, incumbent):
@@ -70,6 +70,7 @@ def main() -> int:
   rule = Rule(_FALSE_ALARM.value, _MARGIN.value or margin, bound)
   result = report(records, scores[0], scores[1], _SCORE.value, rule, slices_of(records, _SLICES.value)) | {
     "left_out": empty,
+    "faults": dict(faults),
     "candidate": candidate.row["run_id"],
     "incumbent": incumbent.row["run_id"],
     "dataset_fingerprint": candidate.dataset.fingerprint,

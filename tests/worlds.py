@@ -1,9 +1,24 @@
 """Small generated inputs shared by tests: batches of random windows, a straight-road scene."""
 
+from collections.abc import Callable
+
+import jax
 import numpy as np
 
 from data import context, motion
 from data.schema import Lanes, Metadata, Scene
+
+
+def stepwise(apply: Callable) -> Callable:
+  """A made-up motion model, `apply(variables, batch)` -> logits [B, T, A, V], asked as one with a cache is."""
+
+  def applied(variables, batch, at=None, mutable=()):
+    logits = apply(variables, batch)
+    if not mutable:
+      return logits
+    return (logits if at is None else jax.lax.dynamic_slice_in_dim(logits, at, 1, axis=1)), {"cache": {}}
+
+  return applied
 
 
 def random_batch(batch: int, steps: int = 8, agents: int = 8, seed: int = 0) -> dict[str, np.ndarray]:

@@ -10,16 +10,20 @@ import numpy as np
 from data.clips import CELL_CLASSES, FIRST_BOX_CLASS
 
 
-def cell_scores(predicted: np.ndarray, truth: np.ndarray) -> dict[str, object]:
-  """Of two arrays [..., H, W] of classes: {"accuracy", "mean_iou", "agents_iou", "iou": {class: ...}}.
+def cell_pairs(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+  """How many cells of two arrays [..., H, W] are of each class, and are predicted as each: int [truth, predicted]."""
+  count = len(CELL_CLASSES)
+  pairs = np.bincount(truth.ravel().astype(int) * count + predicted.ravel(), minlength=count**2)
+  return pairs.reshape(count, count)
+
+
+def cell_scores(table: np.ndarray) -> dict[str, object]:
+  """Of such counts, added up: {"accuracy", "mean_iou", "agents_iou", "iou": {class: ...}}.
 
   "mean_iou" is over the classes that the truth shows, "agents_iou" of all agents as one class. None: neither shows it.
   """
-  count = len(CELL_CLASSES)
-  pairs = np.bincount(truth.ravel().astype(int) * count + predicted.ravel(), minlength=count**2)
-  table = pairs.reshape(count, count)  # truth, predicted
   both, either = table.diagonal(), table.sum(0) + table.sum(1) - table.diagonal()
-  iou = [float(both[i] / either[i]) if either[i] else None for i in range(count)]
+  iou = [float(both[i] / either[i]) if either[i] else None for i in range(len(table))]
   shown = table.sum(1) > 0
   agents = table[FIRST_BOX_CLASS:, FIRST_BOX_CLASS:].sum()
   any_agent = table[FIRST_BOX_CLASS:].sum() + table[:, FIRST_BOX_CLASS:].sum() - agents

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.codes.tables import copy_nats, log_unigrams, stay_share
+from evaluation.codes.tables import CodeCounts, copy_nats
 
 _STILL = 0.9  # of the codes
 
 
 @dataclasses.dataclass(frozen=True)
 class CodeForecast:
-  """N windows of T frames of S codes, the first `observed` of them shown, K = T - observed forecast.
+  """Some windows, N of T frames of S codes, the first `observed` of them shown, K = T - observed forecast.
 
   Attributes:
     codes_NxTxS: logged. likeliest_NxKxS: forecast. nats_NxK: of each logged frame, per code, by the model.
-    domain_N: index of each window's domain. log_unigram_V, stays_K: of the training split.
+    domain_N: index of each window's domain. training: counts of the training split, K frames ahead.
   """
 
   codes_NxTxS: np.ndarray
@@ -35,8 +35,7 @@ class CodeForecast:
   likeliest_NxKxS: np.ndarray
   nats_NxK: np.ndarray
   domain_N: np.ndarray
-  log_unigram_V: np.ndarray
-  stays_K: np.ndarray
+  training: CodeCounts
 
   @property
   def truth_NxKxS(self) -> np.ndarray:
@@ -57,31 +56,44 @@ class CodeForecast:
     right = [(one[:, -1] == truth).mean(-1) for one in (self.likeliest_NxKxS, self.copy_NxKxS)]
     return right[0] - right[1]
 
-  def rows(self, keep_N: np.ndarray) -> list[dict[str, Any]]:
-    """One dict for each horizon, over the windows that are kept."""
-    return [self._row(keep_N, k) for k in range(self.truth_NxKxS.shape[1])]
-
-  def _row(self, keep_N: np.ndarray, k: int) -> dict[str, Any]:
-    truth, model, copy = (one[keep_N, k] for one in (self.truth_NxKxS, self.likeliest_NxKxS, self.copy_NxKxS))
-    changed, right = truth != copy, model == truth
-    nats = copy_nats(self.log_unigram_V, self.stays_K[k], copy, truth)
+  def scores(self) -> dict[str, np.ndarray]:
+    """All that is reported of the windows, window by window: few numbers [N] and, of all horizons, [N, K]."""
+    truth, model, copy = self.truth_NxKxS, self.likeliest_NxKxS, self.copy_NxKxS
+    changed, right, unigram = truth != copy, model == truth, self.training.log_unigram_V
+    nats = copy_nats(unigram, self.training.stays_K[None, :, None], truth, ~changed)
     return {
-      "frames": k + 1,
-      "changed": float(changed.mean()),
-      "model": {
-        "accuracy": float(right.mean()),
-        "accuracy_changed": float(right[changed].mean()) if changed.any() else None,
-        "nats": float(self.nats_NxK[keep_N, k].mean()),
-      },
-      "copy": {"accuracy": float(1 - changed.mean()), "nats": float(nats.mean())},
-      "unigrams": {
-        "accuracy": float((truth == self.log_unigram_V.argmax()).mean()),
-        "nats": float(-self.log_unigram_V[truth].mean()),
-      },
+      "domain_N": self.domain_N,
+      "still_N": self.still_N(),
+      "margin_N": self.margin_N(),
+      "changed_NxK": changed.mean(-1),
+      "right_NxK": right.mean(-1),
+      "right_changed_NxK": (right & changed).mean(-1),
+      "nats_NxK": self.nats_NxK,
+      "copy_nats_NxK": nats.mean(-1),
+      "unigram_right_NxK": (truth == unigram.argmax()).mean(-1),
+      "unigram_nats_NxK": -unigram[truth].mean(-1),
     }
 
 
-def training_tables(frames_NxTxS: np.ndarray, codes: int, observed: int) -> tuple[np.ndarray, np.ndarray]:
-  """(log unigrams [V], share of codes that stay k frames [K]) of training windows; see evaluation/codes/tables.py."""
-  ahead = range(1, frames_NxTxS.shape[1] - observed + 1)
-  return log_unigrams(frames_NxTxS, codes), np.array([stay_share(frames_NxTxS, k) for k in ahead])
+def rows(scores: dict[str, np.ndarray], keep_N: np.ndarray) -> list[dict[str, Any]]:
+  """One dict for each horizon, over the windows that are kept."""
+  means = {name: value[keep_N].mean(0) for name, value in scores.items() if name.endswith("_NxK")}
+  return [
+    _row({name.removesuffix("_NxK"): float(one[k]) for name, one in means.items()}, k)
+    for k in range(len(means["right_NxK"]))
+  ]
+
+
+def _row(mean: dict[str, float], k: int) -> dict[str, Any]:
+  changed = mean["changed"]
+  return {
+    "frames": k + 1,
+    "changed": changed,
+    "model": {
+      "accuracy": mean["right"],
+      "accuracy_changed": mean["right_changed"] / changed if changed else None,
+      "nats": mean["nats"],
+    },
+    "copy": {"accuracy": 1 - changed, "nats": mean["copy_nats"]},
+    "unigrams": {"accuracy": mean["unigram_right"], "nats": mean["unigram_nats"]},
+  }

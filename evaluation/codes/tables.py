@@ -6,35 +6,64 @@ that are the same k frames later, copying gives the code c at a place that held 
   p(c | b) = (1 - r) u(c) + r [c = b].
 """
 
+import dataclasses
+from collections.abc import Iterable
+from typing import Self
+
 import numpy as np
 
 
-def log_unigrams(frames_NxTxS: np.ndarray, codes: int) -> np.ndarray:
-  """[codes]: log u."""
-  counts = np.bincount(frames_NxTxS.ravel(), minlength=codes) + 1
-  return np.log(counts / counts.sum())
+@dataclasses.dataclass(frozen=True)
+class CodeCounts:
+  """What is asked of a split's windows, added up.
+
+  Attributes:
+    uses_V: how often each code occurs.
+    pairs_KxVx2: of codes k + 1 frames after another, those that are other than it, and those that are the same.
+  """
+
+  uses_V: np.ndarray
+  pairs_KxVx2: np.ndarray
+
+  @classmethod
+  def of(cls, pieces: Iterable[np.ndarray], codes: int, ahead: int) -> Self:
+    """Of windows [N, T, S], piece by piece, and of pairs up to `ahead` frames apart."""
+    uses, pairs = np.zeros(codes, int), np.zeros((ahead, codes, 2), int)
+    for frames_NxTxS in pieces:
+      uses += np.bincount(frames_NxTxS.ravel(), minlength=codes)
+      for k in range(ahead):
+        after, before = frames_NxTxS[:, k + 1 :], frames_NxTxS[:, : -k - 1]
+        kinds = 2 * after.astype(int) + (after == before)
+        pairs[k] += np.bincount(kinds.ravel(), minlength=2 * codes).reshape(codes, 2)
+    return cls(uses, pairs)
+
+  @property
+  def log_unigram_V(self) -> np.ndarray:
+    """log u."""
+    counts = self.uses_V + 1
+    return np.log(counts / counts.sum())
+
+  @property
+  def stays_K(self) -> np.ndarray:
+    """r: the share of codes that are the same k + 1 frames later."""
+    return self.pairs_KxVx2[..., 1].sum(1) / self.pairs_KxVx2.sum((1, 2))
 
 
-def stay_share(frames_NxTxS: np.ndarray, frames: int = 1) -> float:
-  """r: the share of codes that are the same so many frames later."""
-  return float((frames_NxTxS[:, frames:] == frames_NxTxS[:, :-frames]).mean())
+def copy_nats(log_unigram: np.ndarray, stays: np.ndarray, after: np.ndarray, same: np.ndarray) -> np.ndarray:
+  """-log p(after | before) of every code, with what is the same before; arrays of one shape."""
+  return -np.log((1 - stays) * np.exp(log_unigram[after]) + stays * same)
 
 
-def copy_nats(log_unigram: np.ndarray, stays: float, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-  """-log p(after | before) of every code, of two arrays of one shape."""
-  return -np.log((1 - stays) * np.exp(log_unigram[after]) + stays * (after == before))
-
-
-def baselines(train_NxTxS: np.ndarray, held_out_NxTxS: np.ndarray, codes: int) -> dict[str, float]:
+def baselines(train: CodeCounts, held_out: CodeCounts) -> dict[str, float]:
   """Nats per code; "stays" are shares of codes, of both splits."""
-  own = np.bincount(held_out_NxTxS.ravel(), minlength=codes) / held_out_NxTxS.size
-  unigram, stays = log_unigrams(train_NxTxS, codes), stay_share(train_NxTxS)
+  own = held_out.uses_V / held_out.uses_V.sum()
+  unigram, stays, pairs_Vx2 = train.log_unigram_V, train.stays_K[0], held_out.pairs_KxVx2[0]
+  code, same = pairs_Vx2.nonzero()  # what never comes may be impossible
+  later = pairs_Vx2[code, same] * copy_nats(unigram, stays, code, same)
   return {
     "own_unigram_entropy": float(-(own[own > 0] * np.log(own[own > 0])).sum()),
-    "train_unigrams": float(-unigram[held_out_NxTxS].mean()),
-    "copy_or_unigram_later": float(
-      copy_nats(unigram, stays, held_out_NxTxS[:, :-1], held_out_NxTxS[:, 1:]).mean()
-    ),
-    "stays_train": stays,
-    "stays": stay_share(held_out_NxTxS),
+    "train_unigrams": float(-(own * unigram).sum()),
+    "copy_or_unigram_later": float(later.sum() / pairs_Vx2.sum()),
+    "stays_train": float(stays),
+    "stays": float(held_out.stays_K[0]),
   }

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data import context, motion, paths
+from data.errors import BadInput
 from data.sumo_live import STEP, LiveWorld
 from data.windows import PATH_MARGIN, WindowConfig
 from evaluation.driving import bicycle, guide
@@ -44,6 +45,20 @@ class Policy:
   window: WindowConfig
   keep_F: np.ndarray
   seed: int
+
+
+def policy_of(run: Any, seed: int) -> Policy:
+  """What workers need of an opened run (experiments/run.py).
+
+  Raises BadInput when it is no motion model.
+  """
+  if not isinstance(run.task.model, MotionModel):
+    raise BadInput(f"is of family {run.config.family}", run.path, "give the run of a motion model")
+  example = run.dataset.example()
+  seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
+  keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
+  weights = jax.tree.map(np.asarray, run.weights)
+  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, seed)
 
 
 def compiled(policy: Policy, moves: str) -> Callable:

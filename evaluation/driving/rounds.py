@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from data.errors import BadInput
@@ -11,7 +12,7 @@ from evaluation.driving import episodes, film, pictures, scores
 from evaluation.driving.drivers import ConstantVelocity, Driver, LogReplay
 from evaluation.driving.idm import LaneKeepingIDM
 
-POLICY, REPLAY = "policy", "log_replay"  # a policy's name goes on with ":" and the kind of its moves
+POLICY, REPLAY = "policy", "log_replay"
 FAILED = "failed"  # how the end of an episode begins that could not be driven
 BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 
@@ -19,6 +20,7 @@ BASELINES = ("constant_velocity", "lane_keeping_idm", REPLAY)
 @dataclasses.dataclass(frozen=True)
 class Round:
   """A world and how it is driven. egos: vehicles taken over, where there are as many. steps: of 0.1 s.
+  drivers: of BASELINES, or the name of a policy, ":" and the kind of its moves.
   pictures: directory for failures and films of the first driver, "" for none."""
 
   job: SumoJob
@@ -28,15 +30,16 @@ class Round:
   pictures: str = ""
 
 
-_policy: Any = None  # of this process, so that it is sent to it once
-_choose: dict[str, Any] = {}  # by kind of move, compiled once for all worlds
+_policies: dict[str, Any] = {}  # of this process, by name, so that they are sent to it once
+_choose: dict[str, Any] = {}  # by driver, compiled once for all worlds
 
 
-def use_policy(policy: Any) -> None:
-  """Makes a policy known to this process, which computes on one thread: the batches are small, and others wait."""
+def use_policies(policies: Mapping[str, Any]) -> None:
+  """Makes policies known to this process by their names, and lets it compute on one thread: the batches are small, and
+  others wait."""
   os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-  global _policy
-  _policy = policy
+  _policies.clear()
+  _policies.update(policies)
   _choose.clear()
 
 
@@ -95,13 +98,13 @@ def drive_once(task: Round, name: str, log: episodes.Drive) -> episodes.Drive:
 def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
   if name == REPLAY:
     return LogReplay(log.pose_TxEx3[1:], log.speed_TxE[1:])
-  kind, _, moves = name.partition(":")
-  if kind == POLICY:
+  policy, _, moves = name.partition(":")
+  if policy in _policies:
     from evaluation.driving.policy import MotionDriver, compiled
 
-    if moves not in _choose:
-      _choose[moves] = compiled(_policy, moves)
-    return MotionDriver(_policy, _choose[moves], egos)
+    if name not in _choose:
+      _choose[name] = compiled(_policies[policy], moves)
+    return MotionDriver(_policies[policy], _choose[name], egos)
   return {"constant_velocity": ConstantVelocity, "lane_keeping_idm": LaneKeepingIDM}[name]()
 
 

@@ -1,10 +1,12 @@
 """Forecasting cases: pieces of held-out scenes, cut into what is observed and what is to be forecast.
 
 A piece is `observed_s + horizon_s` long. Agents with a logged position at every frame of it are scored, at the
-rate of the log; the model sees the piece as windows at the rate of its tokens.
+rate of the log; the model sees the piece as windows at the rate of its tokens. Agents whose log cannot be are not in a
+piece: what they did is counted by name, and the rest of it goes on without them.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +14,9 @@ import numpy as np
 from data.errors import BadInput
 from data.schema import Scene
 from data.windows import Window, WindowConfig, windows_of
+
+LEAPT, NO_POSITION, NO_MAP = "an agent leapt", "no position", "no map"
+_FASTEST = 80.0  # m/s between two frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Cases:
     truth_BxAxNx2: logged positions to forecast. scored_BxA: slots that count.
     frame_BxAx3: origin (x, y) and heading of the frame that a slot's window arrays are in.
     left_out: agents logged throughout that the tokeniser has cut or left without a slot.
+    faults: agents that no piece holds, by what is wrong with their log, and pieces without a map; see `sound`.
   """
 
   windows: Window
@@ -38,6 +44,7 @@ class Cases:
   scored_BxA: np.ndarray
   frame_BxAx3: np.ndarray
   left_out: int
+  faults: dict[str, int]
 
   def to_scene(self, position_BxAxNx2: np.ndarray) -> np.ndarray:
     """From the window's frames to the scene's."""
@@ -70,12 +77,15 @@ def make_cases(
     )
   shape = dataclasses.replace(window, steps=observed + steps, phases=1, least_moves=0)
   rows, left_out, stride = [], 0, 0
+  faults: Counter[str] = Counter()
   for scene in scenes:
     stride = round(window.dt / scene.metadata.dt)
     length = (observed + steps) * stride
     starts = range(0, len(scene.valid_TxA) - length, length)
     for start in starts[: pieces or None]:
-      found, missing = piece(crop(scene, start, start + length + 1), shape, observed, stride)
+      whole, broken = sound(crop(scene, start, start + length + 1))
+      faults += broken
+      found, missing = piece(whole, shape, observed, stride) if whole.valid_TxA.any() else ([], 0)
       rows += found
       left_out += missing
   if not any(row["scored"].any() for row in rows):
@@ -86,13 +96,36 @@ def make_cases(
     raise BadInput("scenes have different frame rates", "the split", "forecast them one by one")
   stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   history, truth, scored, frame = (stacked.pop(name) for name in ("history", "truth", "scored", "frame"))
-  return Cases(stacked, window.dt / stride, observed, steps, stride, history, truth, scored, frame, left_out)
+  rates = window.dt / stride, observed, steps, stride
+  return Cases(stacked, *rates, history, truth, scored, frame, left_out, dict(faults))
 
 
 def crop(scene: Scene, start: int, stop: int) -> Scene:
   """Frames start to stop of a scene."""
   names = ("position_TxAx2", "heading_TxA", "velocity_TxAx2", "valid_TxA", "lane_TxA", "signal_TxL")
   return dataclasses.replace(scene, **{name: getattr(scene, name)[start:stop] for name in names})
+
+
+def sound(scene: Scene) -> tuple[Scene, Counter[str]]:
+  """The scene without agents that have no number for a pose where they are there, or that leap as nothing can drive;
+  how many there are of each, and one for a missing map: nobody has a path then."""
+  pose_TxAx5 = np.concatenate([scene.position_TxAx2, scene.velocity_TxAx2, scene.heading_TxA[..., None]], -1)
+  unknown_A = (scene.valid_TxA & ~np.isfinite(pose_TxAx5).all(-1)).any(0)
+  moved_TxA = np.hypot(*np.moveaxis(np.diff(scene.position_TxAx2, axis=0), -1, 0))
+  together_TxA = scene.valid_TxA[1:] & scene.valid_TxA[:-1]
+  leapt_A = (together_TxA & (moved_TxA > _FASTEST * scene.metadata.dt)).any(0) & ~unknown_A
+  counts = {NO_POSITION: unknown_A.sum(), LEAPT: leapt_A.sum(), NO_MAP: not len(scene.lanes)}
+  faults = Counter({name: int(count) for name, count in counts.items() if count})
+  gone_A = unknown_A | leapt_A
+  if gone_A.any():
+    scene = dataclasses.replace(
+      scene,
+      valid_TxA=scene.valid_TxA & ~gone_A,
+      position_TxAx2=np.where(gone_A[:, None], np.float32(0), scene.position_TxAx2),
+      velocity_TxAx2=np.where(gone_A[:, None], np.float32(0), scene.velocity_TxAx2),
+      heading_TxA=np.where(gone_A, np.float32(0), scene.heading_TxA),
+    )
+  return scene, faults
 
 
 def piece(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> tuple[list[Window], int]:

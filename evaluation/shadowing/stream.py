@@ -11,6 +11,7 @@ Futures are judged at the steps of the tokens. The log itself has away_m 0 and h
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import jax
@@ -20,7 +21,7 @@ import numpy as np
 from data.errors import BadInput
 from data.schema import Scene
 from data.windows import WindowConfig
-from evaluation.forecasting.cases import Cases, crop, make_cases
+from evaluation.forecasting.cases import Cases, crop, make_cases, sound
 from evaluation.forecasting.rollout import make_roll_out, prepare
 from evaluation.metrics import displacement
 
@@ -49,17 +50,19 @@ class Scores:
 
 def stream(
   scenes: Iterable[Scene], window: WindowConfig, observed_s: float, horizon_s: float
-) -> tuple[list[Record], int]:
-  """The records of all scenes, and how many pieces hold no agent that is logged throughout.
+) -> tuple[list[Record], int, Counter[str]]:
+  """The records of all scenes, how many pieces hold no agent that is logged throughout, and what was wrong with logs
+  (evaluation/forecasting/cases.py): such agents are in no record.
 
   Raises BadInput as `make_cases`, and when there are no records.
   """
   records: list[Record] = []
-  empty = 0
+  empty, faults = 0, Counter[str]()
   for unit, scene in enumerate(scenes):
     length = round((observed_s + horizon_s) / scene.metadata.dt)
     for start in range(0, len(scene.valid_TxA) - length, length):
-      piece = crop(scene, start, start + length + 1)
+      piece, broken = sound(crop(scene, start, start + length + 1))
+      faults += broken
       whole = piece.valid_TxA.all(0)
       try:
         cases = make_cases([piece], window, observed_s, horizon_s, 1) if whole.any() else None
@@ -73,7 +76,7 @@ def stream(
         records.append(Record(unit, start * scene.metadata.dt, piece, cases))
   if not records:
     raise BadInput(f"no agent is logged for {observed_s + horizon_s} s", "the split", "shorten the times")
-  return records, empty
+  return records, empty, faults
 
 
 def score(apply: Callable, weights: dict, to_batch: Callable, dt: float, records: list[Record]) -> Scores:

@@ -217,13 +217,20 @@ def tally(found: Dreams) -> dict[str, int | float | None]:
   return counts | shares | {"merit": None, "best": None} | merits
 
 
-def records(scenarios: Scenarios, found: Dreams, shape: WindowConfig, domain: int) -> list[Window]:
-  """Training records of dreams, as many together as there are slots: the arrays of its kind "windows"."""
+def records(
+  scenarios: Scenarios, found: list[Dreams], shape: WindowConfig, domain: int
+) -> list[list[Window]]:
+  """Training records of dreams: by the scene they began in, as many together as there are slots, the arrays of its
+  kind "windows"."""
+  by_scene: dict[int, list[Window]] = {}
+  for one in found:
+    for c, state in zip(one.scenario_D, one.state_DxAxTxS, strict=True):
+      by_scene.setdefault(int(scenarios.scene_C[c]), []).append(_slots(scenarios, c, state, shape))
   together = shape.agents // scenarios.known_CxA.shape[1]
-  each = [
-    _slots(scenarios, c, state, shape) for c, state in zip(found.scenario_D, found.state_DxAxTxS, strict=True)
+  return [
+    [_packed(rows[k : k + together], shape, domain) for k in range(0, len(rows), together)]
+    for _, rows in sorted(by_scene.items())
   ]
-  return [_packed(each[k : k + together], shape, domain) for k in range(0, len(each), together)]
 
 
 def _slots(scenarios: Scenarios, c: int, state_AxTxS: np.ndarray, shape: WindowConfig) -> Window:

@@ -11,8 +11,8 @@ the next BEV, a policy that begins with what these have learned, and a smaller p
     --workdir=build/chain_clips
 
 A gate before a stage asks for what it builds on, one after it that it has learned, and has lost little of what was
-there; one on a slice needs eight held-out scenes. Variants: "motion", "clips", and each with ":tiny". What came of it:
-results/curriculum.
+there; one on a slice needs eight held-out scenes. Variants: "motion", "clips", and each with ":tiny", which takes
+minutes: four and six runs of about a minute each, and their gates. What came of it: results/curriculum.
 """
 
 from experiments.configs import variants

@@ -48,13 +48,18 @@ def tokens(width: int, budget: float, steps: int = STEPS) -> int:
   return round(budget / flops(width, 1, steps))
 
 
-def point(width: int, budget: float, seed: int) -> dict[str, Any]:
-  """Overrides of experiments/configs/motion.py for one run; "trial.flops" orders and times the sweep."""
-  count = tokens(width, budget)
+def point(width: int, budget: float, seed: int, made: Any = None) -> dict[str, Any]:
+  """Overrides of experiments/configs/motion.py for one run; "trial.flops" orders and times the sweep.
+
+  Args:
+    made: the model, where it is not the one that `model` makes of this width.
+  """
+  made = made or model(width)
+  count = round(budget / made.flops_per_token())
   return {
     "model.width": width,
-    "model.layers": motion.depth(width),
-    "model.head_dim": motion.head_dim(width),
+    "model.layers": made.layers,
+    "model.head_dim": made.head_dim,
     "tokens": count,
     "data.batch_windows": motion.batch_windows(count),
     "optimizer.learning_rate": motion.learning_rate(count),

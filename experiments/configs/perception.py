@@ -7,8 +7,8 @@ Papers: masked autoencoders (arXiv:2111.06377), I-JEPA (arXiv:2301.08243), contr
   python -m experiments.train --config=experiments/configs/perception.py:jepa --config.data.dataset=build/clips \
     --workdir=build/run
 
-Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":tiny" (about a minute); "tiny" is
-"masked:tiny". What they reach: results/objectives.
+Variants: "masked", "jepa", "contrastive", "self_distillation", and each with ":tiny" (64 steps, about a minute on two
+cores); "tiny" is "masked:tiny". What they reach, and what to change for it: results/objectives.
 
 Tiny runs (results/objectives):
   "masked" beats its random-init probe by 0.05 +- 0.01 (3 seeds) on occupancy.

@@ -19,10 +19,11 @@ from data.windows import WindowConfig, surroundings
 from evaluation import forecast
 from evaluation.forecasting import baselines, rollout
 from evaluation.forecasting.cases import make_cases
+from evaluation.simulation import simulator
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
-from tests.worlds import straight_scene
+from tests.worlds import stepwise, straight_scene
 
 DT = 0.5
 WINDOW = WindowConfig(dt=DT, steps=16, agents=4, points=16, stops=2, phases=1, least_moves=4)
@@ -121,7 +122,7 @@ def certain(choose):
     moves = jnp.stack([jnp.stack(row, -1) for row in rows], 1)
     return 50.0 * jax.nn.one_hot(moves, motion.VOCABULARY)
 
-  return apply
+  return stepwise(apply)
 
 
 def rolled(apply, cases, greedy, key=0):
@@ -172,6 +173,10 @@ def test_greedy_moves_are_the_models_own_choice_given_the_simulated_past():
   inputs = rollout.prepare(cases.windows, to_batch, 6)
   roll_out = rollout.make_roll_out(model.apply, 6, 6, DT, True)
   states = np.asarray(roll_out(params, inputs, jax.random.key(0)))
+  whole = simulator.Simulation(6, 12, 6, DT, temperature=0.0, top_p=1.0, cached=False)
+  free = np.full((6, *inputs["alive"].shape), simulator.FREE)
+  slow = simulator.make_simulator(model.apply, whole)(params, inputs, free, jax.random.key(0))
+  np.testing.assert_allclose(states, slow, rtol=0, atol=1e-5)  # the cache changes nothing
   moves = baselines.previous_moves(states[:, :, 1:].reshape(-1, motion.STATE)).reshape(
     states[:, :, 1:].shape[:3]
   )
@@ -202,14 +207,16 @@ def test_what_the_run_is_blind_to_stays_hidden_in_the_future():
   cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
   for hide, move in ((to_batch, 3), (blind, motion.KEEP)):
     inputs = rollout.prepare(cases.windows, hide, 6)
-    states = np.asarray(rollout.make_roll_out(sees_the_map, 6, 6, DT, True)({}, inputs, jax.random.key(0)))
+    states = np.asarray(
+      rollout.make_roll_out(stepwise(sees_the_map), 6, 6, DT, True)({}, inputs, jax.random.key(0))
+    )
     assert (baselines.previous_moves(states[inputs["alive"], 1:].reshape(-1, motion.STATE)) == move).all()
 
 
 def test_forecasts_start_at_the_logged_position_and_reach_the_log_rate():
   cases = make_cases([scene_with()], WINDOW, 3.0, 3.0, 0)
   apply = certain(lambda tokens, t, a: jnp.asarray(motion.KEEP))
-  likeliest, futures = forecast.predict(apply, {}, to_batch, cases, DT, 2, 0)
+  likeliest, futures = rollout.predict(apply, {}, to_batch, cases, DT, 2, 0)
   assert likeliest.shape == (1, *cases.truth_BxAxNx2.shape) and futures.shape == (
     2,
     *cases.truth_BxAxNx2.shape,

@@ -17,12 +17,13 @@ from data import motion
 from data.errors import BadInput
 from data.windows import WindowConfig
 from evaluation import shadow
+from evaluation.forecasting.cases import LEAPT, NO_POSITION
 from evaluation.shadowing import disagreements, stream
 from evaluation.shadowing.sequential_gate import Rule
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
-from tests.worlds import straight_scene
+from tests.worlds import stepwise, straight_scene
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DT = 0.5
@@ -47,12 +48,14 @@ def sure_of(move: int):
     moves = jnp.full(batch["tokens_BxTxA"].shape, move)
     return 20.0 * jax.nn.one_hot(moves, motion.VOCABULARY)
 
-  return apply
+  return stepwise(apply)
 
 
 @functools.cache
 def scored():
-  records, empty = stream.stream([scene(n, ("rural", "highway")[n % 2]) for n in range(3)], WINDOW, 2.0, 2.0)
+  records, empty, _ = stream.stream(
+    [scene(n, ("rural", "highway")[n % 2]) for n in range(3)], WINDOW, 2.0, 2.0
+  )
   to_batch = make_task(from_dict(get_config("tiny").to_dict()), WINDOW, domains=1).to_batch
   scores = [stream.score(sure_of(m), {}, to_batch, DT, records) for m in (motion.KEEP, BRAKE)]
   return records, empty, *scores
@@ -68,6 +71,18 @@ def test_records_come_in_the_order_of_the_log():
   gone.valid_TxA[20:] = False
   with pytest.raises(BadInput, match="no agent is logged"):
     stream.stream([gone], WINDOW, 2.0, 2.0)
+
+
+def test_a_log_that_cannot_be_is_named_counted_and_survived():
+  leaps = scene(0, "rural")
+  leaps.position_TxAx2[20:, 0] += 30
+  lost = scene(1, "rural")
+  lost.heading_TxA[50, 1] = np.nan
+  lost.valid_TxA[70:, 0] = True
+  records, empty, faults = stream.stream([leaps, lost], WINDOW, 2.0, 2.0)
+  assert faults == {LEAPT: 1, NO_POSITION: 1} and empty == 0
+  assert [int(one.cases.scored_BxA.sum()) for one in records] == [1, 1, 2, 1]
+  assert all(np.isfinite(one.cases.windows["features_TxAxF"]).all() for one in records)
 
 
 def test_scores_have_closed_forms():

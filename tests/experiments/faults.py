@@ -82,11 +82,12 @@ def start(
   if place.processes > 1:
     options += [f"--coordinator=localhost:{free_port()}", f"--processes={place.processes}"]
   command = [sys.executable, "-m", "experiments.train", *options]
-  simulated = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={place.devices()}"}
+  # Hardly optimised, as in tests/conftest.py: such a run is mostly compiling.
+  flags = f"--xla_force_host_platform_device_count={place.devices()} --xla_backend_optimization_level=0"
   return [
     subprocess.Popen(
       [*command, f"--process={index}"],
-      cwd=ROOT, env=ENVIRONMENT | simulated, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+      cwd=ROOT, env=ENVIRONMENT | {"XLA_FLAGS": flags}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )
     for index in range(place.processes)
   ]  # fmt: skip

@@ -11,7 +11,7 @@ from data import codes, dataset_writer, datasets
 from data.codes import CodesConfig
 from data.errors import BadInput
 from data.reader import RecordSource
-from evaluation.codes.tables import baselines
+from evaluation.codes.tables import CodeCounts, baselines
 from experiments import config as configs
 from experiments import run
 from experiments.configs import codes as codes_config
@@ -59,10 +59,10 @@ def test_a_model_of_codes_trains_from_disk_and_beats_the_unigrams_where_it_can_c
   row = _train(tmp_path, dataset, tokens=7_200, probe=probe)
   assert row["tokens"] >= 7_200
   train, held_out = (
-    source.stacked(np.arange(len(source)))["codes_TxS"].astype(int)
+    CodeCounts.of((piece["codes_TxS"] for piece in source.pieces()), WINDOW.codes, 1)
     for source in (RecordSource(datasets.open_dataset(dataset), split, ("codes_TxS",)) for split in SPLITS)
   )
-  unigrams = baselines(train, held_out, WINDOW.codes)["own_unigram_entropy"]
+  unigrams = baselines(train, held_out)["own_unigram_entropy"]
   assert row["loss_by_slice"]["later"] < 0.5 * unigrams
   of_both = (row["loss_by_slice"]["one"] * 5 + row["loss_by_slice"]["two"] * 4) / 9  # windows held out
   assert of_both == pytest.approx(row["loss"], rel=1e-5)

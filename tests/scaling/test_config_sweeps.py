@@ -12,11 +12,12 @@ import sys
 import pytest
 
 from data import build
+from data.clips import ClipConfig
 from data.codes import CodesConfig
 from data.errors import BadInput
 from experiments import ahead, losses
 from experiments import config as configs
-from experiments.configs import driving, isoflop, markov, motion, perception, tokeniser
+from experiments.configs import driving, isoflop, markov, motion, motion_drive, perception, tokeniser
 from experiments.task import make_task
 from scaling.fitting import isoflop as profiles
 from scaling.sweeps import trials
@@ -29,6 +30,7 @@ VARIANTS = {
   "motion": ("", "tiny", "w8", "w32", "w512", "w4096"),
   "motion_ablation": ("", "tiny"),
   "motion_demo": ("", "tiny", "larger"),
+  "motion_drive": ("", "tiny"),
   "motion_ladder": ("", "tiny", "larger"),
   "motion_plan": ("", "tiny", "1b", "8b", "70b"),
   "motion_rate": ("", "tiny"),
@@ -50,7 +52,7 @@ CASES = [(name, variant) for name, known in VARIANTS.items() for variant in know
 SWEEPS = [
   case
   for case in CASES
-  if case[0] in ("markov", "motion_ablation", "motion_demo", "motion_ladder", "motion_rate")
+  if case[0] in ("markov", "motion_ablation", "motion_demo", "motion_drive", "motion_ladder", "motion_rate")
 ]
 
 
@@ -82,6 +84,21 @@ def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
   return make_task(config, RECORDS.get(config.family, window), 7).model.config
 
 
+@pytest.mark.parametrize("name", ["perception", "driving", "tokeniser"])
+def test_every_model_of_clips_has_a_short_and_small_variant(name):
+  """Steps on the clips of results/clips; what a step costs was measured, and tiny ones end within a minute."""
+  clips = ClipConfig(
+    rig="pair", steps=4, step_seconds=0.5, image_height=32, image_width=64, beams=16, azimuths=64, grid=64, cell_m=1.0,
+    rear_m=16.0, boxes=16, futures=6, elements=32, element_points=8,
+  )  # fmt: skip
+  for variant in VARIANTS[name]:
+    if "tiny" in variant:
+      config = resolved(name, variant, {})
+      task = make_task(config, clips, 7)
+      steps = config.tokens / (config.data.batch_windows * (task.tokens or clips.steps * clips.grid**2))
+      assert 20 < steps < 200 and task.model.config.non_embedding_params() < 1e6
+
+
 def test_every_config_is_tested_here():
   holding = {p.stem for p in (ROOT / FOLDER).glob("*.py") if "def get_config" in p.read_text()}
   assert holding == VARIANTS.keys()
@@ -107,7 +124,8 @@ def test_every_point_spends_its_budget_on_the_ladders_rule(name, variant):
     width, tokens = config.model.width, config.tokens
     cost = (shape(config, markov.STEPS) if known else shape(config)).flops_per_token()
     assert tokens * cost == pytest.approx(trial.flops, rel=1e-4)
-    assert config.model.layers == motion.depth(width) and config.model.head_dim == motion.head_dim(width)
+    assert config.model.layers == (motion_drive.LAYERS if name == "motion_drive" else motion.depth(width))
+    assert config.model.head_dim == motion.head_dim(width)
     assert config.data.batch_windows == (markov.BATCH if known else motion.batch_windows(tokens))
     if name != "motion_rate":
       rate = markov.learning_rate if known else motion.learning_rate

@@ -10,8 +10,7 @@ from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
 from evaluation import closed_loop
-from evaluation.driving import bicycle, contact, episodes, rounds, scores, table
-from evaluation.driving.drivers import ConstantVelocity
+from evaluation.driving import bicycle, contact, rounds, scores, table
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
 from tests.data.test_context import world
@@ -139,36 +138,6 @@ def test_a_worker_that_dies_takes_nobody_with_it():
     list(in_workers(refuse, [0], 1))
 
 
-class Swerving(ConstantVelocity):
-  """Asks for what is no number for the first ego, leaps with the second, loses the third; somebody else leaps, too."""
-
-  def move(self, view):
-    cars = super().move(view)
-    if view.step == 3:
-      cars.pose_Ex3[0] = np.nan
-      cars.pose_Ex3[1, :2] += 20.0
-    live = view.live
-    if view.step == 2:
-      other = next(slot for slot in np.flatnonzero(live.present_N & ~live.taken_N).tolist())
-      x, y = live.centre_Nx2[other]
-      live.sim.vehicle.moveToXY(live.name_of(other), "", -1, x + 30, y, 0, 2)
-    if view.step == 5:
-      live.drop(int(view.slot_E[2]))
-    return cars
-
-
-class Clueless(ConstantVelocity):
-  def command(self, view):
-    raise RuntimeError("which way?")
-
-
-@pytest.fixture(scope="module")
-def task():
-  pytest.importorskip("libsumo", reason="needs the extra `sim`")
-  job = dataclasses.replace(sumo.plan(1000, 1, 1, 0.1, 0.1, ("roundabout",))[0], density=4.0)
-  return rounds.Round(job, 4, 40, ("constant_velocity", "lane_keeping_idm", "log_replay"))
-
-
 def test_same_world_same_score_with_any_number_of_workers(task):
   other = dataclasses.replace(task, job=sumo.plan(1001, 1, 1, 0.1, 0.1, ("apron",))[0])
   one = [rounds.drive_world(each) for each in (task, other, task)]
@@ -178,21 +147,6 @@ def test_same_world_same_score_with_any_number_of_workers(task):
   replayed = [row for row in one[0] + one[1] if row["driver"] == "log_replay"]
   assert all(row["monitor"]["r157"]["episodes"] == 1 for row in one[0])
   assert all(row["progress"] > 0.99 and row["no_at_fault_collision"] == 1 for row in replayed)
-
-
-def test_faults_are_named_and_counted(task, monkeypatch):
-  made = {"swerving": Swerving, "clueless": Clueless}
-  monkeypatch.setattr(rounds, "make_driver", lambda name, *_: made[name]())
-  rows = rounds.drive_world(dataclasses.replace(task, drivers=tuple(made)))
-  assert [row["end"] for row in rows[:3]] == [episodes.NOT_FINITE, episodes.LEAPT, episodes.VANISHED]
-  assert [row["seconds"] for row in rows[:3]] == pytest.approx([0.3, 0.3, 0.5])
-  assert rows[3]["end"] not in episodes.FAULTS and rows[3]["score"] > 0
-  assert [row["score"] for row in rows[:3]] == [0, 0, 0]
-  assert table.world_faults(rows) == {"a vehicle leapt": 1, "no position": 1}  # and is lost then
-  assert {row["end"] for row in rows[4:]} == {"failed: RuntimeError: which way?"} and len(rows) == 8
-  assert all(row[name] is None or np.isfinite(row[name]) for row in rows for name in scores.TERMS)
-  gone = rounds.lost(task, DIED)
-  assert len(gone) == 12 and {row["end"] for row in gone} == {f"failed: {DIED}"}
 
 
 def test_the_report_puts_the_worst_first_and_counts_what_ended_how():

@@ -13,7 +13,7 @@ from evaluation.simulation import simulator
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.task import make_task
-from tests.worlds import straight_scene
+from tests.worlds import stepwise, straight_scene
 
 DT, SLOTS = 0.5, 5
 WINDOW = WindowConfig(dt=DT, steps=16, agents=SLOTS, points=16, stops=2, phases=1, least_moves=4)
@@ -76,7 +76,7 @@ def test_moves_are_sampled_from_the_model_given_the_slot_before():
 
   cases = make_cases([straight_scene(70, SLOTS)], WINDOW, 3.0, 3.0, 0)
   inputs = rollout.prepare(cases.windows, TO_BATCH, cases.observed)
-  roll_out = rollout.make_roll_out(apply, cases.observed, cases.steps, DT, greedy=False)
+  roll_out = rollout.make_roll_out(stepwise(apply), cases.observed, cases.steps, DT, greedy=False)
   assert inputs["alive"].all() and inputs["alive"].shape == (1, SLOTS)
   futures = jax.jit(jax.vmap(roll_out, (None, None, 0)))(
     table, inputs, jax.random.split(jax.random.key(0), 400)

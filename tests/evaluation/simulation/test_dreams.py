@@ -74,13 +74,13 @@ def test_the_way_back_is_the_best_and_is_kept(scenarios, found):
   assert one.scenario_D.tolist() == list(range(len(scenarios)))
   kept = dreams.tally(one)
   assert kept["kept"] == kept["trouble"] == len(scenarios) and kept["off_road"] == 0.5
-  assert not len(alone.scenario_D) and not dreams.records(scenarios, alone, SHAPE, 1), "no way led out"
+  assert not len(alone.scenario_D) and not dreams.records(scenarios, [alone], SHAPE, 1), "no way led out"
 
 
 def test_a_record_begins_in_trouble_and_holds_the_ego_s_moves(scenarios, found):
-  windows = dreams.records(scenarios, found[0], SHAPE, domain=7)
+  [windows] = dreams.records(scenarios, found[:1] * 2, SHAPE, domain=7)
   assert (
-    len(windows) == 1
+    len(windows) == 2
     and windows[0]["domain"] == 7
     and windows[0]["group_A"].tolist() == [1] * 3 + [2] * 3 + [0, 0]
   )
@@ -96,8 +96,8 @@ def test_a_record_begins_in_trouble_and_holds_the_ego_s_moves(scenarios, found):
 
 
 def test_dreams_are_a_domain_that_mixtures_find(scenarios, found, tmp_path):
-  logged = dreams.records(scenarios, found[0], SHAPE, domain=0)  # stands for records of logs
-  dreamed = dreams.records(scenarios, found[0], SHAPE, domain=1)
+  [logged] = dreams.records(scenarios, found[:1], SHAPE, domain=0)  # stands for records of logs
+  [dreamed] = dreams.records(scenarios, found[:1], SHAPE, domain=1)
   examples = [("train", None, logged * 6), ("train", None, dreamed)]
   dataset_writer.write_dataset(
     tmp_path / "set",

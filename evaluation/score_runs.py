@@ -1,0 +1,166 @@
+"""Runs scored by how they forecast and by how they drive: python -m evaluation.score_runs --sweeps=W,... --out=DIR.
+
+Every finished run of the sweeps (scaling/sweep.py) meets the same held-out scenes and drives the same vehicles in the
+same simulated worlds, which no dataset has seen, so that runs differ by what they have learned alone. Writes
+OUT/scores.csv (evaluation/driving/score_table.py), which `python -m scaling.metric_law` fits: held-out loss by domain;
+minADE, minFDE and miss rate of the best of --samples futures of moving agents; score, progress and rates of broken
+rules in closed loop. Run the same command again to continue: OUT/pieces holds what is done, a run's forecasts or the
+drives of all runs in a world.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_SWEEPS = flags.DEFINE_list("sweeps", None, "Directories of sweeps, separated by commas.", required=True)
+_DATASET = flags.DEFINE_string(
+  "dataset", "", "Where the dataset they were trained on lies now, if it has been moved."
+)
+_OUT = flags.DEFINE_string("out", None, "Directory for the results.", required=True)
+_PIECES = flags.DEFINE_integer("pieces", 4, "Moments of each scene at which forecasts begin; 0: none.", 0)
+_SAMPLES = flags.DEFINE_integer("samples", 6, "K: sampled futures.", lower_bound=2)
+_DOMAINS = flags.DEFINE_list("domains", [], "Domains to drive in; empty: all of them.")
+_WORLDS = flags.DEFINE_integer("worlds", 4, "Worlds per domain; 0: none.", lower_bound=0)
+_EGOS = flags.DEFINE_integer("egos", 12, "Vehicles driven at a time in each world.", 1, 64)
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of an episode.", lower_bound=1.0)
+_SEED = flags.DEFINE_integer("seed", 1000, "Seed of worlds and samples; worlds of datasets start at 0.", 0)
+_MOVES = flags.DEFINE_string("moves", "expected", "Which move a policy makes (evaluation/driving/policy.py).")
+_WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
+
+_OBSERVED, _HORIZON, _NOISE = 3.0, 3.0, 0.1  # s, s, imperfection of simulated drivers as in datasets
+
+
+def main() -> int:
+  import dataclasses
+  import logging
+
+  from data import sumo
+  from data.errors import BadInput
+  from data.files import read_json, require_directory, write_json_atomic
+  from evaluation.driving import policy, rounds, score_table
+  from evaluation.driving.workers import in_workers
+  from experiments import run as runs
+  from experiments.progress import Progress
+
+  out = require_directory(_OUT.value, "--out")
+  if _MOVES.value not in policy.MOVES:
+    raise BadInput(f"no such kind of move: {_MOVES.value!r}", "--moves", f"choose {', '.join(policy.MOVES)}")
+  opened = [runs.open_run(str(path), _DATASET.value) for path in finished(_SWEEPS.value)]
+  policies = {run.row["run_id"]: policy.policy_of(run, _SEED.value) for run in opened}
+  asked: dict[str, Any] = {
+    flag.name: flag.value for flag in (_PIECES, _SAMPLES, _EGOS, _SECONDS, _SEED, _MOVES)
+  }
+  asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
+  if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
+    raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
+  pieces = out / "pieces"
+  if (pieces / "asked.json").exists() and read_json(pieces / "asked.json", "remove it") != asked:
+    raise BadInput("holds pieces of other runs, or made with other flags", out, "choose another --out")
+  write_json_atomic(pieces / "asked.json", asked)
+
+  rows: list[Any] = []
+  cases = None
+  with Progress(len(opened), "forecasts", unit="run") as bar:
+    for run in opened:
+      rows += score_table.of_losses(run.row["run_id"], run.row["loss_by_slice"])
+      if not _PIECES.value:
+        continue
+      place = pieces / f"run-{run.row['run_id']}.json"
+      if not place.exists():
+        cases = cases or held_out(opened[0])
+        write_json_atomic(place, {"rows": [dataclasses.astuple(row) for row in forecasts(run, *cases)]})
+      rows += [score_table.Row(*row) for row in read_json(place, "remove it")["rows"]]
+      bar.update(1)
+
+  jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
+  drivers = tuple(f"{name}:{_MOVES.value}" for name in policies)
+  steps = round(_SECONDS.value * 10)
+  places = {job: pieces / f"world-{job.seed}.json" for job in jobs}
+  left = [rounds.Round(job, _EGOS.value, steps, drivers) for job in jobs if not places[job].exists()]
+  with Progress(len(left), "drives", unit="world") as bar:
+    for k, found, why in in_workers(
+      rounds.drive_world, left, _WORKERS.value, rounds.use_policies, (policies,)
+    ):
+      if found is None:
+        logging.warning("%s, world %d: %s", left[k].job.domain, left[k].job.seed, why)
+      else:
+        write_json_atomic(places[left[k].job], {"episodes": found})
+      bar.update(1)
+  missing = [place for place in places.values() if not place.exists()]
+  if missing:
+    raise program.Fault(f"{len(missing)} of {len(jobs)} worlds could not be driven; run the command again")
+  episodes = [e for place in places.values() for e in read_json(place, "remove it")["episodes"]]
+  score_table.write(out / "scores.csv", rows + score_table.of_episodes(episodes))
+  failed = sum(episode["end"].startswith(rounds.FAILED) for episode in episodes)
+  print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes, {failed} that failed")
+  print(out / "scores.csv")
+  return 0
+
+
+def finished(sweeps: list[str]) -> list[pathlib.Path]:
+  """Run directories with a result, by name; raises BadInput when there is none."""
+  from data.errors import BadInput
+
+  found = [path.parent for sweep in sweeps for path in pathlib.Path(sweep, "runs").glob("*/result.json")]
+  if not found:
+    raise BadInput("holds no finished run", ", ".join(sweeps), "let the sweep finish at least one")
+  return sorted(found, key=lambda path: path.name)
+
+
+def held_out(run) -> tuple[Any, list[str], list[str]]:
+  """Forecasting cases of the evaluation split, and the domain and scene of each window."""
+  import dataclasses
+
+  import numpy as np
+
+  from data.errors import BadInput
+  from evaluation.forecasting.cases import make_cases
+
+  parts, slices, clusters = [], [], []
+  for scene in run.dataset.scenes(run.config.data.eval_split):
+    try:
+      part = make_cases([scene], run.dataset.window, _OBSERVED, _HORIZON, _PIECES.value)
+    except BadInput:  # nobody is there throughout
+      continue
+    parts.append(part)
+    slices += [scene.metadata.domain] * len(part.scored_BxA)
+    clusters += [scene.metadata.scene_id] * len(part.scored_BxA)
+  if not parts:
+    raise BadInput("has no agent that is there throughout", run.dataset.path, "build longer scenes")
+  arrays: dict[str, Any] = {
+    field.name: np.concatenate([getattr(part, field.name) for part in parts])
+    for field in dataclasses.fields(parts[0])
+    if isinstance(getattr(parts[0], field.name), np.ndarray)
+  }
+  windows = {name: np.concatenate([part.windows[name] for part in parts]) for name in parts[0].windows}
+  left_out = sum(part.left_out for part in parts)
+  return dataclasses.replace(parts[0], windows=windows, left_out=left_out, **arrays), slices, clusters
+
+
+def forecasts(run, cases, slices: list[str], clusters: list[str]) -> list[Any]:
+  """Rows of a run's forecast errors for moving agents."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from evaluation.driving import score_table
+  from evaluation.forecasting.rollout import futures
+  from evaluation.metrics import displacement
+
+  dt, samples = run.dataset.window.dt, _SAMPLES.value
+  numbers = range(1, samples + 1)
+  sampled = futures(run.task.model.apply, run.weights, run.task.to_batch, cases, dt, numbers, _SEED.value)
+  truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
+  valid = jnp.broadcast_to(jnp.asarray(cases.scored_BxA)[..., None], truth.shape[:3])
+  moving = jax.vmap(displacement.moving)(history[:, -1], truth, valid)
+  errors = jax.jit(jax.vmap(displacement.forecast_errors, (1, 0, 0, 0)))(sampled, truth, valid, moving)
+  totals = {f"{name}_{samples}": np.asarray(total) for name, (total, _) in errors.items()}
+  counts = np.asarray(errors["minADE"][1])
+  return score_table.of_forecasts(run.row["run_id"], totals, counts, slices, clusters)
+
+
+if __name__ == "__main__":
+  program.run(main)
