@@ -58,7 +58,7 @@ $(VENV)/.full: requirements/build.txt requirements/test.txt
 $(VENV)/.demo $(VENV)/.full:
 	@$(FIND_PYTHON); start=$$SECONDS; quiet=-q; if [ -t 1 ]; then quiet=; fi; \
 	wheels="--only-binary :all: --no-binary promise --no-binary connection-pool --no-build-isolation --no-deps --require-hashes"; \
-	echo "Installing $(lastword $^) into $(VENV) (under 2 GB)"; \
+	echo "Installing $(lastword $^) into $(VENV) (under 4 GB)"; \
 	if command -v uv >/dev/null; then \
 	  $(RUN) -c '' 2>/dev/null || uv venv $$quiet --clear --no-python-downloads --python "$$python" $(VENV); \
 	  install="uv pip install --python $(RUN)"; \
@@ -82,11 +82,15 @@ COMPILE = uv pip compile -q --python-version 3.12 --generate-hashes --no-emit-in
 lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	$(COMPILE) --group build --universal -o requirements/build.txt
 	$(COMPILE) --group tpu -o requirements/tpu.txt
-	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra dev -o requirements/test.txt
-	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps -c requirements/test.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra dev -o requirements/test.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps --extra onnx -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --universal -c requirements/test.txt -o requirements/base.txt
-	@for extra in bench clouds export sweeps; do \
+	@for extra in clouds sweeps; do \
 	  echo "$(COMPILE) pyproject.toml --extra $$extra ..."; \
 	  $(COMPILE) pyproject.toml --extra $$extra -c requirements/test.txt -o requirements/$$extra.txt; \
+	done
+	@for extra in bench export; do \
+	  echo "$(COMPILE) pyproject.toml --extra onnx --extra $$extra ..."; \
+	  $(COMPILE) pyproject.toml --extra onnx --extra $$extra -c requirements/test.txt -o requirements/$$extra.txt; \
 	done
 	$(COMPILE) pyproject.toml --extra fleet -o requirements/fleet.txt  # flwr needs an older rich and protobuf

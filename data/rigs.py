@@ -60,6 +60,11 @@ RIGS = {
   "surround": Rig(_AROUND, _LIDAR),
   "lidar": Rig((), _LIDAR),
   "tracks": Rig((), None),  # the bird's eye view alone, from tracks and map
+  # Left colour camera and Velodyne HDL-64E: A. Geiger et al., IJRR 2013.
+  "kitti": Rig(
+    (Camera("front", (0.3, 0.0, 1.65), 0.0, 0.0, math.radians(80.0)),),
+    Lidar((0.0, 0.0, 1.73), math.radians(-24.8), math.radians(2.0), 80.0),
+  ),
 }
 
 

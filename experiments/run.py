@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 
+import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
@@ -23,6 +24,7 @@ from experiments.processes import Group
 from experiments.run_directory import RunDirectory, read_config, read_result
 from experiments.setup import make_setup
 from experiments.task import Task, make_task
+from models.layers import unstacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,16 @@ def open_run(workdir: str, dataset: str = "", mesh: Mesh | None = None) -> Run:
     what = f"has no good checkpoint of its last step, {row['steps']}"
     raise BadInput(what, path, "put a good copy back, or run the training command in another --workdir")
   return Run(path, row, config, opened, task, restored[1]["params"])
+
+
+def deployed(run: Run) -> tuple[nn.Module, dict, dict]:
+  """(model, weights, one batch of shapes) as a vehicle runs them: layers unrolled, float32, one record at a time."""
+  shape = dataclasses.replace(run.config.model, scan=False, remat="none", dtype="float32")
+  config = dataclasses.replace(run.config, model=shape)
+  model = make_task(config, run.dataset.config, len(run.dataset.domains)).model
+  batch = run.task.to_batch(run.dataset.example())
+  shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), batch))["params"]
+  return model, unstacked(nn.unbox(run.weights), shapes), batch
 
 
 def describe(config: Train, dataset: Dataset, mesh: Mesh | None = None) -> tuple[Task, steps.State]:

@@ -8,10 +8,9 @@ models/layers.py: `Attention` with a `prefix` of learned keys and values that ev
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from models.layers import weight
+from models.layers import gelu, weight
 
 ADAPTERS = r"_adapter/"
 PREFIX = r"/prefix_(key|value)_tokens$"
@@ -29,4 +28,4 @@ class Bottleneck(nn.Module):
     down = weight(self, "down", (width, self.hidden), ("embed", None), width)
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, (None, "embed"))
     up = self.param("up", zeros, (self.hidden, width), jnp.float32)
-    return y + jax.nn.gelu(y.astype(self.dtype) @ down.astype(self.dtype)) @ up.astype(self.dtype)
+    return y + gelu(y.astype(self.dtype) @ down.astype(self.dtype)) @ up.astype(self.dtype)

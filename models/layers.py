@@ -29,20 +29,36 @@ def caches(module: nn.Module) -> bool:
   return module.is_mutable_collection("cache") and not module.is_initializing()
 
 
+# Calls of their own, so that export finds them by their names and keeps them whole (export/canonical.py).
+@jax.jit
+def gelu(x: jax.Array) -> jax.Array:
+  """x Phi(x), Phi by tanh. D. Hendrycks, K. Gimpel, arXiv:1606.08415."""
+  return jax.nn.gelu(x)
+
+
+@jax.jit
+def rms_norm(x: jax.Array, scale_D: jax.Array) -> jax.Array:
+  """x / rms(x) * scale over the last axis, float32. B. Zhang, R. Sennrich, NeurIPS 2019, arXiv:1910.07467."""
+  x = x.astype(jnp.float32)
+  scale = scale_D.reshape((1,) * (x.ndim - 1) + (-1,))
+  return x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + NORM_EPSILON) * scale
+
+
+@jax.jit
+def dot_product_attention(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, mask, bias=None):
+  """softmax(q k^T / sqrt(K) + bias) v where the mask [N or 1, 1 or H, S or 1, P] lets it: [N, S, H, K]."""
+  return jax.nn.dot_product_attention(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, bias, mask)
+
+
 class RMSNorm(nn.Module):
-  """x / rms(x) * g. B. Zhang, R. Sennrich, NeurIPS 2019, arXiv:1910.07467."""
+  """rms_norm with a scale that is learned."""
 
   @nn.compact
   def __call__(self, x):
     scale = self.param(
       "scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), (x.shape[-1],), jnp.float32
     )
-    x = x.astype(jnp.float32)
-    return (
-      x
-      * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + NORM_EPSILON)
-      * scale.reshape((1,) * (x.ndim - 1) + (-1,))
-    )
+    return rms_norm(x, scale)
 
 
 def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
@@ -71,7 +87,7 @@ def attend(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, seen: Callable, row_S, block: int) -
   """
   n, length, *shape = q_NxSxHxK.shape
   if not 0 < block < length:
-    return jax.nn.dot_product_attention(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, mask=seen(row_S))
+    return dot_product_attention(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, seen(row_S))
   count = -(-length // block)
   filled = count * block - length
   q = jnp.pad(q_NxSxHxK, ((0, 0), (0, filled), (0, 0), (0, 0))).reshape(n, block, count, *shape)
@@ -79,7 +95,7 @@ def attend(q_NxSxHxK, k_NxPxHxK, v_NxPxHxK, seen: Callable, row_S, block: int) -
 
   @jax.checkpoint
   def piece(q_NxQxHxK, row_Q):
-    return jax.nn.dot_product_attention(q_NxQxHxK, k_NxPxHxK, v_NxPxHxK, mask=seen(row_Q))
+    return dot_product_attention(q_NxQxHxK, k_NxPxHxK, v_NxPxHxK, seen(row_Q))
 
   y = jax.lax.map(lambda cut: piece(*cut), (jnp.moveaxis(q, 2, 0), rows.T))
   return jnp.moveaxis(y, 0, 2).reshape(n, count * block, *shape)[:, :length]
@@ -165,7 +181,7 @@ class MLP(nn.Module):
     width = x.shape[-1]
     up = weight(self, "up", (width, self.hidden), ("embed", "mlp"), width).astype(self.dtype)
     down = weight(self, "down", (self.hidden, width), ("mlp", "embed"), self.hidden * 2 * self.layers)
-    return jax.nn.gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)
+    return gelu(x.astype(self.dtype) @ up) @ down.astype(self.dtype)
 
 
 def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bool, remat: str, x, *shared):
@@ -192,3 +208,18 @@ def repeat(unit: type[nn.Module], fields: tuple, name: str, times: int, scan: bo
     metadata_params={nn.PARTITION_NAME: "layers"},
   )
   return stack(*fields, name=f"{name}s")(x, *shared)[0]
+
+
+def unstacked(params: dict, shapes: dict) -> dict:
+  """Parameters of a model whose layers were scanned as those of the same model unrolled (see `repeat`).
+
+  Args: shapes: the unrolled model's parameters, or their shapes.
+  """
+
+  def one(name: str, part):
+    if name in params:
+      return unstacked(params[name], part) if isinstance(part, dict) else params[name]
+    stem, _, layer = name.rpartition("_")
+    return jax.tree.map(lambda x: x[int(layer)], params[f"{stem}s"])
+
+  return {name: one(name, part) for name, part in shapes.items()}

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from models.adapters import Bottleneck
-from models.layers import MLP, NEVER, Attention, RMSNorm, repeat, weight
+from models.layers import MLP, NEVER, Attention, RMSNorm, gelu, repeat, weight
 from models.motion_config import AGENT_TYPES, MotionConfig
 
 
@@ -95,7 +95,7 @@ class MotionModel(nn.Module):
     up = weight(self, "stem_up", (c.features, 4 * c.width), ("features", "mlp"), c.features)
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",))
     bias = self.param("stem_bias", bias, (4 * c.width,), jnp.float32)
-    hidden = jax.nn.gelu(jnp.einsum("btaf,fm->btam", seen, up) + bias[None, None, None])
+    hidden = gelu(jnp.einsum("btaf,fm->btam", seen, up) + bias[None, None, None])
     down = weight(self, "stem_down", (4 * c.width, c.width), ("mlp", "embed"), 4 * c.width)
     x = jnp.einsum("btam,md->btad", hidden, down)
     # The move of the agent before in this step, and the agent's own move a step ago; or "no move".

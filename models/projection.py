@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.layers import weight
+from models.layers import gelu, weight
 from models.perception import PerceptionModel, summary
 from models.projection_config import ContrastiveConfig, PrototypeConfig
 from models.visible import encode_visible
@@ -30,7 +30,7 @@ class Projection(nn.Module):
   def __call__(self, x_BxD):
     up = weight(self, "up", (x_BxD.shape[-1], self.hidden), ("embed", "mlp"), x_BxD.shape[-1])
     down = weight(self, "down", (self.hidden, self.outputs), ("mlp", "act_embed"), self.hidden)
-    return jax.nn.gelu(x_BxD.astype(jnp.float32) @ up) @ down
+    return gelu(x_BxD.astype(jnp.float32) @ up) @ down
 
 
 class Contrastive(nn.Module):

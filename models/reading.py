@@ -1,10 +1,9 @@
 """Queries that read a model's tokens: how heads and denoisers, whatever their shape, look at any set of sensors."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from models.layers import MLP, RMSNorm, weight
+from models.layers import MLP, RMSNorm, dot_product_attention, weight
 from models.reading_config import ReadConfig
 
 
@@ -36,7 +35,7 @@ class CrossAttention(nn.Module):
       octaves = nn.with_logical_partitioning(lambda *_: jnp.arange(c.heads, dtype=jnp.float32), ("heads",))
       octave_H = self.param("reach_scale", octaves)
       bias = -apart_NxQxS[:, None] * 0.5 * 4.0 ** -octave_H[None, :, None, None]
-    y = jax.nn.dot_product_attention(q, k, v, bias, seen[:, None, None])
+    y = dot_product_attention(q, k, v, seen[:, None, None], bias)
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("heads", "head_dim", "embed"))
     out = self.param("o", zeros, (c.heads, c.head_dim, c.width), jnp.float32)
     return jnp.einsum("nshk,hkd->nsd", y, out.astype(dtype)).astype(jnp.float32)

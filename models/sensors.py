@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.layers import weight
+from models.layers import gelu, weight
 from models.sensors_config import (
   RAY,
   RAY_BANDS,
@@ -79,7 +79,7 @@ class Camera(nn.Module):
     waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(b, 1, -1, 2 * RAY * RAY_BANDS)
     up = weight(self, "ray_stem", (waves.shape[-1], self.width), ("features", "mlp"), waves.shape[-1])
     down = weight(self, "ray_down", (self.width, self.width), ("mlp", "embed"), self.width)
-    return x + jax.nn.gelu(waves @ up) @ down
+    return x + gelu(waves @ up) @ down
 
 
 class Raster(nn.Module):
@@ -138,7 +138,7 @@ class Ego(nn.Module):
   def __call__(self, ego_BxTxS):
     scales = jnp.asarray(self.config.scales, jnp.float32)
     x = ego_BxTxS[:, self.tube - 1 :: self.tube].astype(jnp.float32) / scales[None, None]
-    hidden = jax.nn.gelu(_linear(self, "ego_stem", x, 4 * self.width, self.dtype, ("features", "mlp")))
+    hidden = gelu(_linear(self, "ego_stem", x, 4 * self.width, self.dtype, ("features", "mlp")))
     down = weight(self, "down", (4 * self.width, self.width), ("mlp", "embed"), 4 * self.width)
     return (hidden @ down)[:, :, None]
 

@@ -24,7 +24,7 @@ TABLE = {
   "objectives": (set(), {"jax", "chex"}),
   "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections", "yaml", "jsonschema"}),
   "federated": ({"models"}, DEVICE | {"optax"}),
-  "export": ({"models"}, DEVICE),
+  "export": ({"models", "data"}, DEVICE),
   "evaluation": ({"models", "data"}, DEVICE | {"matplotlib"}),
   "experiments": (
     {"data", "models", "objectives", "scaling", "federated", "export", "evaluation"},
@@ -37,6 +37,8 @@ LAZY_IN_EXPORT = {
   "onnxruntime",
   "openvino",
   "jax2onnx",
+  "onnxsim",
+  "ml_dtypes",
   "ai_edge_litert",
   "qwix",
 }

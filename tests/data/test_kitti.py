@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import kitti, motion
+from data import build_kitti, kitti, motion
 from data.clips import ClipConfig
 from data.errors import BadInput
 from data.rigs import RIGS, Camera, Lidar, lidar_rays
@@ -100,6 +100,36 @@ def test_clips_of_a_written_sequence_hold_motion_and_no_labels(tmp_path):
   assert (np.abs(acceleration) <= 0.3).all() and (np.abs(yaw_rate - 0.2) <= 0.1).all()
   # Frames 30, 35 and 40 of 45: what comes after the last picture is unknown.
   assert clips[2]["future_mask_TxF"].astype(int).tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_recordings_are_split_by_time_with_a_gap(tmp_path):
+  """Frames, and points where there are any, are as bright as their number: none is on two sides, nor in the gap."""
+  config = tiny_config(rig="kitti", steps=2, step_seconds=0.1)
+  for folder, frames in (("image_02", 20), ("velodyne", 20), ("seq/image_l", 21)):
+    (tmp_path / folder).mkdir(parents=True)
+    for i in range(frames):
+      if folder == "velodyne":
+        np.array([[5.0, 0, 0, (i + 1) / 64]], "<f4").tofile(tmp_path / folder / f"{i:03d}.bin")
+      else:
+        Image.fromarray(np.full((16, 32), i + 1, np.uint8)).save(tmp_path / folder / f"{i:03d}.png")
+  write_poses(tmp_path / "seq" / "poses.txt", circle(21, 8.0, 40.0))
+  (tmp_path / "seq" / "calib.txt").write_text("20 0 16 0 0 20 8 0 0 0 1 0\n" * 2)
+  held = {}
+  for split, _, clips in build_kitti.examples(build_kitti.recordings(tmp_path), config, gap=2):
+    assert len({int(clip["domain"]) for clip in clips}) == 1
+    seen = [64 * clip["points_TxPx4"][..., 3].astype(float).max(-1) for clip in clips]
+    if not (lidar := bool(clips[0]["echo_TxP"].any())):
+      seen = [clip["images_TxCxHxWx3"].max((1, 2, 3, 4)) for clip in clips]
+    held[int(clips[0]["domain"]), split] = int(np.min(seen)), int(np.max(seen)), len(clips), lidar
+  # Of 20 frames, 18 beside the gap: 13 and 5, every clip of them; of 21, two by two, 13 and 5 of the first 20.
+  assert held == {
+    (0, "train"): (1, 13, 12, True),
+    (0, "validation"): (16, 20, 4, True),
+    (1, "train"): (1, 12, 6, False),
+    (1, "validation"): (17, 20, 2, False),
+  }
+  with pytest.raises(BadInput, match="neither velodyne/ nor a sequence"):
+    build_kitti.recordings(tmp_path / "seq")
 
 
 def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path):

@@ -1,0 +1,222 @@
+"""A trained run as artifacts for vehicles: python -m export.build --run=W --out=DIR [--targets=onnx_int8,...].
+
+The run's deployed weights are captured once, calibrated on records of its training split and written for each target.
+Every artifact then answers held-out records in the model's place: how far it is from the model in float and from its
+quantised twin in JAX, what the run's own loss becomes, by domain, and how long an answer takes. DIR appears whole, with
+DIR/manifest.json; a target that fails is named there and leaves the others as they are.
+"""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from experiments import program
+
+_RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_DATASET = flags.DEFINE_string(
+  "dataset", "", "Where the dataset it was trained on lies now, if it has been moved."
+)
+_OUT = flags.DEFINE_string("out", None, "Directory for the artifacts; it must not exist.", required=True)
+_TARGETS = flags.DEFINE_list("targets", [], "Which; empty: all of them.")
+_OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
+_METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
+_CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
+_CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
+_JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
+_CALLS = flags.DEFINE_integer("calls", 200, "Timed calls of every artifact.", lower_bound=1)
+_THREADS = flags.DEFINE_integer("threads", 1, "Threads of a runtime.", lower_bound=1)
+
+
+def main() -> int:
+  import shutil
+  import tempfile
+
+  from data.errors import BadInput
+  from data.files import require_directory, write_json_atomic
+  from experiments import run as runs
+  from export import manifest
+  from export.targets import TARGETS
+
+  out = require_directory(_OUT.value, "--out")
+  if out.exists():
+    raise BadInput("exists already", out, "give a new directory as --out, or remove it")
+  chosen = _TARGETS.value or list(TARGETS)
+  for name in chosen:
+    if name not in TARGETS:
+      raise BadInput(f"no target {name!r}", "--targets", f"choose from {', '.join(TARGETS)}")
+  run = runs.open_run(_RUN.value, _DATASET.value)
+  parts, records = prepare(run)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    root = pathlib.Path(temporary) / "whole"
+    root.mkdir()
+    result = build(run, parts, records, chosen, root)
+    write_json_atomic(root / manifest.NAME, result)
+    shutil.move(root, out)
+  print(table(result))
+  print(out / manifest.NAME)
+  return 0 if all("failed" not in own for own in result["targets"].values()) else program.FAULT
+
+
+def prepare(run) -> tuple[Any, list[dict]]:
+  """(what targets are made of, held-out records each as a batch of one).
+
+  Raises BadInput when the records to calibrate on are those to judge on, for weights that are not finite and for a
+  model that has no counterpart in ONNX.
+  """
+  from data.errors import BadInput
+  from experiments import run as runs
+  from export import calibration, onnx_capture
+  from export.exportable import forward
+  from export.ranges import METHODS
+  from export.targets import Parts
+
+  if _METHOD.value not in METHODS:
+    raise BadInput(f"no method {_METHOD.value!r}", "--method", f"choose from {', '.join(METHODS)}")
+  held_out = run.config.data.eval_split
+  if _CALIBRATION_SPLIT.value == held_out:
+    raise BadInput(
+      "is the split that artifacts are judged on", f"--calibration_split={held_out}", "choose another"
+    )
+  model, weights, example = runs.deployed(run)
+  exported = forward(model.apply, weights, example)
+  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
+  calibrating = records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
+  observed = calibration.observe(exported, calibrating)
+  notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
+  unsigned, signed = (
+    calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
+  )
+  return Parts(exported, graph, unsigned, signed), records_of_split(run, held_out, _JUDGE.value)
+
+
+def records_of_split(run, split: str, count: int) -> list[dict]:
+  """So many records drawn from the whole of a split, each a batch of one."""
+  import numpy as np
+
+  from data.reader import RecordSource
+  from export.judge import records_of
+
+  fields = run.task.fields
+  there = len(RecordSource(run.dataset, split, fields))
+  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
+  rows = np.arange(len(source))
+  return records_of(run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)}))
+
+
+def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path) -> dict[str, Any]:
+  """manifest.json, its files written below `root`."""
+  import logging
+  import shutil
+
+  from data.files import read_json
+  from experiments.progress import Progress
+  from export import latency, manifest
+  from export.targets import TARGETS
+
+  targets: dict[str, Any] = {}
+  answers = {}
+  float_loss, float_slices = loss_of(run, None, records)
+  with Progress(len(chosen), "targets", unit="target") as bar:
+    for name in chosen:
+      directory = root / name
+      directory.mkdir()
+      try:
+        TARGETS[name].write(parts, directory)
+        answers[name] = TARGETS[name].open(directory, _THREADS.value)
+        targets[name] = judged(run, parts, TARGETS[name], answers[name], records)
+        targets[name] |= {"metric_fp32": float_loss, "metric_fp32_by_slice": float_slices}
+        targets[name]["files"] = manifest.files_of(directory, root)
+      except Exception as error:  # another target may be what the user came for
+        logging.exception("%s failed", name)
+        shutil.rmtree(directory, ignore_errors=True)
+        answers.pop(name, None)
+        targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+      bar.update(1)
+  machine = latency.machine(_THREADS.value)
+  for name, taken in latency.interleaved(answers, records[0], _CALLS.value).items():
+    targets[name] |= {"latency_ms": taken, "machine": machine}
+  return {
+    "format_version": manifest.FORMAT_VERSION,
+    "source_run": run.row["run_id"],
+    "config_hash": run.row["config_hash"],
+    "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
+    "dataset_fingerprint": run.dataset.fingerprint,
+    "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
+    "records": len(records),
+    "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
+    "outputs": {name: list(value.shape) for name, value in parts.exported.outputs().items()},
+    "opset": parts.graph.opset_import[0].version,
+    "targets": targets,
+  }
+
+
+def judged(run, parts, target, answer, records: list[dict]) -> dict[str, Any]:
+  """Distances from the float model and from the quantised twin, and the loss with this artifact as the model."""
+  import jax
+  import numpy as np
+
+  from export import judge
+  from export.reference import reference
+
+  recipe = target.recipe(parts)
+  truth = jax.jit(lambda *arrays: parts.exported.function(parts.exported.weights, *arrays))
+  twin = reference(parts.exported, recipe) if recipe else None
+  apart, apart_from_twin = [], []
+  for record in records:
+    said = answer(record)
+    expected = truth(*(record[name] for name in parts.exported.inputs))
+    apart.append(judge.distance(said, expected))
+    apart_from_twin.append(judge.distance(said, twin(record)) if twin else apart[-1])
+  loss, slices = loss_of(run, answer, records)
+  return {
+    "relative_l2": float(np.mean(apart)),
+    "worst_sample": float(np.max(apart)),
+    "relative_l2_to_twin": float(np.max(apart_from_twin)),
+    "metric": loss,
+    "metric_by_slice": slices,
+    "recipe": recipe.to_json() if recipe else None,
+  }
+
+
+def loss_of(run, answer, records: list[dict]) -> tuple[float, dict[str, float]]:
+  """(held-out loss, the same by domain) with `answer` as the model; None: the run's own."""
+  import numpy as np
+
+  from export import judge
+
+  task, loss_fn = run.task, run.task.held_out
+  if answer is not None:
+    loss_fn = judge.answering(task.model, run.weights, answer, loss_fn)
+  whole = {name: np.concatenate([record[name] for record in records]) for name in records[0]}
+  found = judge.totals(loss_fn, run.params, [whole])
+  total, count = found["loss"]
+  slices = {}
+  if "by_domain" in found:
+    sums, counts = found["by_domain"]
+    slices = {
+      name: float(s / n) for name, s, n in zip(run.dataset.domains, sums, counts, strict=True) if n > 0
+    }
+  return float(total / count), slices
+
+
+def table(result: dict[str, Any]) -> str:
+  """What the program prints: a line for each target."""
+  lines = [
+    f"{'':<16}{'bytes':>12}{'rel. L2':>10}{'worst':>10}{'loss':>10}{'of float':>10}{'p50 ms':>9}{'p99 ms':>9}"
+  ]
+  for name, own in result["targets"].items():
+    if "failed" in own:
+      lines.append(f"{name:<16} failed: {own['failed']}")
+      continue
+    size = sum(file["bytes"] for file in own["files"].values())
+    lines.append(
+      f"{name:<16}{size:>12,}{own['relative_l2']:>10.2g}{own['worst_sample']:>10.2g}{own['metric']:>10.4f}"
+      f"{own['metric'] - own['metric_fp32']:>+10.4f}{own['latency_ms']['p50']:>9.3f}{own['latency_ms']['p99']:>9.3f}"
+    )
+  return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  program.run(main)

@@ -1,0 +1,73 @@
+"""What activations are like at each site, over a calibration set read twice: their ranges, then their histograms."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from export import ranges
+from export.canonical import RULES
+from export.exportable import Exportable
+from export.interpreter import evaluate, product, trace
+from export.quantisers import SIGNED, UNSIGNED, affine
+from export.recipe import Recipe, Site
+
+
+def observe(
+  exported: Exportable, records: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, tuple[float, float, np.ndarray]]:
+  """site -> (least, greatest, counts [ranges.BINS] between them) over all records, of the exported shapes.
+
+  The records are read twice: `records` must be a collection, not an iterator.
+  """
+  bounds: dict[str, tuple[float, float]] = {}
+  measure = _at_sites(exported, lambda x, name: (x.min(), x.max()))
+  for record in records:
+    for name, (low, high) in measure(record).items():
+      least, greatest = bounds.get(name, (np.inf, -np.inf))
+      bounds[name] = min(least, float(low)), max(greatest, float(high))
+
+  def count(x, name):
+    least, greatest = bounds[name]
+    width = max((greatest - least) / ranges.BINS, 1e-30)
+    index = jnp.clip(jnp.floor((x - least) / width).astype(jnp.int32), 0, ranges.BINS - 1)
+    return jnp.bincount(index.reshape(-1), length=ranges.BINS)
+
+  counts: dict[str, np.ndarray] = {}
+  measure = _at_sites(exported, count)
+  for record in records:
+    for name, seen in measure(record).items():
+      counts[name] = counts.get(name, 0) + np.asarray(seen, np.int64)
+  return {name: (*bounds[name], counts[name]) for name in bounds}
+
+
+def static_recipe(
+  observed: Mapping[str, tuple[float, float, np.ndarray]], method: str, signed: bool, bits: int, notes: dict
+) -> Recipe:
+  """Every site static: signed and symmetric, as TensorRT wants it, or unsigned, which ONNX Runtime is fast at."""
+  grid = SIGNED if signed else UNSIGNED
+  sites = {}
+  for name, (least, greatest, counts) in observed.items():
+    low, high = ranges.choose(method, counts, least, greatest, grid, signed)
+    sites[name] = Site(bits, "static", affine(low, high, grid, signed))
+  return Recipe(sites, notes | {"method": method, "signed": signed})
+
+
+def _at_sites(exported: Exportable, measure: Callable[[jax.Array, str], Any]) -> Callable:
+  """record -> {site: measure(its activation, its name)}."""
+  traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
+
+  @jax.jit
+  def run(*inputs: jax.Array) -> dict[str, Any]:
+    found = {}
+
+    def site(x, weight_KxN, name):
+      found[name] = measure(x, name)
+      return product(x, weight_KxN, name)
+
+    evaluate(traced, inputs, RULES, site)
+    return found
+
+  return lambda record: run(*(record[name] for name in exported.inputs))

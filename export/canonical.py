@@ -1,0 +1,68 @@
+"""What is written otherwise for a capture, so that graphs are clean and every runtime has their operators.
+
+A rule takes the values and parameters of one primitive, or of one jitted call by its name, and returns its outputs; the
+function stays the same to rounding. Runtimes know a normalisation or an activation when it is spelled as they expect.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from export.interpreter import Rule
+from models.layers import NEVER, NORM_EPSILON
+
+
+def _gelu(values: list, params: dict) -> list:
+  """Gelu, by tanh: one node."""
+  return [jax.nn.gelu(values[0], approximate=True)]
+
+
+def _rms_norm(values: list, params: dict) -> list:
+  """Division by a root, which runtimes fuse into one normalisation; a product with its inverse they do not know."""
+  x, scale_D = values
+  root = jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
+  return [x / root * scale_D.reshape((1,) * (x.ndim - 1) + (-1,))]
+
+
+def _attention(values: list, params: dict) -> list:
+  """Heads before places, so that both products are plain ones of matrices; a mask that is constant is an addition."""
+  q, k, v, mask, *bias = values
+  scores = jnp.matmul(jnp.transpose(q, (0, 2, 1, 3)) * q.shape[-1] ** -0.5, jnp.transpose(k, (0, 2, 3, 1)))
+  for one in bias:
+    scores = scores + one
+  if isinstance(mask, jax.core.Tracer):
+    scores = jnp.where(mask, scores, NEVER)
+  elif not np.asarray(mask).all():
+    scores = scores + np.where(np.asarray(mask), 0.0, NEVER).astype(np.float32)
+  seen = jnp.matmul(jax.nn.softmax(scores, axis=-1), jnp.transpose(v, (0, 2, 1, 3)))
+  return [jnp.transpose(seen, (0, 2, 1, 3))]
+
+
+def _softplus(values: list, params: dict) -> list:
+  return [jax.nn.softplus(values[0])]
+
+
+def _cummax(values: list, params: dict) -> list:
+  """Over floats: runtimes have no running maximum of integers, and places are small numbers, exact as floats."""
+  (x,) = values
+  running = jax.lax.cummax(x.astype(jnp.float32), axis=params["axis"], reverse=params["reverse"])
+  return [running.astype(x.dtype)]
+
+
+def _polynomial(values: list, params: dict) -> list:
+  """c_0 + c_1 x + c_2 x^2 + ... by Horner's rule."""
+  x, *coefficients = values
+  total = jnp.full_like(x, coefficients[-1])
+  for coefficient in reversed(coefficients[:-1]):
+    total = total * x + coefficient
+  return [total]
+
+
+RULES: dict[str, Rule] = {
+  "gelu": _gelu,
+  "rms_norm": _rms_norm,
+  "dot_product_attention": _attention,
+  "softplus": _softplus,
+  "cummax": _cummax,
+  "polynomial": _polynomial,
+}

@@ -1,0 +1,61 @@
+"""manifest.json: what an export is, file by file with digests, and whether a directory still is what it says."""
+
+import os
+import pathlib
+from typing import Any
+
+from data.errors import BadInput
+from data.files import read_json, sha256
+
+NAME = "manifest.json"
+FORMAT_VERSION = 1
+LARGEST = 8 << 30  # bytes of a file that anybody would put on a vehicle
+REMEDY = "export it again with export.build"
+
+
+def files_of(directory: pathlib.Path, root: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """{path below root: {"bytes", "sha256"}} of every file in a directory, in order."""
+  return {
+    str(path.relative_to(root)): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    for path in sorted(directory.rglob("*"))
+    if path.is_file()
+  }
+
+
+def read(artifact: os.PathLike | str) -> dict[str, Any]:
+  """The manifest of an export whose files are all as it says.
+
+  Raises BadInput for a directory that is none, for links, for files that are missing, larger than any export, changed
+  or not listed, and for names that lead out of the directory.
+  """
+  root = pathlib.Path(artifact)
+  if not root.is_dir():
+    raise BadInput("no such directory", root, "give the --out of export.build")
+  found = read_json(root / NAME, REMEDY)
+  if found.get("format_version") != FORMAT_VERSION:
+    what = f"is of format {found.get('format_version')}, this version reads {FORMAT_VERSION}"
+    raise BadInput(what, root / NAME, REMEDY)
+  listed = {
+    name: own for target in found["targets"].values() for name, own in target.get("files", {}).items()
+  }
+  for path in sorted(root.rglob("*")):
+    if path.is_symlink():
+      raise BadInput("is a link", path, "an export holds files alone: copy it whole")
+    if path.is_file() and path.name != NAME and str(path.relative_to(root)) not in listed:
+      raise BadInput("is not listed in the manifest", path, f"remove it, or {REMEDY}")
+  for name, own in listed.items():
+    _check(root, name, own)
+  return found
+
+
+def _check(root: pathlib.Path, name: str, own: dict[str, Any]) -> None:
+  path = root / name
+  if not path.resolve().is_relative_to(root.resolve()):
+    raise BadInput(f"names {name}, which is outside", root / NAME, REMEDY)
+  if not path.is_file():
+    raise BadInput("is missing", path, REMEDY)
+  size = path.stat().st_size
+  if size > LARGEST:
+    raise BadInput(f"holds {size} bytes, more than {LARGEST}", path, REMEDY)
+  if size != own["bytes"] or sha256(path) != own["sha256"]:
+    raise BadInput("has changed since it was exported", path, REMEDY)

@@ -1,0 +1,110 @@
+"""A function as an ONNX graph, through jax2onnx, with nothing in it that a runtime has to clean up.
+
+The graph has matrix products for every weight, in the order and under the names of the sites of
+export/interpreter.py; no arithmetic on constants; no dead initialisers; static shapes.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data.errors import BadInput
+from export.canonical import RULES
+from export.exportable import Exportable
+from export.interpreter import evaluate, product, trace
+
+OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activations on x86
+OPSETS = range(20, 24)
+MERGED = ";"  # between the sites of one product
+
+
+def capture(exported: Exportable, opset: int = OPSET):
+  """An onnx.ModelProto of `exported`; its products with weights are nodes named by their sites.
+
+  Raises BadInput for an opset that is not supported and for an operator without a counterpart in ONNX.
+  """
+  import jax2onnx
+  import onnx
+  import onnxsim
+
+  if opset not in OPSETS:
+    raise BadInput(f"no opset {opset}", "--opset", f"choose from {OPSETS[0]} to {OPSETS[-1]}")
+  sites: list[tuple[str, np.ndarray]] = []
+
+  def note(x, weight_KxN, name):
+    sites.append((name, weight_KxN))
+    return product(x, weight_KxN, name)
+
+  traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
+
+  def flat(*arrays):
+    return tuple(evaluate(traced, arrays, RULES, note))
+
+  specs = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in exported.example.values()]
+  names = list(exported.inputs)
+  with _quietly():
+    try:
+      model = jax2onnx.to_onnx(
+        flat,
+        specs,
+        model_name="drivetrain",
+        opset=opset,
+        input_names=names,
+        output_names=list(exported.outputs()),
+        normalization_mode="prefer_native",
+      )
+    except NotImplementedError as error:
+      what = f"an operator has no counterpart in ONNX ({' '.join(str(error).split())})"
+      raise BadInput(what, "the model", "write it otherwise, or add a rule to export/canonical.py") from None
+    model, same = onnxsim.simplify(model)
+  if not same:
+    raise ValueError("the simplified graph answers otherwise than the captured one")
+  _name_sites(model, sites)
+  onnx.checker.check_model(model, full_check=True)
+  return model
+
+
+def _name_sites(model, sites: list[tuple[str, np.ndarray]]) -> None:
+  """Names every product with a constant by its sites; ValueError when they are not the sites of the function.
+
+  Sites that read the same activation, such as queries, keys and values, have been merged into one product.
+  """
+  from onnx import numpy_helper
+
+  held = {one.name: one for one in model.graph.initializer}
+  nodes = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in held]
+  left = list(sites)
+  for node in nodes:
+    weight_KxN = numpy_helper.to_array(held[node.input[1]])
+    found: list[tuple[str, np.ndarray]] = []
+    while (start := sum(own.shape[1] for _, own in found)) < weight_KxN.shape[1]:
+      place = next((i for i, (_, own) in enumerate(left) if _begins(own, weight_KxN[:, start:])), None)
+      if place is None:
+        raise ValueError(f"{node.name} multiplies by what is no site's weight")
+      found.append(left.pop(place))
+    node.name = MERGED.join(name for name, _ in found)
+  if left:
+    raise ValueError(f"the graph lacks the products {[name for name, _ in left]}")
+
+
+def _begins(own_KxM: np.ndarray, weight_KxN: np.ndarray) -> bool:
+  return own_KxM.shape[0] == len(weight_KxN) and np.array_equal(own_KxM, weight_KxN[:, : own_KxM.shape[1]])
+
+
+@contextlib.contextmanager
+def _quietly():
+  """Without libraries' remarks on their own business, and with the jax.numpy that was there before jax2onnx."""
+  level, functions = logging.root.manager.disable, dict(vars(jnp))
+  logging.disable(logging.WARNING)
+  try:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+      warnings.simplefilter("ignore")
+      yield
+  finally:
+    logging.disable(level)
+    vars(jnp).update(functions)

@@ -1,0 +1,46 @@
+"""Artifacts as functions: arrays by name in, arrays by name out, in the runtimes that vehicles use."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Answer = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def onnxruntime(path: pathlib.Path, threads: int) -> Answer:
+  import onnxruntime as ort
+
+  options = ort.SessionOptions()
+  options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+  options.log_severity_level = 3
+  # Activations beside weights of 4 bits stay float32, as the file says; the default makes them 8 bits.
+  options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+  session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+  inputs, outputs = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
+
+  def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(
+      zip(outputs, session.run(outputs, {name: np.asarray(arrays[name]) for name in inputs}), strict=True)
+    )
+
+  return answer
+
+
+def openvino(path: pathlib.Path, threads: int, precision: str = "f32") -> Answer:
+  """precision: "f32" or "bf16", of what is not integers."""
+  import openvino as ov
+
+  core = ov.Core()
+  model = core.read_model(str(path))
+  inputs = [one.get_any_name() for one in model.inputs]
+  outputs = [one.get_any_name() for one in model.outputs]
+  settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+  compiled = core.compile_model(model, "CPU", settings)
+  request = compiled.create_infer_request()
+
+  def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    request.infer([np.ascontiguousarray(arrays[name]) for name in inputs])
+    return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(outputs)}
+
+  return answer

@@ -1,0 +1,72 @@
+"""Is an export what it says, and does it answer as its run? python -m export.verify --artifact=DIR [--run=W].
+
+Hashes every file, refuses links and what the manifest does not list, opens every artifact and, with --run, compares its
+answers with the checkpoint's on held-out records. Exit 1 when an artifact answers otherwise than its manifest says.
+"""
+
+from absl import flags
+
+from experiments import program
+
+_ARTIFACT = flags.DEFINE_string("artifact", None, "Directory that export.build has made.", required=True)
+_RUN = flags.DEFINE_string("run", "", "The run it was exported from: answers are compared with it.")
+_DATASET = flags.DEFINE_string("dataset", "", "Where that run's dataset lies now, if it has been moved.")
+_RECORDS = flags.DEFINE_integer("records", 16, "Held-out records to compare on.", lower_bound=1)
+
+FLOAT_PARITY = 1e-5  # relative L2 of an artifact without quantisation
+TWIN_PARITY = 1e-3  # of a quantised one from its twin in JAX
+
+
+def main() -> int:
+  import pathlib
+
+  from export import manifest
+  from export.targets import TARGETS
+
+  root = pathlib.Path(_ARTIFACT.value)
+  found = manifest.read(root)
+  made = {name: own for name, own in found["targets"].items() if "failed" not in own}
+  answers = {name: TARGETS[name].open(root / name, 1) for name in made}
+  for name in made:
+    print(f"{name}: files are as listed, and it opens")
+  if not _RUN.value:
+    return 0
+  wrong = compare(found, answers)
+  for line in wrong:
+    print(line)
+  return 1 if wrong else 0
+
+
+def compare(found: dict, answers: dict) -> list[str]:
+  """A line for every artifact that is further from the run than its manifest allows.
+
+  Raises BadInput for a run of another configuration.
+  """
+  from data.errors import BadInput
+  from experiments import run as runs
+  from export import judge
+  from export.build import records_of_split
+  from export.exportable import forward
+  from export.recipe import Recipe
+  from export.reference import reference
+
+  run = runs.open_run(_RUN.value, _DATASET.value)
+  if run.row["config_hash"] != found["config_hash"]:
+    raise BadInput("is not the run that was exported", _RUN.value, f"give {found['source_run']}")
+  model, weights, example = runs.deployed(run)
+  exported = forward(model.apply, weights, example)
+  records = records_of_split(run, run.config.data.eval_split, _RECORDS.value)
+  wrong = []
+  for name, answer in answers.items():
+    recipe = found["targets"][name]["recipe"]
+    twin = reference(exported, Recipe.from_json(recipe)) if recipe else exported
+    bound = TWIN_PARITY if recipe else FLOAT_PARITY
+    apart = max(judge.distance(answer(record), twin(record)) for record in records)
+    print(f"{name}: {apart:.2g} from what the checkpoint says it should answer (at most {bound:g})")
+    if not apart <= bound:
+      wrong.append(f"{name} answers otherwise than its checkpoint: {apart:.2g}, more than {bound:g}")
+  return wrong
+
+
+if __name__ == "__main__":
+  program.run(main)
