@@ -2,7 +2,7 @@
 
 A move counts as leading into somebody when even braking at 2 m/s^2 after it ends in contact within 5 s. Others keep
 their speed, and their yaw rate for a second and a half. Nobody knows that long where they will be: who comes the
-opposite way is expected to keep to its side after a second and a half, and after 2 s only those count who stand or go
+opposite way is expected to keep to its side after a second and a half, and after 3 s only those count who stand or go
 the same way. Boxes are rows of discs. Who is behind the ego looks after himself. With t the time of first contact and
 c the depth of the overlap in m,
 
@@ -22,8 +22,8 @@ _BRAKE, _STEP = 2.0, 0.5  # m/s^2, s of a move
 _TIMES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)  # s
 _TURNING = 1.5  # s for which a yaw rate goes on
 _OPPOSITE, _SAME = -0.8, 0.8  # cosine between courses
-_FORESEEN, _STANDS = 2.0, 1.0  # s, m/s
-_ASIDE = 0.25  # m left between two rows of discs
+_FORESEEN, _STANDS = 3.0, 1.0  # s, m/s
+_ASIDE = 0.4  # m left between two rows of discs, of which corners stick out by as much
 _OWN_DISCS, _DISCS = 3, 5
 
 
