@@ -39,9 +39,10 @@ def main() -> int:
   runs = table.read_many([pathlib.Path(path) for path in _RUNS.value])
   if _BEST.value:
     runs = metric_scores.best_sizes(runs)
-  scores = metric_scores.of_runs(runs) | metric_scores.read(
-    _SCORES.value, [row["run_id"] for row in runs.rows]
-  )
+  scores = {
+    **metric_scores.of_runs(runs),
+    **metric_scores.read(_SCORES.value, [row["run_id"] for row in runs.rows]),
+  }
   # One stratum is one size at one compute.
   strata = isoflop.budgets(runs.flops) * (int(runs.params.max()) + 1) + runs.params.astype(int)
   found = metric_table.analyse(runs.flops, strata, scores, _METRICS.value, _DRAWS.value, _SEED.value)
