@@ -67,7 +67,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, onnx_capture
+  from export import calibration, judge, onnx_capture
   from export.exportable import forward
   from export.ranges import METHODS
   from export.targets import Parts
@@ -82,27 +82,13 @@ def prepare(run) -> tuple[Any, list[dict]]:
   model, weights, example = runs.deployed(run)
   exported = forward(model.apply, weights, example)
   graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
-  calibrating = records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
+  calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
   observed = calibration.observe(exported, calibrating)
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
-  return Parts(exported, graph, unsigned, signed), records_of_split(run, held_out, _JUDGE.value)
-
-
-def records_of_split(run, split: str, count: int) -> list[dict]:
-  """So many records drawn from the whole of a split, each a batch of one."""
-  import numpy as np
-
-  from data.reader import RecordSource
-  from export.judge import records_of
-
-  fields = run.task.fields
-  there = len(RecordSource(run.dataset, split, fields))
-  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
-  rows = np.arange(len(source))
-  return records_of(run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)}))
+  return Parts(exported, graph, unsigned, signed), judge.records_of_split(run, held_out, _JUDGE.value)
 
 
 def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path) -> dict[str, Any]:
@@ -173,7 +159,7 @@ def judged(run, parts, target, answer, records: list[dict]) -> dict[str, Any]:
   return {
     "relative_l2": float(np.mean(apart)),
     "worst_sample": float(np.max(apart)),
-    "relative_l2_to_twin": float(np.max(apart_from_twin)),
+    "relative_l2_to_twin": float(np.mean(apart_from_twin)),
     "metric": loss,
     "metric_by_slice": slices,
     "recipe": recipe.to_json() if recipe else None,

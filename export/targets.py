@@ -37,8 +37,7 @@ def _onnx(model, directory: pathlib.Path) -> None:
 
 
 def _openvino(parts: Parts, directory: pathlib.Path) -> None:
-  import openvino as ov
-
+  ov = runtimes.import_openvino()
   _onnx(qdq.quantised(parts.graph, parts.signed), directory)
   model = ov.Core().read_model(directory / "model.onnx")
   ov.save_model(model, directory / "model.xml", compress_to_fp16=False)

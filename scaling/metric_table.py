@@ -118,7 +118,7 @@ def analyse(
     if metric != name:
       own = {slice_: Cells(1 - cells.mean, cells.count) for slice_, cells in own.items()}
     for slice_, parts in [(ALL, list(own.values())), *((slice_, [cells]) for slice_, cells in own.items())]:
-      drawn = saturation.draw(parts, strata, draws, seed)
+      drawn = saturation.draw(parts, strata, flops, draws, seed)
       law = henighan.fit(flops, drawn.values[0])
       laws = henighan.resample(law, flops, drawn.values[1:], drawn.weights[1:])
       ranks = saturation.rank_correlation(first[slice_], drawn) if slice_ in first else None
