@@ -181,11 +181,9 @@ class _Probe:
 
 
 def _arrived(before_K: np.ndarray, after_K: np.ndarray, scale_K: np.ndarray) -> bool:
-  return (
-    before_K.shape == scale_K.shape
-    and before_K.any()
-    and np.allclose(after_K * scale_K, before_K, rtol=1e-5, atol=0)
-  )
+  if before_K.shape != scale_K.shape or not before_K.any():
+    return False
+  return np.allclose(after_K * scale_K, before_K, rtol=1e-5, atol=0)
 
 
 def _same_rows(leaf: np.ndarray, first: int, last: int, weight_KxN: np.ndarray) -> bool:
