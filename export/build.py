@@ -9,6 +9,7 @@ With --budget=PROFILE.toml (export/profiles) and any number of runs, the largest
 artifacts keep the profile's limits, by the model of export/budget.py; if none does, it is said by how much.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -27,6 +28,7 @@ _OUT = flags.DEFINE_string("out", None, "Directory for the artifacts; it must no
 _TARGETS = flags.DEFINE_list("targets", [], "Which; empty: all of them.")
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
+_SMOOTH = flags.DEFINE_bool("smooth", True, "Move outliers of activations into weights first.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
@@ -112,7 +114,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, judge, onnx_capture
+  from export import calibration, judge, onnx_capture, smoothing
   from export.exportable import forward
   from export.ranges import METHODS
   from export.targets import Parts
@@ -126,14 +128,18 @@ def prepare(run) -> tuple[Any, list[dict]]:
     )
   model, weights, example = runs.deployed(run)
   exported = forward(model.apply, weights, example)
-  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
   calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
+  moves = smoothing.plan(exported, calibrating) if _SMOOTH.value else []
+  exported = smoothing.smoothed(exported, moves)
+  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
   observed = calibration.observe(exported, calibrating)
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
-  return Parts(exported, graph, unsigned, signed), judge.records_of_split(run, held_out, _JUDGE.value)
+  return Parts(exported, graph, unsigned, signed, tuple(moves)), judge.records_of_split(
+    run, held_out, _JUDGE.value
+  )
 
 
 def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path) -> dict[str, Any]:
@@ -179,6 +185,7 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
     "outputs": {name: list(value.shape) for name, value in parts.exported.outputs().items()},
     "opset": parts.graph.opset_import[0].version,
+    "smoothing": [dataclasses.asdict(move) for move in parts.moves],
     "targets": targets,
   }
 

@@ -9,16 +9,21 @@ from export import qdq, runtimes
 from export.exportable import Exportable
 from export.recipe import Recipe
 from export.runtimes import Answer
+from export.smoothing import Move
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations."""
+  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations.
+
+  moves: how the weights of `exported` were smoothed.
+  """
 
   exported: Exportable
   graph: Any
   unsigned: Recipe
   signed: Recipe
+  moves: tuple[Move, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

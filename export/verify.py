@@ -44,7 +44,7 @@ def compare(found: dict, answers: dict) -> list[str]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import judge
+  from export import judge, smoothing
   from export.exportable import forward
   from export.recipe import Recipe
   from export.reference import reference
@@ -53,7 +53,8 @@ def compare(found: dict, answers: dict) -> list[str]:
   if run.row["config_hash"] != found["config_hash"]:
     raise BadInput("is not the run that was exported", _RUN.value, f"give {found['source_run']}")
   model, weights, example = runs.deployed(run)
-  exported = forward(model.apply, weights, example)
+  moves = [smoothing.Move.from_json(move) for move in found.get("smoothing", ())]
+  exported = smoothing.smoothed(forward(model.apply, weights, example), moves)
   records = judge.records_of_split(run, run.config.data.eval_split, _RECORDS.value)
   wrong = []
   for name, answer in answers.items():
