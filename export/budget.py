@@ -152,6 +152,10 @@ def nearest(costs: Mapping[str, Mapping[str, float]], profile: Profile) -> str:
   return f"{name} comes closest, {', '.join(missed)}"
 
 
+def told(costs: Mapping[str, float]) -> str:
+  return f"{costs['latency_ms']:.3g} ms, {costs['joules']:.3g} J, {costs['bytes']:,.0f} bytes"
+
+
 def table(found: Sequence[Operator], profile: Profile) -> str:
   """Operators by kind, the longest first: how many, milliseconds, share, and of how many the memory is the limit."""
   kinds: dict[tuple[str, bool], list[Operator]] = {}

@@ -60,6 +60,10 @@ def main() -> int:
   if profile:
     run, parts, records, costs = largest(opened, chosen, profile)
     chosen = list(costs)
+    for name in chosen:
+      found = budget.operators(parts.graph, TARGETS[name].recipe(parts))
+      print(f"{name} of {run.path} on {profile.name}, modelled: {budget.told(costs[name])}")
+      print(budget.table(found, profile))
   else:
     (run,) = opened
     parts, records = prepare(run)

@@ -2,12 +2,13 @@
 
 import math
 import pathlib
+import types
 
 import numpy as np
 import pytest
 
 from data.errors import BadInput
-from export import budget
+from export import budget, build, targets
 from export.quantisers import UNSIGNED, affine
 from export.recipe import Recipe, Site
 
@@ -86,6 +87,32 @@ def test_what_fits_is_told_from_what_does_not_and_by_how_much():
   assert budget.nearest(costs, limited(latency_ms=10.0, bytes=20)) == (
     "small comes closest, 2 times the 10 latency_ms"
   )
+
+
+def test_the_largest_run_is_built_of_which_a_quantised_artifact_fits(monkeypatch):
+  small, large = (
+    types.SimpleNamespace(path=name, weights={"w": np.zeros(size)}) for name, size in (("s", 1), ("l", 9))
+  )
+  parts = {
+    "s": targets.Parts(None, graph(), recipe(8, "static"), recipe(8, "static")),
+    "l": targets.Parts(None, graph(), recipe(8, "dynamic"), recipe(4, "float")),
+  }
+  monkeypatch.setattr(build, "prepare", lambda run: (parts[run.path], []))
+
+  def chosen(limit: int, names=("onnx_fp32", "onnx_int8", "tensorrt_int8")):
+    profile = budget.Profile("p", 1e6, 1e6, 1e6, 1.0, {"bytes": limit})
+    run, _, _, costs = build.largest([small, large], list(names), profile)
+    return run.path, list(costs)
+
+  eight, four = (budget.constants_bytes(graph(), recipe(bits, "dynamic")) for bits in (8, 4))
+  assert chosen(eight) == ("l", ["onnx_int8", "tensorrt_int8"])
+  assert chosen(four) == ("l", ["tensorrt_int8"])
+  parts["l"] = targets.Parts(None, graph(), Recipe({}, {}), Recipe({}, {}))  # as large as in float
+  assert chosen(eight) == ("s", ["onnx_int8", "tensorrt_int8"])
+  with pytest.raises(BadInput, match="of s comes closest, 2 times the"):
+    chosen(eight // 2)
+  with pytest.raises(BadInput, match="none of them is quantised"):
+    chosen(eight, ["onnx_fp32"])
 
 
 def test_profiles_that_are_shipped_name_their_source_and_are_read():
