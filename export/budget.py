@@ -66,7 +66,7 @@ def read_profile(path: str) -> Profile:
   for name, value in ({key: values[key] for key in _RATES} | limits).items():
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
       raise BadInput(f"{name} is {value!r}", path, "give a positive number")
-  return Profile(values["name"], *(float(values[key]) for key in _RATES), limits)
+  return Profile(values["name"], limits=limits, **{key: float(values[key]) for key in _RATES})
 
 
 def operators(graph: Any, recipe: Recipe | None) -> list[Operator]:

@@ -92,7 +92,7 @@ def largest(opened: list, chosen: list[str], profile) -> tuple[Any, Any, list[di
   from export import budget
   from export.targets import TARGETS
 
-  over = {}
+  over: dict[str, dict[str, float]] = {}
   for run in sorted(opened, key=lambda run: -sum(x.size for x in jax.tree.leaves(run.weights))):
     parts, records = prepare(run)
     costs = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from export.interpreter import Rule
-from models.layers import NEVER, NORM_EPSILON, rotary
+from models.layers import NEVER, NORM_EPSILON
 
 
 def _gelu(values: list, params: dict) -> list:
@@ -25,12 +25,11 @@ def _rms_norm(values: list, params: dict) -> list:
   return [x / root * scale_D.reshape((1,) * (x.ndim - 1) + (-1,))]
 
 
-def _rotary(values: list, params: dict) -> list:
+def _rotary(values: list, params: dict) -> list | None:
   """Nothing, where every place is of step 0: all angles are 0 there."""
   x, *time = values
-  if time and not isinstance(time[0], jax.core.Tracer) and not np.asarray(time[0]).any():
-    return [x]
-  return [rotary.__wrapped__(x, *time)]
+  still = time and not isinstance(time[0], jax.core.Tracer) and not np.asarray(time[0]).any()
+  return [x] if still else None
 
 
 def _attention(values: list, params: dict) -> list:
