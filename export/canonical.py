@@ -25,11 +25,11 @@ def _rms_norm(values: list, params: dict) -> list:
   return [x / root * scale_D.reshape((1,) * (x.ndim - 1) + (-1,))]
 
 
-def _rotary(values: list, params: dict) -> list | None:
+def _rotary(values: list, params: dict) -> list:
   """Nothing, where every place is of step 0: all angles are 0 there."""
   x, *time = values
   still = time and not isinstance(time[0], jax.core.Tracer) and not np.asarray(time[0]).any()
-  return [x] if still else None
+  return [x] if still else []
 
 
 def _attention(values: list, params: dict) -> list:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Paths = frozenset[str]
-Rule = Callable[..., list | None]  # None: as it stands
+Rule = Callable[..., list]  # of nothing: let it stand
 # (x [..., K], weight_KxN, name) -> y [..., N]
 Site = Callable[[jax.Array, np.ndarray, str], jax.Array]
 
@@ -91,7 +91,7 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
     if len(paths) == len(pairs):
       with jax.ensure_compile_time_eval():
         outs = [(value, frozenset().union(*paths)) for value in _bind(equation, ins)]
-    elif (written := _ruled(rules, params["name"] if name == "jit" else name, ins, params)) is not None:
+    elif written := _ruled(rules, params["name"] if name == "jit" else name, ins, params):
       outs = [(value, None) for value in written]
     elif name in _CALLS:
       inner = params[_CALLS[name]]
@@ -107,9 +107,9 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
   return [read(atom) for atom in jaxpr.outvars]
 
 
-def _ruled(rules: Mapping[str, Rule], name: str, ins: list, params: Mapping[str, Any]) -> list | None:
+def _ruled(rules: Mapping[str, Rule], name: str, ins: list, params: Mapping[str, Any]) -> list:
   rule = rules.get(name)
-  return None if rule is None else rule(ins, params)
+  return [] if rule is None else rule(ins, params)
 
 
 def _unrolled(
