@@ -29,8 +29,8 @@ from experiments.progress import Progress
 from experiments.ranges import Count, Decay, Least0, Natural, Positive, Share
 from experiments.run_directory import RunDirectory
 from experiments.task import Task, make_task
-from federated import algorithms, drafting, fleet, wire
-from federated.rounds import Algorithm, Cohort, make_round
+from federated import algorithms, compression, drafting, fleet, wire
+from federated.rounds import Algorithm, Cohort, make_round, plain
 from models.trainable import insert, select
 
 
@@ -60,6 +60,17 @@ class AlgorithmConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LinkConfig:
+  """How updates are made smaller, federated/compression.py; `none` sends them as they are."""
+
+  codec: typing.Literal["none", "top_k", "sign", "stochastic", "rotated", "power"]
+  share: Share  # of top_k
+  bits: typing.Literal[2, 4, 8, 16, 32]  # of stochastic and rotated; of top_k's values
+  rank: Natural  # of power
+  feedback: bool  # what could not be sent is added to what is sent next
+
+
+@dataclasses.dataclass(frozen=True)
 class Federation:
   """`train` says model, loss and data; its optimiser and budget are not read: clients and server have their own."""
 
@@ -73,6 +84,8 @@ class Federation:
   evaluate_every: Count  # rounds
   fleet: FleetConfig
   algorithm: AlgorithmConfig
+  up: LinkConfig
+  down: LinkConfig
   train: dict
 
 
@@ -130,9 +143,28 @@ def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss) -> Algorit
   return algorithms.fedavg(loss_fn, clients[config.client](config.client_rate), server, config.proximal)
 
 
+def make_codec(config: LinkConfig, where: str) -> compression.Codec | None:
+  """None: everything is sent; BadInput for a codec without the number that it needs."""
+  if config.codec == "none":
+    return None
+  needs = {"top_k": config.share > 0 and config.bits >= 16, "power": config.rank > 0, "sign": True}
+  if not needs.get(config.codec, config.bits <= 8):
+    what = f"{config.codec} with share {config.share:g}, {config.bits} bits and rank {config.rank}"
+    raise BadInput(
+      what, where, "top_k needs a share and 16 or 32 bits, stochastic and rotated 2 to 8, power a rank"
+    )
+  return {
+    "top_k": lambda: compression.top_k(config.share, config.bits),
+    "sign": compression.sign,
+    "stochastic": lambda: compression.stochastic(config.bits),
+    "rotated": lambda: compression.stochastic(config.bits, rotate=0),
+    "power": lambda: compression.power(config.rank),
+  }[config.codec]()
+
+
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-  """state: {"server", "memory" of all vehicles [V, ...]}. advance: (state, data, frozen, draft arrays, key)."""
+  """state: {"server", "memory" and "link" of all vehicles [V, ...]}. advance: (state, data, frozen, draft, key)."""
 
   task: Task
   fleet: fleet.Fleet
@@ -157,20 +189,26 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   example = {name: value[: config.batch] for name, value in whole.items()}
   params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
 
+  up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
+  transmit = compression.through(up, config.up.feedback) if up else plain
+
   def build(data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
-    return make_algorithm(config.algorithm, loss_fn)
+    made = make_algorithm(config.algorithm, loss_fn)
+    return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
   algorithm = build(data, params)
   server = algorithm.server_init(learning)
-  memory = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (vehicles.vehicles, *x.shape)), algorithm.memory_init(learning)
-  )
+
+  def of_each(one):
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (vehicles.vehicles, *x.shape)), one)
+
+  memory = of_each(algorithm.memory_init(learning))
 
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(state, data, frozen, client_C, record, real, weight, key):
@@ -180,11 +218,13 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
       config.algorithm.longest,
       config.algorithm.heaviest,
       vehicles.vehicles,
+      transmit,
     )
-    memory = jax.tree.map(lambda x: x[client_C], state["memory"])
-    server, memory, _, report = one(state["server"], Cohort(record, real, weight, memory, {}), key)
-    kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), state["memory"], memory)
-    return {"server": server, "memory": kept}, report
+    before = state["memory"], state["link"]
+    memory, link = jax.tree.map(lambda x: x[client_C], before)
+    server, memory, link, report = one(state["server"], Cohort(record, real, weight, memory, link), key)
+    kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), before, (memory, link))
+    return {"server": server, "memory": kept[0], "link": kept[1]}, report
 
   shapes = jax.eval_shape(
     lambda: algorithm.client(
@@ -195,9 +235,15 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
       jax.random.key(0),
     )[0]
   )
-  sent = {name: value for name, value in server.items() if name != "opt"}
-  state = {"server": server, "memory": memory}
-  return Simulation(task, vehicles, data, params, state, advance, wire.size(sent), wire.size(shapes))
+  link = of_each(compression.link_init(up, shapes, config.up.feedback)) if up else {}
+  # A client that follows a compressed way down is sent what it lacks; and what else of the server it reads.
+  beside = {name: value for name, value in server.items() if name not in ("opt", "params", "view", "codec")}
+  sent = compression.message_shapes(down, learning) if down else learning
+  returned = compression.message_shapes(up, shapes) if up else shapes
+  # Copies: a step gives its state up, and some of these are the same arrays.
+  state = jax.tree.map(jnp.copy, {"server": server, "memory": memory, "link": link})
+  sizes = wire.size({"params": sent, **beside}), wire.size(returned)
+  return Simulation(task, vehicles, data, params, state, advance, *sizes)
 
 
 def _unboxed(params):

@@ -216,7 +216,7 @@ def through(codec: Codec, feedback: bool) -> Transmit:
 
 def message_shapes(codec: Codec, like: Tree) -> Any:
   """Shapes of what is sent, for federated/wire.py to count."""
-  return jax.eval_shape(lambda: codec.encode(like, codec.state_init(like), jax.random.key(0))[0])
+  return jax.eval_shape(lambda tree: codec.encode(tree, codec.state_init(tree), jax.random.key(0))[0], like)
 
 
 def down(algorithm: Algorithm, codec: Codec) -> Algorithm:
