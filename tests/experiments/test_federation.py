@@ -9,7 +9,7 @@ import pytest
 
 from data.datasets import open_dataset
 from data.errors import BadInput
-from experiments import federation
+from experiments import federation, federation_config
 from experiments.configs import fleet as config_file
 from experiments.program import Preempted
 from models.trainable import insert
@@ -27,7 +27,7 @@ def values(dataset, **changes):
 def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   dataset = open_dataset(simulated)
   whole = values(simulated, clients=7, lanes=7, steps=1, batch=1)
-  config, train = federation.parse(whole)
+  config, train = federation_config.parse(whole)
   made = federation.make_simulation(config, train, dataset)
   size = max(len(own) for own in made.fleet.records)
   # Records are padded with copies that count nothing: their moves are not known.
@@ -92,5 +92,5 @@ def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path
 )
 def test_a_fleet_that_makes_no_sense_is_refused_by_name(tmp_path, change, says):
   with pytest.raises(BadInput, match=says):
-    config, _ = federation.parse(values(tmp_path, **change))
-    federation.make_codec(config.up, "config.up")
+    config, _ = federation_config.parse(values(tmp_path, **change))
+    federation_config.make_codec(config.up, "config.up")
