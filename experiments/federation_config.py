@@ -1,4 +1,4 @@
-"""What a federated run is configured with, and what its algorithm and links become of it. Nothing here has a default."""
+"""What a federated run is configured with, and what its algorithm and links become. Nothing here has a default."""
 
 import dataclasses
 import functools
