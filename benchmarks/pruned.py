@@ -1,9 +1,9 @@
-"""How to choose what is pruned: python -m benchmarks.pruned --run=build/run --dataset=build/sumo --workdir=build/pruned.
+"""How to choose what is pruned: python -m benchmarks.pruned --run=build/run --dataset=build/sumo --workdir=W.
 
 A finished motion model is cut to the same smaller shape by each method, seed by seed, and recovers while it follows the
 whole one; "steps" goes there in two, each by taylor with half of the moves. "fresh" has that shape, teacher and budget
 too, and begins with random weights. A seed draws the order of the moves and what goes at random. Run again to continue.
-Leaves WORKDIR/pruned.csv, a row per run: held-out nats per move as it was cut, and after it has recovered.
+Leaves W/pruned.csv, a row per run: held-out nats per move as it was cut, and after it has recovered.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ _DATASET, _WORKDIR, _SEEDS = seeded_runs.define(
 )
 _RUN = flags.DEFINE_string("run", None, "Finished run of a motion model.", required=True)
 _HEADS = flags.DEFINE_integer("heads", 1, "Heads that stay in every block.", lower_bound=1)
-_HIDDEN = flags.DEFINE_integer("hidden", 46, "Units that stay in every MLP.", lower_bound=1)
+_HIDDEN = flags.DEFINE_integer("hidden", 44, "Units that stay in every MLP.", lower_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 300_000, "Moves of a recovery.", lower_bound=1000)
 _RATE = flags.DEFINE_float(
   "rate", 0.5, "Times the learning rate of a run from scratch of so many moves.", 0.0
