@@ -12,7 +12,7 @@ from absl import flags
 
 from data.files import read_json
 from experiments import program
-from scaling.report import Page, Section, Table, write_report
+from scaling.report import Figure, Page, Section, Table, write_report
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the demo.", required=True)
 
@@ -37,6 +37,8 @@ def main() -> int:
     *fit_report.sections(found, law),
     forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
     drives(work / "closed_loop"),
+    artifacts(read_json(work / "vehicle" / "manifest.json", _AGAIN)),
+    fleet(work / "fleet", work / "ladder" / "runs.csv"),
     places(read_json(work / "larger" / "result.json", _AGAIN)),
     traffic(
       read_json(work / "dataset" / "dataset.json", _AGAIN), read_json(work / "dataset" / "audit.json", _AGAIN)
@@ -98,6 +100,60 @@ def drives(folder: pathlib.Path) -> Section:
   films = [Page(folder / "pictures" / name, f"An episode: {name}") for name in result["films"][:1]]
   header = ("", "episodes", "policy", *names)
   return Section("Driving in closed loop", (text, beside), (Table(header, rows), taken, *films))
+
+
+def artifacts(manifest: dict[str, Any]) -> Section:
+  """The larger model as files for vehicles: their size, error, loss and latency beside float."""
+  made = {name: own for name, own in manifest["targets"].items() if "failed" not in own}
+  rows: list[list[Any]] = []
+  for name, own in made.items():
+    size = sum(file["bytes"] for file in own["files"].values())
+    taken = own["latency_ms"]
+    rows.append(
+      [
+        name,
+        size,
+        own["relative_l2"],
+        own["metric"],
+        own["metric"] - own["metric_fp32"],
+        taken["p50"],
+        taken["p99"],
+      ]
+    )
+  machine = next(iter(made.values()))["machine"] if made else {}
+  text = (
+    f"The larger model, calibrated on training records and judged on {manifest['records']} held-out ones: the error is"
+    " the relative L2 distance of its answers from the float model's, the loss the run's own with the artifact in the"
+    f" model's place. Latency of one window on {machine.get('processor', 'no machine')},"
+    f" {machine.get('threads', 0)} thread, all artifacts in turn; a model this small is mostly overhead."
+  )
+  failed = [f"{name} failed: {own['failed']}" for name, own in manifest["targets"].items() if "failed" in own]
+  header = ("target", "bytes", "error", "loss", "more than float", "p50 (ms)", "p99 (ms)")
+  return Section("On the vehicle", (text,), (Table(header, rows),), failed)
+
+
+def fleet(folder: pathlib.Path, runs: pathlib.Path) -> Section:
+  """A fleet's curve beside the ladder's best run of its size, and what went over the air."""
+  from experiments import federation_figure
+  from experiments.run_directory import read_jsonl
+  from scaling import table
+
+  result, ladder = read_json(folder / "result.json", _AGAIN), table.read_runs(runs)
+  same = ladder.params == result["params"]
+  central = float(ladder.loss[same].min()) if same.any() else None
+  federation_figure.draw(read_jsonl(folder / "metrics.jsonl"), central, folder / "curve")
+  beside = (
+    f" The ladder's best run of its size, trained where all logs are: {central:.4f}." if central else ""
+  )
+  up, down = (result[f"{way}link_bytes"] / 1e6 for way in ("up", "down"))
+  text = (
+    f"{result['vehicles']} vehicles keep their logs; in each of {result['rounds']} rounds {result['clients']} of them"
+    f" train on their own and send what they learnt: {up:.1f} MB up, {down:.1f} MB down,"
+    f" {result['simulated_seconds'] / 3600:.2f} simulated hours, {result['rejected']} updates rejected. Held-out loss"
+    f" {result['loss']:.4f} nats per token.{beside}"
+  )
+  curve = Figure(folder / "curve.svg", "Held-out loss of a fleet against rounds and against bytes sent.")
+  return Section("A fleet that keeps its logs", (text,), (curve,))
 
 
 def places(result: dict[str, Any]) -> Section:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data.reader import RecordSource
 from export.runtimes import Answer
 
 IMPOSSIBLE = 1e8  # beyond it a logit says "never"; what number it is does not matter
@@ -42,6 +43,15 @@ def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
   return [
     {name: value[i : i + 1] for name, value in whole.items()} for i in range(len(next(iter(whole.values()))))
   ]
+
+
+def records_of_split(run, split: str, count: int) -> list[dict]:
+  """So many records drawn from the whole of a split, each a batch of one."""
+  fields = run.task.fields
+  there = len(RecordSource(run.dataset, split, fields))
+  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
+  rows = np.arange(len(source))
+  return records_of(run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)}))
 
 
 def distance(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> float:

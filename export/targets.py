@@ -9,16 +9,21 @@ from export import qdq, runtimes
 from export.exportable import Exportable
 from export.recipe import Recipe
 from export.runtimes import Answer
+from export.smoothing import Move
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations."""
+  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations.
+
+  moves: how the weights of `exported` were smoothed.
+  """
 
   exported: Exportable
   graph: Any
   unsigned: Recipe
   signed: Recipe
+  moves: tuple[Move, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +42,7 @@ def _onnx(model, directory: pathlib.Path) -> None:
 
 
 def _openvino(parts: Parts, directory: pathlib.Path) -> None:
-  import openvino as ov
-
+  ov = runtimes.import_openvino()
   _onnx(qdq.quantised(parts.graph, parts.signed), directory)
   model = ov.Core().read_model(directory / "model.onnx")
   ov.save_model(model, directory / "model.xml", compress_to_fp16=False)

@@ -61,6 +61,7 @@ class RMSNorm(nn.Module):
     return rms_norm(x, scale)
 
 
+@jax.jit
 def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
   """Rotates feature pairs by angles that grow with time: scores depend on differences of time only.
 
@@ -221,5 +222,20 @@ def unstacked(params: dict, shapes: dict) -> dict:
       return unstacked(params[name], part) if isinstance(part, dict) else params[name]
     stem, _, layer = name.rpartition("_")
     return jax.tree.map(lambda x: x[int(layer)], params[f"{stem}s"])
+
+  return {name: one(name, part) for name, part in shapes.items()}
+
+
+def stacked(params: dict, shapes: dict) -> dict:
+  """Parameters of an unrolled model as those of the same model with scanned layers: `unstacked` backwards.
+
+  Args: shapes: the scanned model's parameters, or their shapes.
+  """
+
+  def one(name: str, part):
+    if name in params:
+      return stacked(params[name], part) if isinstance(part, dict) else params[name]
+    stem, length = name.removesuffix("s"), len(jax.tree.leaves(part)[0])
+    return jax.tree.map(lambda *layers: jnp.stack(layers), *(params[f"{stem}_{i}"] for i in range(length)))
 
   return {name: one(name, part) for name, part in shapes.items()}

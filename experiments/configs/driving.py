@@ -6,7 +6,8 @@ Papers: UniAD (arXiv:2212.10156), flow matching (arXiv:2210.02747), DDPM (arXiv:
   python -m experiments.train --config=experiments/configs/driving.py:policy --config.data.dataset=build/clips \
     --workdir=build/run
 
-Variants, and each with ":tiny" (25 to 50 steps, about a minute on two cores; "tiny" is "multi_task:tiny"):
+Variants, and each with ":tiny" (25 to 50 steps, a minute or two on two cores, most of it compilation; "tiny" is
+"multi_task:tiny"):
   "multi_task": detection, segmentation, occupancy, map elements, tracking and forecasts from LiDAR and cameras.
   "occupancy": BEV classes of later steps from LiDAR and cameras, either of which a rig may lack.
   "policy": trajectory and controls from all sensors.

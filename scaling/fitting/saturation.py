@@ -16,7 +16,8 @@ over the runs of the last decade (C > C_max / 10), and over all those before. By
 Draws: runs of one size and compute are drawn again among themselves, so that the design stays, and the clusters of a
 slice (scenes, worlds) at the same time, for all runs alike, because all have met the same ones. Crossed draws make
 intervals wide rather than narrow (A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007). Of n, n - 1
-are drawn and weigh n / (n - 1), without which three seeds would spread too little (J. Rao and C. Wu, JASA 1988).
+are drawn and weigh n / (n - 1), without which three seeds would spread too little (J. Rao and C. Wu, JASA 1988). A run
+that is alone in its size is given normal noise instead, as much as the other sizes show, or all runs about a parabola.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ VERDICTS = ("improves", "worsens", "saturates", "no effect", "cannot tell")
 DECADE = 10.0
 LESS = 0.5  # of the pace before: no more is called saturated
 SMALL = 0.1  # of the metric in a decade
+PARABOLA = 3  # coefficients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,30 +67,45 @@ class Draws:
   def estimate(self, found: np.ndarray, keep: np.ndarray) -> Estimate:
     """Of something found in the table and in each draw, [1 + L], from the runs of `keep`.
 
-    Student's quantile, with the freedom that runs have within their strata.
+    Student's quantile, with the freedom that runs have within their strata, or about a parabola where there is none.
     """
-    runs, strata = int(keep.sum()), len(np.unique(self.strata[keep]))
-    ci95 = bootstrap.corrected(found[1:], float(found[0]), runs, strata, "noise")
+    freedom = int(keep.sum()) - len(np.unique(self.strata[keep])) or len(keep) - PARABOLA
+    ci95 = bootstrap.corrected(found[1:], float(found[0]), freedom, 0, "noise")
     return Estimate(float(found[0]), ci95)
 
 
-def draw(cells: Sequence[Cells], strata: np.ndarray, draws: int, seed: int) -> Draws:
+def draw(cells: Sequence[Cells], strata: np.ndarray, flops: np.ndarray, draws: int, seed: int) -> Draws:
   """Draws of the mean over slices, each slice counted alike.
 
   Args:
-    cells: of each slice. strata: as of Draws.
+    cells: of each slice. strata: as of Draws. flops: [R].
   """
   rng, shared = (np.random.default_rng([seed, stream]) for stream in (0, 1))
   weights = np.ones((1 + draws, len(strata)))
-  for stratum in np.unique(strata):
-    own = np.flatnonzero(strata == stratum)
-    weights[1:, own] = _times(len(own), draws, rng)
   values = np.zeros_like(weights)
   for one in cells:
     clusters = np.ones((1 + draws, one.mean.shape[1]))
     clusters[1:] = _times(one.mean.shape[1], draws, shared)
     values += one.drawn(clusters) / len(cells)
+  sd = spread(values[0], strata, flops)
+  for stratum in np.unique(strata):
+    own = np.flatnonzero(strata == stratum)
+    weights[1:, own] = _times(len(own), draws, rng)
+    if len(own) == 1:
+      values[1:, own] += sd * rng.standard_normal((draws, 1))
   return Draws(values, weights, strata)
+
+
+def spread(value_R: np.ndarray, strata: np.ndarray, flops: np.ndarray) -> float:
+  """Standard deviation of a run beside the others of its stratum; about a parabola over ln C where all are alone."""
+  _, place = np.unique(strata, return_inverse=True)
+  freedom = len(value_R) - int(place.max()) - 1
+  if freedom:
+    away = value_R - (np.bincount(place, value_R) / np.bincount(place))[place]
+  else:
+    x, freedom = np.log(flops / flops.mean()), len(value_R) - PARABOLA
+    away = value_R - np.polyval(np.polyfit(x, value_R, PARABOLA - 1), x)
+  return float(np.sqrt(np.square(away).sum() / freedom))
 
 
 def _times(count: int, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -86,7 +86,7 @@ def shape(config: configs.Train, steps: int = build._WINDOW_STEPS.default):
 
 @pytest.mark.parametrize("name", ["perception", "driving", "tokeniser"])
 def test_every_model_of_clips_has_a_short_and_small_variant(name):
-  """Steps on the clips of results/clips; what a step costs was measured, and tiny ones end within a minute."""
+  """Steps on the clips of results/clips; the time that they take: results/objectives."""
   clips = ClipConfig(
     rig="pair", steps=4, step_seconds=0.5, image_height=32, image_width=64, beams=16, azimuths=64, grid=64, cell_m=1.0,
     rear_m=16.0, boxes=16, futures=6, elements=32, element_points=8,

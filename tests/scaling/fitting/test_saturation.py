@@ -29,7 +29,7 @@ def power(alpha: float, floor: float) -> np.ndarray:
 
 def test_pace_is_the_share_of_a_straight_line_that_a_decade_takes_off():
   line = 10 - 2 * np.log10(FLOPS / FLOPS[0])
-  drawn = saturation.draw([Cells(line[:, None], np.ones((len(line), 1)))], STRATA, 50, 0)
+  drawn = saturation.draw([Cells(line[:, None], np.ones((len(line), 1)))], STRATA, FLOPS, 50, 0)
   found = saturation.pace(FLOPS, drawn, np.ones(len(FLOPS), bool))
   np.testing.assert_allclose(found[0], 2 / line.mean(), rtol=1e-12)
   assert saturation.judge(FLOPS, drawn).verdict == "improves"
@@ -45,9 +45,9 @@ def test_pace_is_the_share_of_a_straight_line_that_a_decade_takes_off():
   ],
 )
 def test_planted_courses_are_told_apart_and_only_when_the_noise_allows(truth, verdict):
-  quiet = saturation.draw([cells(truth, 0.01, 0.3, 0.02, 0)], STRATA, 400, 1)
+  quiet = saturation.draw([cells(truth, 0.01, 0.3, 0.02, 0)], STRATA, FLOPS, 400, 1)
   assert saturation.judge(FLOPS, quiet).verdict == verdict
-  loud = saturation.draw([cells(truth, 1.0, 0.3, 1.0, 3)], STRATA, 400, 1)
+  loud = saturation.draw([cells(truth, 1.0, 0.3, 1.0, 3)], STRATA, FLOPS, 400, 1)
   assert saturation.judge(FLOPS, loud).verdict == "cannot tell"
 
 
@@ -56,7 +56,7 @@ def test_worlds_that_are_hard_for_all_do_not_widen_the_pace_of_what_is_left_by_t
   truth = power(0.2, 0.5)
   widths = []
   for world in (0.0, 0.5):
-    drawn = saturation.draw([cells(truth, 0.01, world, 0.0, 5)], STRATA, 400, 0)
+    drawn = saturation.draw([cells(truth, 0.01, world, 0.0, 5)], STRATA, FLOPS, 400, 0)
     low, high = np.quantile(drawn.values[1:, 0] - drawn.values[1:, -1], [0.025, 0.975])
     widths.append(high - low)
   assert widths[1] == pytest.approx(widths[0], abs=1e-9)
@@ -65,20 +65,37 @@ def test_worlds_that_are_hard_for_all_do_not_widen_the_pace_of_what_is_left_by_t
 def test_intervals_of_the_pace_hold_the_truth():
   truth, late = power(0.2, 0.3), FLOPS.max() / 10 < FLOPS
   exact = saturation.pace(
-    FLOPS, saturation.draw([Cells(truth[:, None], EPISODES[:, :1])], STRATA, 1, 0), late
+    FLOPS, saturation.draw([Cells(truth[:, None], EPISODES[:, :1])], STRATA, FLOPS, 1, 0), late
   )[0]
   held = []
   for seed in range(120):
     table = Cells(cells(truth, 0.05, 0.2, 0.1, seed).mean, EPISODES)
-    drawn = saturation.draw([table], STRATA, 200, seed)
+    drawn = saturation.draw([table], STRATA, FLOPS, 200, seed)
     low, high = drawn.estimate(saturation.pace(FLOPS, drawn, late), late).ci95
     held.append(low <= exact <= high)
   assert np.mean(held) >= 0.9  # three standard errors below 0.95 are 0.89
 
 
+def test_runs_that_are_alone_are_given_the_noise_of_the_others_or_of_a_parabola():
+  x, alone = np.log(FLOPS), np.arange(len(FLOPS))
+  tables = 3 - 0.1 * (x - x[0]) + 0.05 * np.random.default_rng(0).standard_normal((400, len(x)))
+  for strata in (STRATA, alone):
+    found = [saturation.spread(table, strata, FLOPS) for table in tables]
+    assert np.sqrt(np.mean(np.square(found))) == pytest.approx(0.05, rel=0.03)
+  noisy = tables[1]
+  widths = []
+  for strata in (STRATA, alone):
+    drawn = saturation.draw([Cells(noisy[:, None], np.ones((len(x), 1)))], strata, FLOPS, 400, 0)
+    low, high = saturation.judge(FLOPS, drawn).whole.ci95
+    widths.append(high - low)
+  assert widths[1] == pytest.approx(widths[0], rel=0.3)
+
+
 def test_rank_correlation_of_metrics_over_the_same_runs():
   good, bad = power(0.3, 0.0)[:, None], power(0.3, 0.0)[::-1][:, None]
-  made = [saturation.draw([Cells(v, np.ones_like(v))], STRATA, 50, 0) for v in (good, np.exp(good), bad)]
+  made = [
+    saturation.draw([Cells(v, np.ones_like(v))], STRATA, FLOPS, 50, 0) for v in (good, np.exp(good), bad)
+  ]
   assert saturation.rank_correlation(made[0], made[1]).value == pytest.approx(1)
   assert saturation.rank_correlation(made[0], made[2]).ci95 == pytest.approx([-1, -1])
 
@@ -88,7 +105,7 @@ def test_the_law_finds_a_planted_exponent_and_floor():
   assert (law.E, law.A, law.alpha) == pytest.approx((0.6, 1.0, 0.25), rel=1e-4)
   held = []
   for seed in range(20):
-    drawn = saturation.draw([cells(power(0.25, 0.6), 0.02, 0.0, 0.02, seed)], STRATA, 64, seed)
+    drawn = saturation.draw([cells(power(0.25, 0.6), 0.02, 0.0, 0.02, seed)], STRATA, FLOPS, 64, seed)
     first = henighan.fit(FLOPS, drawn.values[0])
     laws = henighan.resample(first, FLOPS, drawn.values[1:], drawn.weights[1:])
     low, high = drawn.estimate(np.append(first.alpha, laws.alpha), np.ones(len(FLOPS), bool)).ci95
