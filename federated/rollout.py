@@ -20,7 +20,7 @@ from federated.registry import Vehicle
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """stages: (name, vehicles that join in it), the fleet once in all. interval: seconds between looks, `looks` at most."""
+  """stages: (name, vehicles that join in it), the fleet once. interval: seconds between looks, `looks` at most."""
 
   release: int
   stages: tuple[tuple[str, frozenset[str]], ...]

@@ -28,7 +28,7 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-  """active: version that answers. coming: the one on its way. kept: the one to go back to. refused: never taken again."""
+  """active: version that answers. coming: the one on its way. kept: to go back to. refused: never taken again."""
 
   active: int
   phase: Phase = "driving"
