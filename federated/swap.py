@@ -63,7 +63,7 @@ def warmed(state: Runtime, good: bool, now: float) -> Runtime:
 
 def frame(state: Runtime, now: float) -> Runtime:
   """Between two frames: the only moment at which the active model changes without a start."""
-  if state.phase != "ready":
+  if state.phase != "ready" or state.coming is None:
     return state
   return dataclasses.replace(
     state, active=state.coming, phase="proving", coming=None, kept=state.active, since=now
