@@ -67,7 +67,7 @@ def signers(directory: os.PathLike | str, role: str) -> list:
   for path in sorted(pathlib.Path(directory).glob(f"{role}-*.pem")):
     if path.stat().st_mode & 0o077:
       raise BadInput("can be read by others", path, "chmod 600 it, and replace the key if anybody has")
-    found.append(CryptoSigner(load_pem_private_key(path.read_bytes(), None)))  # type: ignore[arg-type]
+    found.append(CryptoSigner(load_pem_private_key(path.read_bytes(), None)))
   if not found:
     raise BadInput(f"holds no key of {role}", directory, "give the directory of make_keys")
   return found
