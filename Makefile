@@ -2,7 +2,7 @@
 # requirements/, into .venv; a second call installs nothing. PYTHON=/path/to/python3.12 overrides the search.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tpu env lint lock clean
+.PHONY: help demo test tpu fleet env lint lock clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -27,6 +27,11 @@ test: $(VENV)/.full  ## run the test suite
 LIBTPU := build/libtpu
 tpu: $(VENV)/.full $(LIBTPU)/.done  ## the tests of TPU planning, with libtpu (0.6 GB, Linux)
 	@PYTHONPATH=$(LIBTPU) $(RUN) -m pytest -rs --durations=3 tests/scaling/planning/test_slices.py tests/scaling/test_plan.py
+
+# Flower needs older packages than the rest, so that it has an environment of its own.
+FLEET := build/fleet
+fleet: $(FLEET)/.done  ## a fleet of processes over Flower, with TLS and authenticated nodes
+	@$(FLEET)/bin/python -m pytest -rs --durations=1 tests/federated/test_flower.py
 
 env: $(VENV)/.full  ## build the full environment in .venv
 
@@ -55,7 +60,10 @@ endef
 # is built with the pinned setuptools instead of whatever is newest.
 $(VENV)/.demo: requirements/build.txt requirements/demo.txt
 $(VENV)/.full: requirements/build.txt requirements/test.txt
-$(VENV)/.demo $(VENV)/.full:
+$(FLEET)/.done: VENV := $(FLEET)
+$(FLEET)/.done: RUN := $(FLEET)/bin/python
+$(FLEET)/.done: requirements/build.txt requirements/fleet.txt
+$(VENV)/.demo $(VENV)/.full $(FLEET)/.done:
 	@$(FIND_PYTHON); start=$$SECONDS; quiet=-q; if [ -t 1 ]; then quiet=; fi; \
 	wheels="--only-binary :all: --no-binary promise --no-binary connection-pool --no-build-isolation --no-deps --require-hashes"; \
 	echo "Installing $(lastword $^) into $(VENV) (under 4 GB)"; \
