@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.errors import BadInput
-from export.recipe import Recipe
+from export.recipe import Recipe, Site
 from export.sensitivity import Group, Row
 
 FLOAT = "float"  # the candidate that leaves a product as it is
@@ -66,7 +66,7 @@ def allocated(
       {name: sum(weight_bytes(weights[site].shape, n) for site in group) for name, n in bits.items()}
     )
     losses.append({name: max(row.increase, 0.0) for name, row in own.items()} | {FLOAT: 0.0})
-  sites = {}
+  sites: dict[str, Site] = {}
   for group, name in zip(groups, allocate(costs, losses, budget), strict=True):
     if name != FLOAT:
       sites |= {site: candidates[name].of(site) for site in group}
