@@ -72,11 +72,11 @@ def table(rows: Sequence[Row]) -> str:
   for group in dict.fromkeys(row.group for row in rows):
     own = {row.candidate: row for row in rows if row.group == group}
     told = "".join(f"{own[name].increase:>+14.5f} +- {own[name].error:.5f}" for name in candidates)
-    lines.append(f"{_short(group):<56}{told}")
+    lines.append(f"{title(group):<56}{told}")
   return "\n".join(lines)
 
 
-def _short(group: Group) -> str:
+def title(group: Group) -> str:
   """ "pair_0/time/attention/k, q, v"."""
   stem = group[0].rpartition("/")[0] + "/" if "/" in group[0] else ""
   return stem + ", ".join(site.removeprefix(stem) for site in group)

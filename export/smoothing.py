@@ -8,9 +8,10 @@ row k of every such W is multiplied by it. With
 channels that dwarf the others no longer set the range of all, and weights take up what they lose. Powers of two leave
 every product and sum as it was, to the last bit. G. Xiao et al., "SmoothQuant", arXiv:2211.10438.
 
-Where channels are made: in the scale of a normalisation, or in the columns of a product that only linear steps follow
-(values, which attention averages). Who reads them is found by trial: what is divided there arrives divided at its
-readers, and the function with both changed answers as before, or the place is left alone.
+Where channels are made: in the scale of a normalisation, in the columns of a product that only linear steps follow
+(values, which attention averages), or outside: an input of features of all sizes is divided as it comes in. Who reads
+them is found by trial: what is divided there arrives divided at its readers, and the function with both changed answers
+as before, or the place is left alone.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from export.interpreter import evaluate, path_name, product, trace
 from export.judge import distance
 
 ALPHA = 0.5
+INPUT = "input "  # before the name of an input, among the paths of weights
 UNCHANGED = 1e-5  # relative L2 between the function before and after
 Record = dict[str, np.ndarray]
 # A weight and its adjacent axes, first to last, that run over the channels together.
@@ -56,13 +58,24 @@ def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
       for path, first, last in leaves:
         factors.setdefault(path, []).append((first, last, factor_K))
 
+  def function(weights: Any, *arrays: jax.Array) -> dict[str, jax.Array]:
+    named = zip(exported.inputs, arrays, strict=True)
+    return exported.function(weights, *(whole(INPUT + name, array) for name, array in named))
+
+  def whole(name: str, array: jax.Array) -> jax.Array:
+    for _, _, factor_K in factors.get(name, ()):
+      array = array * factor_K.reshape((1,) * (array.ndim - 1) + (-1,))
+    return array
+
   def scaled(path, leaf):
     for first, last, factor_K in factors.get(path_name(path), ()):
       shape = (1,) * first + leaf.shape[first : last + 1] + (1,) * (leaf.ndim - last - 1)
       leaf = leaf * factor_K.reshape(shape)
     return leaf
 
-  return dataclasses.replace(exported, weights=jax.tree.map_with_path(scaled, exported.weights))
+  weights = jax.tree.map_with_path(scaled, exported.weights)
+  outside = any(INPUT + name in factors for name in exported.inputs)
+  return Exportable(function if outside else exported.function, weights, exported.example)
 
 
 def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) -> list[Move]:
@@ -88,7 +101,8 @@ def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) 
 class _Probe:
   """A function whose normalisations and sites can have their channels divided, to see where that arrives.
 
-  weights: {site: weight_KxN}. made: {place: number of its channels}, places by the path of a norm's scale or of a site.
+  weights: {site: weight_KxN}. made: {place: number of its channels}, places by the path of a norm's scale, by the name
+  of a site or of an input.
   """
 
   def __init__(self, exported: Exportable, record: Record):
@@ -116,6 +130,10 @@ class _Probe:
         found[name] = jnp.abs(x).max(range(x.ndim - 1))
         return divided(product(x, weight_KxN, name), name)
 
+      inputs = tuple(
+        divided(x, INPUT + name) if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim else x
+        for name, x in zip(exported.inputs, inputs, strict=True)
+      )
       evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
       return found
 
@@ -150,7 +168,8 @@ class _Probe:
         tuple(own), tuple(sorted({leaf for leaves in rows for leaf in leaves})), tuple(map(float, scale_K))
       )
       other = smoothed(self.exported, [move])
-      if distance(self._plain(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
+      call = self._plain if other.function is self.exported.function else jax.jit(other.function)
+      if distance(call(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
         yield move, readers
 
   def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:

@@ -68,6 +68,19 @@ def test_a_scale_that_something_else_reads_is_left_alone():
   assert moved(1.0) == []
 
 
+def test_an_input_of_features_of_all_sizes_is_divided_as_it_comes_in():
+  rng = np.random.default_rng(0)
+  size_K = np.float32([1, 1, 1, 1, 1, 1, 1, 200])
+  example = {"x": rng.normal(size=(64, 8)).astype(np.float32) * size_K[None]}
+  weights = {"w": rng.normal(size=(8, 8)).astype(np.float32) / size_K[:, None]}
+  one = Exportable(lambda weights, x: {"y": x @ weights["w"]}, weights, example)
+  (move,) = smoothing.plan(one, [example])
+  assert (move.divided, move.multiplied) == ((("input x", 0, 0),), (("w", 0, 0),))
+  smooth = smoothing.smoothed(one, [move])
+  np.testing.assert_array_equal(smooth(example)["y"], one(example)["y"])
+  assert naive_error(smooth) < naive_error(one) / 10
+
+
 def test_moves_survive_json():
   move = smoothing.Move((("a/b", 1, 2),), (("c", 0, 1), ("d", 0, 0)), (0.5, 2.0))
   assert smoothing.Move.from_json(dataclasses.asdict(move)) == move
