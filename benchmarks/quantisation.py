@@ -175,18 +175,18 @@ def main() -> int:
     "lines": {},
   }
   lines = result["lines"]
-  for smooth in (True, False):
+  for smooth in ("weights", "inputs", "none"):
     found = prepare(run, "train", given.calibrate, "mse", smooth)
     line = measured(found, batches, scene_R)
-    suffix = "" if smooth else ", not smoothed"
-    if smooth:
+    suffix = {"weights": "", "inputs": ", inputs smoothed, too", "none": ", not smoothed"}[smooth]
+    if smooth == "weights":
       lines["float"] = line(Recipe({}, {}))
     for name, recipe in recipes(found).items():
       lines[name + suffix] = line(recipe)
       print(
         name + suffix, {k: round(v, 5) for k, v in lines[name + suffix].items() if k != "slices"}, flush=True
       )
-    if not smooth:
+    if smooth != "weights":
       continue
     judged_on, scenes = scene_batches(run, "train", given.sensitivity)
     rows = sensitivity.scan(found.losses(judged_on), found.groups, found.candidates, scenes)

@@ -20,6 +20,8 @@ _DATASET = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "JSON file with the table and the recipe.", required=True)
 _SHARE = flags.DEFINE_float("share", 0.2, "Bytes of the weights, over those in float32.", lower_bound=0.0)
 _RECORDS = flags.DEFINE_integer("records", 256, "Records to measure losses on.", lower_bound=1)
+_SMOOTH = flags.DEFINE_enum("smooth", "weights", ["none", "weights", "inputs"], "As of export.build.")
+_METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _SPLIT = flags.DEFINE_string("split", "train", "Their split: not the one that artifacts are judged on.")
 _BATCH = 64
@@ -29,14 +31,14 @@ def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import allocation, sensitivity
+  from export import allocation, recipe_file, sensitivity
 
   out = pathlib.Path(_OUT.value)
   require_directory(out.parent, "--out")
   run = runs.open_run(_RUN.value, _DATASET.value)
   if _SPLIT.value == run.config.data.eval_split:
     raise BadInput("is the split that artifacts are judged on", f"--split={_SPLIT.value}", "choose another")
-  found = prepare(run, _SPLIT.value, _CALIBRATE.value, "mse", smooth=True)
+  found = prepare(run, _SPLIT.value, _CALIBRATE.value, _METHOD.value, _SMOOTH.value)
   batches, scene_R = scene_batches(run, _SPLIT.value, _RECORDS.value)
   rows = sensitivity.scan(found.losses(batches), found.groups, found.candidates, scene_R)
   float_bytes = 4 * sum(weight.size for weight in found.twin.weights.values())
@@ -48,12 +50,8 @@ def main() -> int:
     print(f"{sensitivity.title(group):<56}{recipe.of(group[0]).bits}")
   spent = allocation.recipe_bytes(recipe, found.twin.weights)
   print(f"{spent:,} bytes of weights, {spent / float_bytes:.3f} of float32")
-  result = {
-    "sensitivity": [dataclasses.asdict(row) for row in rows],
-    "recipe": recipe.to_json(),
-    "smoothing": [dataclasses.asdict(move) for move in found.moves],
-  }
-  write_json_atomic(out, result)
+  sensitivities = {"sensitivity": [dataclasses.asdict(row) for row in rows]}
+  write_json_atomic(out, sensitivities | recipe_file.as_json(recipe, found.moves))
   print(out)
   return 0
 
@@ -78,7 +76,7 @@ class Prepared:
     return lambda recipe: measure(self.twin.settings(recipe), batches)["loss"]
 
 
-def prepare(run, split: str, calibrate: int, method: str, smooth: bool) -> Prepared:
+def prepare(run, split: str, calibrate: int, method: str, smooth: str) -> Prepared:
   """Smoothed, captured for its products, calibrated."""
   from experiments import run as runs
   from export import calibration, judge, onnx_capture, sensitivity, smoothing
@@ -89,7 +87,7 @@ def prepare(run, split: str, calibrate: int, method: str, smooth: bool) -> Prepa
   model, weights, example = runs.deployed(run)
   exported = forward(model.apply, weights, example)
   calibrating = judge.records_of_split(run, split, calibrate)
-  moves = smoothing.plan(exported, calibrating) if smooth else []
+  moves = [] if smooth == "none" else smoothing.plan(exported, calibrating, smooth == "inputs")
   exported = smoothing.smoothed(exported, moves)
   groups = sensitivity.products(onnx_capture.capture(exported))
   observed = calibration.observe(exported, calibrating)

@@ -50,22 +50,26 @@ class Move:
 
 
 def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
-  """The same function of other weights."""
-  factors: dict[str, list[tuple[int, int, np.ndarray]]] = {}
-  for move in moves:
-    scale_K = np.asarray(move.scale, np.float32)
-    for leaves, factor_K in ((move.divided, 1 / scale_K), (move.multiplied, scale_K)):
-      for path, first, last in leaves:
-        factors.setdefault(path, []).append((first, last, factor_K))
+  """The same function of other weights; of inputs, too, where those are divided."""
+  factors = _factors(moves)
+  weights = scaled_weights(exported.weights, moves)
+  if not any(INPUT + name in factors for name in exported.inputs):
+    return dataclasses.replace(exported, weights=weights)
 
   def function(weights: Any, *arrays: jax.Array) -> dict[str, jax.Array]:
-    named = zip(exported.inputs, arrays, strict=True)
-    return exported.function(weights, *(whole(INPUT + name, array) for name, array in named))
+    scaled = []
+    for name, array in zip(exported.inputs, arrays, strict=True):
+      for _, _, factor_K in factors.get(INPUT + name, ()):
+        array = array * factor_K.reshape((1,) * (array.ndim - 1) + (-1,))
+      scaled.append(array)
+    return exported.function(weights, *scaled)
 
-  def whole(name: str, array: jax.Array) -> jax.Array:
-    for _, _, factor_K in factors.get(name, ()):
-      array = array * factor_K.reshape((1,) * (array.ndim - 1) + (-1,))
-    return array
+  return Exportable(function, weights, exported.example)
+
+
+def scaled_weights(weights: Any, moves: Sequence[Move]) -> Any:
+  """A pytree of weights after the moves."""
+  factors = _factors(moves)
 
   def scaled(path, leaf):
     for first, last, factor_K in factors.get(path_name(path), ()):
@@ -73,17 +77,29 @@ def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
       leaf = leaf * factor_K.reshape(shape)
     return leaf
 
-  weights = jax.tree.map_with_path(scaled, exported.weights)
-  outside = any(INPUT + name in factors for name in exported.inputs)
-  return Exportable(function if outside else exported.function, weights, exported.example)
+  return jax.tree.map_with_path(scaled, weights)
 
 
-def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) -> list[Move]:
-  """What to move: by the greatest activations over `records`, which must be of the exported shapes."""
+def _factors(moves: Sequence[Move]) -> dict[str, list[tuple[int, int, np.ndarray]]]:
+  """{weight or input: [(first axis, last axis, factor_K)]}."""
+  factors: dict[str, list[tuple[int, int, np.ndarray]]] = {}
+  for move in moves:
+    scale_K = np.asarray(move.scale, np.float32)
+    for leaves, factor_K in ((move.divided, 1 / scale_K), (move.multiplied, scale_K)):
+      for path, first, last in leaves:
+        factors.setdefault(path, []).append((first, last, factor_K))
+  return factors
+
+
+def plan(exported: Exportable, records: Sequence[Record], inputs: bool, alpha: float = ALPHA) -> list[Move]:
+  """What to move: by the greatest activations over `records`, which must be of the exported shapes.
+
+  inputs: whether they may be divided, too.
+  """
   probe = _Probe(exported, records[0])
   greatest = probe.greatest(records)
   moves = []
-  for move, readers in probe.movable():
+  for move, readers in probe.movable(inputs):
     x_K = np.max([greatest[name] for name in readers], axis=0)
     w_K = np.max([np.abs(probe.weights[name]).max(1) for name in readers], axis=0)
     alive = (x_K > 0) & (w_K > 0)
@@ -151,12 +167,14 @@ class _Probe:
         found[name] = np.maximum(found.get(name, 0.0), x_K)
     return found
 
-  def movable(self):
+  def movable(self, inputs: bool):
     """(move of scale two or a half, its readers' sites) of every place that the function allows it at."""
     rng = np.random.default_rng(0)
     before = self._answer({}, self.record)
     expected = self._plain(self.exported.weights, *self._arrays(self.record))
     for place, channels in self.made.items():
+      if place.startswith(INPUT) and not inputs:
+        continue
       scale_K = rng.choice([0.5, 2.0], channels).astype(np.float32)
       after = self._answer({place: scale_K}, self.record)
       readers = [name for name, x_K in before.items() if _arrived(x_K, after[name], scale_K)]
