@@ -38,7 +38,8 @@ def quantised_task(task: Any, exported: Exportable, moves: Sequence[Move], recip
     weights = nn.unbox(context.module.variables["params"])
     form = jax.tree.structure(jax.eval_shape(lambda: next_call(*args, **kwargs)))
     batch = {name: args[0][name][:, None] for name in exported.inputs}  # records, each a batch of one
-    answers = jax.vmap(lambda record: answer(weights, record))(batch)
+    with jax.transfer_guard("allow"):  # constants of the graph are worked out while it is traced
+      answers = jax.vmap(lambda record: answer(weights, record))(batch)
     return jax.tree.unflatten(form, [value[:, 0] for value in answers])
 
   def speaking(loss_fn: Callable) -> Callable:
