@@ -3,8 +3,8 @@
   python benchmarks/quantised_training.py --runs=build/run0,build/run1,build/run2 --dataset=build/sumo --tokens=200000 \
     --work=build/qat --out=results/quantisation/training.json
 
-Every run goes on for --tokens in float, with INT8 products and with weights of 4 bits (export.fine_tune, the same rate
-and order of records). The float one is then quantised, calibrated anew. Losses are of the same held-out records,
+Every run goes on for --tokens in float, with INT8 products and with weights of 4 bits (experiments.fine_tune, the same
+rate and order of records). The float one is then quantised, calibrated anew. Losses are of the same held-out records,
 differences paired, their errors over scenes. Fine-tuned runs that are there already are not trained again.
 """
 
@@ -52,7 +52,7 @@ def trained(base: str, given: argparse.Namespace) -> dict[str, pathlib.Path]:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     recipe_file.keep(file, made[name], [])
-    command = [sys.executable, "-m", "export.fine_tune", f"--run={base}", f"--dataset={given.dataset}"]
+    command = [sys.executable, "-m", "experiments.fine_tune", f"--run={base}", f"--dataset={given.dataset}"]
     command += [
       f"--workdir={workdir}",
       f"--recipe={file}",

@@ -1,4 +1,4 @@
-"""Quantisation-aware training: python -m export.fine_tune --run=W --workdir=V --recipe=FILE --tokens=N.
+"""Quantisation-aware training: python -m experiments.fine_tune --run=W --workdir=V --recipe=FILE --tokens=N.
 
 Goes on from the weights of a finished run, on its own data and objective, with its products quantised as the recipe of
 export.allocate says; V is a run like any other. Its artifact is made by export.build --run=V --recipe=V/recipe.json:
