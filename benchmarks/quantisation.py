@@ -19,8 +19,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
-SHARES = (0.16, 0.2, 0.25, 0.3)
-RANDOM = 5  # draws of bits at random at each budget
+SHARES = (0.2, 0.25)
+RANDOM = 3  # draws of bits at random at each budget
 
 
 def measured(found, batches, scene_R):
@@ -138,7 +138,7 @@ def at_random(found, budget: int, seed: int):
   from export.allocation import recipe_bytes
   from export.recipe import Recipe
 
-  sites = dict(found.candidates["int4"].sites)
+  sites = dict(found.candidates["int4 weights alone"].sites)
   order = np.random.default_rng(seed).permutation(len(found.groups))
   for better in (found.candidates["int8"].sites, {}):
     for place in order:
@@ -159,6 +159,7 @@ def main() -> int:
   parser.add_argument("--records", type=int, default=384)
   parser.add_argument("--sensitivity", type=int, default=256)
   parser.add_argument("--calibrate", type=int, default=64)
+  parser.add_argument("--smooth", default="weights,inputs,none")
   given = parser.parse_args()
 
   from experiments import run as runs
@@ -175,7 +176,7 @@ def main() -> int:
     "lines": {},
   }
   lines = result["lines"]
-  for smooth in ("weights", "inputs", "none"):
+  for smooth in given.smooth.split(","):
     found = prepare(run, "train", given.calibrate, "mse", smooth)
     line = measured(found, batches, scene_R)
     suffix = {"weights": "", "inputs": ", inputs smoothed, too", "none": ", not smoothed"}[smooth]
@@ -198,7 +199,7 @@ def main() -> int:
     result["bytes"] = {
       "float": float_bytes,
       "int8": uniform,
-      "int4": allocation.recipe_bytes(found.candidates["int4"], weights),
+      "int4": allocation.recipe_bytes(found.candidates["int4 weights alone"], weights),
     }
     budgets = {"int8 bytes": uniform} | {f"{share:g}": int(share * float_bytes) for share in SHARES}
     for title, budget in budgets.items():
@@ -206,7 +207,10 @@ def main() -> int:
         continue
       recipe = allocation.allocated(rows, found.candidates, weights, budget)
       told = line(recipe)
-      told["bits"] = {sensitivity.title(group): recipe.of(group[0]).bits for group in found.groups}
+      told["bits"] = {
+        sensitivity.title(group): f"{recipe.of(group[0]).bits}, {recipe.of(group[0]).activation}"
+        for group in found.groups
+      }
       told["bytes"] = allocation.recipe_bytes(recipe, weights)
       lines[f"allocated, {title}"] = told
       drawn = [line(at_random(found, budget, seed)) for seed in range(RANDOM)]

@@ -1,8 +1,8 @@
 """Which products need their bits: python -m export.allocate --run=W --share=0.2 --out=FILE.
 
-Every product is quantised alone, as INT8 and with weights of 4 bits, and the run's own loss says what that costs, with
-its error over scenes. Bits are then chosen for all of them so that the summed cost is least within --share of the
-bytes of the float weights. FILE gets both; export.build --recipe=FILE makes the artifact.
+Every product is quantised alone: as INT8, and with weights of 8 or 4 bits beside float activations; and the run's own
+loss says what that costs, with its error over scenes. Bits are then chosen for all of them so that the summed cost is
+least within --share of the bytes of the float weights. FILE gets both; export.build --recipe=FILE makes the artifact.
 """
 
 import dataclasses
@@ -47,7 +47,9 @@ def main() -> int:
   print(sensitivity.table(rows))
   print(f"\n{'product':<56}bits")
   for group in found.groups:
-    print(f"{sensitivity.title(group):<56}{recipe.of(group[0]).bits}")
+    print(
+      f"{sensitivity.title(group):<56}{recipe.of(group[0]).bits}, {recipe.of(group[0]).activation} activations"
+    )
   spent = allocation.recipe_bytes(recipe, found.twin.weights)
   print(f"{spent:,} bytes of weights, {spent / float_bytes:.3f} of float32")
   sensitivities = {"sensitivity": [dataclasses.asdict(row) for row in rows]}
@@ -93,7 +95,10 @@ def prepare(run, split: str, calibrate: int, method: str, smooth: str) -> Prepar
   observed = calibration.observe(exported, calibrating)
   notes = {"dataset": run.dataset.fingerprint, "split": split, "records": len(calibrating)}
   eight = calibration.static_recipe(observed, method, False, 8, notes)
-  candidates = {"int8": eight, "int4": Recipe(dict.fromkeys(eight.sites, Site(4, "float")), notes)}
+  candidates = {"int8": eight} | {
+    f"int{bits} weights alone": Recipe(dict.fromkeys(eight.sites, Site(bits, "float")), notes)
+    for bits in (8, 4)
+  }
   return Prepared(run, Adjustable(exported), run.weights, observed, groups, candidates, moves)
 
 

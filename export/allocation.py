@@ -55,7 +55,8 @@ def allocated(
 ) -> Recipe:
   """The recipe of least summed increase within `budget` bytes of weights; a product's sites share their bits.
 
-  weights: {site: weight_KxN}. What noise makes seem better than float counts as equal to it.
+  weights: {site: weight_KxN}. An increase of less than two standard errors counts as none: of candidates that cost the
+  same, the one whose name comes first is then taken.
   """
   groups: list[Group] = list(dict.fromkeys(row.group for row in rows))
   costs, losses = [], []
@@ -65,12 +66,17 @@ def allocated(
     costs.append(
       {name: sum(weight_bytes(weights[site].shape, n) for site in group) for name, n in bits.items()}
     )
-    losses.append({name: max(row.increase, 0.0) for name, row in own.items()} | {FLOAT: 0.0})
+    losses.append({name: significant(row) for name, row in own.items()} | {FLOAT: 0.0})
   sites: dict[str, Site] = {}
   for group, name in zip(groups, allocate(costs, losses, budget), strict=True):
     if name != FLOAT:
       sites |= {site: candidates[name].of(site) for site in group}
   return Recipe(sites, {"allocated_bytes": budget})
+
+
+def significant(row: Row) -> float:
+  """Its increase, where that is more than noise."""
+  return row.increase if row.increase > 2 * row.error else 0.0
 
 
 def recipe_bytes(recipe: Recipe, weights: Mapping[str, np.ndarray]) -> int:

@@ -146,7 +146,9 @@ def prepare(run) -> tuple[Any, list[dict]]:
     inputs = _SMOOTH.value == "inputs"
     moves = [] if _SMOOTH.value == "none" else smoothing.plan(exported, calibrating, inputs)
   exported = smoothing.smoothed(exported, moves)
-  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
+  four = given is not None and any(site.bits == 4 for site in given[0].sites.values())
+  opset = _OPSET.value or (onnx_capture.FOUR_BITS if four else onnx_capture.OPSET)
+  graph = onnx_capture.capture(exported, opset)
   observed = calibration.observe(exported, calibrating)
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
