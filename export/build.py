@@ -28,7 +28,13 @@ _OUT = flags.DEFINE_string("out", None, "Directory for the artifacts; it must no
 _TARGETS = flags.DEFINE_list("targets", [], "Which; empty: all of them.")
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
-_SMOOTH = flags.DEFINE_bool("smooth", True, "Move outliers of activations into weights first.")
+_SMOOTH = flags.DEFINE_enum(
+  "smooth",
+  "weights",
+  ["none", "weights", "inputs"],
+  "Where outliers may be moved into weights; inputs: there, too.",
+)
+_RECIPE = flags.DEFINE_string("recipe", "", "Of export.allocate or of a fine-tuned run: onnx_int8 obeys it.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
@@ -118,7 +124,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, judge, onnx_capture, smoothing
+  from export import calibration, judge, onnx_capture, recipe_file, smoothing
   from export.exportable import forward
   from export.ranges import METHODS
   from export.targets import Parts
@@ -133,14 +139,22 @@ def prepare(run) -> tuple[Any, list[dict]]:
   model, weights, example = runs.deployed(run)
   exported = forward(model.apply, weights, example)
   calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
-  moves = smoothing.plan(exported, calibrating) if _SMOOTH.value else []
+  given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
+  if given:
+    moves = given[1]
+  else:
+    inputs = _SMOOTH.value == "inputs"
+    moves = [] if _SMOOTH.value == "none" else smoothing.plan(exported, calibrating, inputs)
   exported = smoothing.smoothed(exported, moves)
-  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
+  four = given is not None and any(site.bits == 4 for site in given[0].sites.values())
+  opset = _OPSET.value or (onnx_capture.FOUR_BITS if four else onnx_capture.OPSET)
+  graph = onnx_capture.capture(exported, opset)
   observed = calibration.observe(exported, calibrating)
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
+  unsigned = given[0] if given else unsigned
   return Parts(exported, graph, unsigned, signed, tuple(moves)), judge.records_of_split(
     run, held_out, _JUDGE.value
   )
