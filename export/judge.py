@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from export.exportable import arguments, beside, called
 from export.runtimes import Answer
 
 IMPOSSIBLE = 1e8  # beyond it a logit says "never"; what number it is does not matter
@@ -20,20 +21,43 @@ def answering(model: nn.Module, weights: Any, answer: Answer, loss_fn: Callable)
   """
 
   def speak(next_call, args, kwargs, context):
-    if context.module.path or type(context.module) is not type(model) or context.method_name != "__call__":
+    if not _is_whole(model, context):
       return next_call(*args, **kwargs)
-    answers = [answer(record) for record in records_of(args[0])]
+    answers = [answer(record) for record in records_of(arguments(model, *args))]
     together = {name: jnp.concatenate([jnp.asarray(one[name]) for one in answers]) for name in answers[0]}
     return jax.tree.unflatten(form[0], [together[name] for name in sorted(together)])
 
   form: list = []
 
   def judged(params: Any, batch: Mapping[str, Any], key: jax.Array) -> dict:
-    form[:] = [jax.tree.structure(jax.eval_shape(lambda: model.apply({"params": weights}, dict(batch))))]
+    given = heard(model, loss_fn, params, batch)
+    form[:] = [jax.tree.structure(jax.eval_shape(lambda: called(model)({"params": weights}, given)))]
     with nn.intercept_methods(speak):
       return loss_fn(params, batch, key)
 
   return judged
+
+
+def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+  """What a loss calls its model with: the batch, and beside it what is drawn, such as a denoiser's noise and times."""
+  found: dict[str, Any] = dict(batch)
+
+  def listen(next_call, args, kwargs, context):
+    if _is_whole(model, context):
+      found.update(arguments(model, *args))
+    return next_call(*args, **kwargs)
+
+  if beside(model):
+    with nn.intercept_methods(listen):
+      loss_fn(params, batch, jax.random.key(0))
+  return found
+
+
+def _is_whole(model: nn.Module, context: Any) -> bool:
+  """Whether a call is one of the model itself, and no part's."""
+  return (
+    not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
+  )
 
 
 def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
