@@ -43,6 +43,9 @@ _WINDOW_AGENTS = flags.DEFINE_integer("window_agents", 16, "Agents per window.",
 _PHASES = flags.DEFINE_integer(
   "phases", 1, "Window sets per log, each starting at another frame.", lower_bound=1
 )
+_PUSHED = flags.DEFINE_float(
+  "pushed", 0.0, "Share of agents of train that are pushed aside now and then, see data.pushes.", 0.0, 1.0
+)
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes.", lower_bound=1)
 
 SPLITS = ("train", "tune", "validation")
@@ -86,7 +89,7 @@ def main() -> int:
     def examples(bar) -> Iterator[tuple]:
       work = functools.partial(make, window=window, domains=domains)
       for (scene, windows, why), (_, _, split) in zip(
-        in_order(pool, work, [job for job, _, _ in jobs], 2 * _WORKERS.value), jobs, strict=True
+        in_order(pool, work, [(job, split) for job, _, split in jobs], 2 * _WORKERS.value), jobs, strict=True
       ):
         bar.update(1)
         if why:
@@ -121,6 +124,8 @@ def _arguments(split_by: str) -> dict[str, Any]:
     values |= {"scenes_per_domain": _SCENES, "steps": _STEPS}
   if _SOURCE.value == "sumo":
     values |= {"driver_noise": _NOISE}
+  if _PUSHED.value:
+    values |= {"pushed": _PUSHED}
   return {name: flag.value for name, flag in values.items()} | {"split_by": split_by}
 
 
@@ -129,15 +134,18 @@ def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callab
   import numpy as np
 
   from data import markov, splits, sumo
+  from data.errors import BadInput
   from data.schema import Metadata
   from data.traces import Trace
 
   jobs: list[Any]
   if _SOURCE.value == "markov":
+    if _PUSHED.value:
+      raise BadInput(f"is {_PUSHED.value} for streams of tokens", "--pushed", "leave it out")
     jobs, make = list(markov.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value)), _draw
   else:
     jobs = list(sumo.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value, _NOISE.value))
-    make = functools.partial(_cut, load=sumo.simulate)
+    make = functools.partial(_cut, load=sumo.simulate, pushed=_PUSHED.value)
   worlds = [
     Trace(
       Metadata(
@@ -180,7 +188,7 @@ def _recorded(pool, fractions: dict[str, float], split_by: str, bad: list[str]) 
     what = f"{error.what} ({len(bad)} of {len(paths)} logs are unusable, the last: {bad[-1]})"
     raise BadInput(what, error.where, error.remedy) from None
   jobs = [(path, t.metadata.domain, found[t.metadata.scene_id]) for path, t in seen]
-  return jobs, functools.partial(_cut, load=source.read)
+  return jobs, functools.partial(_cut, load=source.read, pushed=_PUSHED.value)
 
 
 def _leave_out(bad: list[str], why: str, total: int) -> None:
@@ -205,24 +213,29 @@ def _look(path: Any, read: Callable) -> tuple:
     return None, str(error)
 
 
-def _cut(job: Any, load: Callable, window: Any, domains: tuple[str, ...]) -> tuple:
-  """In a worker: (scene, windows, "") or (None, [], why the scene is unusable)."""
+def _cut(
+  named: tuple[Any, str], load: Callable, window: Any, domains: tuple[str, ...], pushed: float
+) -> tuple:
+  """In a worker, of a job and its split: (scene, windows, "") or (None, [], why the scene is unusable)."""
   from data.errors import BadInput
   from data.windows import windows_of
 
+  job, split = named
   try:
     scene = load(job)
-    return scene, windows_of(scene, window, domains.index(scene.metadata.domain)), ""
+    domain = domains.index(scene.metadata.domain)
+    return scene, windows_of(scene, window, domain, pushed if split == SPLITS[0] else 0.0), ""
   except BadInput as error:
     return None, [], str(error)
 
 
-def _draw(job: Any, window: Any, domains: tuple[str, ...]) -> tuple:
-  """In a worker: (None, windows, "") of a stream of tokens, or (None, [], why there are none)."""
+def _draw(named: tuple[Any, str], window: Any, domains: tuple[str, ...]) -> tuple:
+  """In a worker, of a job and its split: (None, windows, "") of its tokens, or (None, [], why there are none)."""
   from data import markov
   from data.errors import BadInput
 
   try:
+    job, _ = named
     return None, markov.windows(job, window, domains.index(job.domain)), ""
   except BadInput as error:
     return None, [], str(error)

@@ -109,8 +109,12 @@ def choose(state_AxS, target_Ax2, heading_A, dt: float) -> np.ndarray:
   return (error.argmin(-1) * len(YAW_RATES) + yaw).astype(np.int16)
 
 
-def encode(position_TxAx2, heading_TxA, velocity_TxAx2, valid_TxA, dt: float) -> Moves:
-  """Tracks at the token rate to moves; a track that jumps is cut and starts anew."""
+def encode(position_TxAx2, heading_TxA, velocity_TxAx2, valid_TxA, dt: float, push_TxAx2=None) -> Moves:
+  """Tracks at the token rate to moves; a track that jumps is cut and starts anew.
+
+  push_TxAx2: m to the left and rad by which something else than the moves shifts a state on its way to frame t
+  (data.pushes); the moves that follow lead back. Then states are no longer a function of the moves alone.
+  """
   steps, agents = valid_TxA.shape
   tokens = np.zeros((steps, agents), np.int16)
   mask = np.zeros((steps, agents), bool)
@@ -129,6 +133,10 @@ def encode(position_TxAx2, heading_TxA, velocity_TxAx2, valid_TxA, dt: float) ->
     )
     pair = valid_TxA[t] & valid_TxA[t + 1]
     alive = pair & ~missed
+    if push_TxAx2 is not None:
+      left_Ax2 = _direction(state[:, HEADING] + 0.5 * np.pi)
+      state[:, :2] += push_TxAx2[t + 1, :, :1] * left_Ax2
+      state[:, HEADING] += push_TxAx2[t + 1, :, 1]
     cuts += int((pair & missed).sum())
     tokens[t], mask[t] = np.where(alive, token, 0), alive
   return Moves(tokens, mask, states, cuts)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from data import context, lanes, motion, paths, records
+from data import context, lanes, motion, paths, pushes, records
 from data.errors import BadInput
 from data.schema import LaneType, Scene, Signal
 
@@ -81,8 +81,11 @@ class WindowConfig:
     return int(window["mask_TxA"].sum())
 
 
-def windows_of(scene: Scene, config: WindowConfig, domain: int) -> list[Window]:
-  """Cuts a scene into windows; a scene shorter than one window gives one, partly masked."""
+def windows_of(scene: Scene, config: WindowConfig, domain: int, pushed: float = 0.0) -> list[Window]:
+  """Cuts a scene into windows; a scene shorter than one window gives one, partly masked.
+
+  pushed: share of agents that data.pushes moves aside now and then, for training.
+  """
   stride = round(config.dt / scene.metadata.dt)
   if stride < 1 or abs(stride * scene.metadata.dt - config.dt) > 1e-6:
     raise BadInput(
@@ -93,12 +96,16 @@ def windows_of(scene: Scene, config: WindowConfig, domain: int) -> list[Window]:
   windows = []
   for phase in range(min(config.phases, stride)):
     frames = np.arange(phase * stride // min(config.phases, stride), len(scene.valid_TxA), stride)
+    velocity_TxAx2, scene_id = scene.velocity_TxAx2[frames], scene.metadata.scene_id
     moves = motion.encode(
       scene.position_TxAx2[frames],
       scene.heading_TxA[frames],
-      scene.velocity_TxAx2[frames],
+      velocity_TxAx2,
       scene.valid_TxA[frames],
       config.dt,
+      pushes.draw(scene_id, np.hypot(velocity_TxAx2[..., 0], velocity_TxAx2[..., 1]), pushed)
+      if pushed
+      else None,
     )
     rows = [
       row

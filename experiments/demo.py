@@ -1,8 +1,8 @@
 """The main job on simulated logs: python -m experiments.demo --workdir=W.
 
 Simulates a dataset, audits its split, trains a ladder of models, fits the scaling law, writes down what it
-predicts for a larger run, trains that run, lets it forecast and drive, and leaves W/report.html. Run the same command
-again to continue; a stage whose output is there and valid is skipped.
+predicts for a larger run, trains that run, lets it forecast and drive, exports it as INT8 artifacts, and leaves
+W/report.html. Run the same command again to continue; a stage whose output is there and valid is skipped.
 """
 
 import pathlib
@@ -27,6 +27,7 @@ CONFIG = "experiments/configs/motion_demo.py"
 LOSS = "mse"
 DRAWN = "noise"  # sizes and budgets were chosen: other noise, not other runs, is what could have been
 DRIVES = ("--worlds=1", "--egos=8", "--seconds=15", "--moves=expected,guided")
+ARTIFACTS = ("--targets=onnx_fp32,onnx_int8,tensorrt_int8,openvino_int8", "--calibrate=32", "--judge=64")
 LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
@@ -76,8 +77,12 @@ def chain(work: pathlib.Path) -> Iterator[Any]:
   argv = ("evaluation.closed_loop", f"--run={larger}", f"--out={driven.parent}", *DRIVES)
   yield Stage("closed_loop", "let it drive", argv, (result, manifest), (driven,), driven.parent)
 
+  exported = work / "vehicle" / "manifest.json"
+  argv = ("export.build", f"--run={larger}", f"--out={exported.parent}", *ARTIFACTS)
+  yield Stage("export", "export it for vehicles", argv, (result, manifest), (exported,), exported.parent)
+
   report = work / "report.html"
-  inputs = (manifest, audit, runs, prediction, result, forecast, driven)
+  inputs = (manifest, audit, runs, prediction, result, forecast, driven, exported)
   argv = ("experiments.demo_report", f"--workdir={work}")
   yield Stage("report", "compare and report", argv, inputs, (report, law / "fit.json"), report)
 

@@ -37,6 +37,7 @@ def main() -> int:
     *fit_report.sections(found, law),
     forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
     drives(work / "closed_loop"),
+    artifacts(read_json(work / "vehicle" / "manifest.json", _AGAIN)),
     places(read_json(work / "larger" / "result.json", _AGAIN)),
     traffic(
       read_json(work / "dataset" / "dataset.json", _AGAIN), read_json(work / "dataset" / "audit.json", _AGAIN)
@@ -98,6 +99,36 @@ def drives(folder: pathlib.Path) -> Section:
   films = [Page(folder / "pictures" / name, f"An episode: {name}") for name in result["films"][:1]]
   header = ("", "episodes", "policy", *names)
   return Section("Driving in closed loop", (text, beside), (Table(header, rows), taken, *films))
+
+
+def artifacts(manifest: dict[str, Any]) -> Section:
+  """The larger model as files for vehicles: their size, error, loss and latency beside float."""
+  made = {name: own for name, own in manifest["targets"].items() if "failed" not in own}
+  rows: list[list[Any]] = []
+  for name, own in made.items():
+    size = sum(file["bytes"] for file in own["files"].values())
+    taken = own["latency_ms"]
+    rows.append(
+      [
+        name,
+        size,
+        own["relative_l2"],
+        own["metric"],
+        own["metric"] - own["metric_fp32"],
+        taken["p50"],
+        taken["p99"],
+      ]
+    )
+  machine = next(iter(made.values()))["machine"] if made else {}
+  text = (
+    f"The larger model, calibrated on training records and judged on {manifest['records']} held-out ones: the error is"
+    " the relative L2 distance of its answers from the float model's, the loss the run's own with the artifact in the"
+    f" model's place. Latency of one window on {machine.get('processor', 'no machine')},"
+    f" {machine.get('threads', 0)} thread, all artifacts in turn; a model this small is mostly overhead."
+  )
+  failed = [f"{name} failed: {own['failed']}" for name, own in manifest["targets"].items() if "failed" in own]
+  header = ("target", "bytes", "error", "loss", "more than float", "p50 (ms)", "p99 (ms)")
+  return Section("On the vehicle", (text,), (Table(header, rows),), failed)
 
 
 def places(result: dict[str, Any]) -> Section:

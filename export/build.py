@@ -19,6 +19,12 @@ _DATASET = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "Directory for the artifacts; it must not exist.", required=True)
 _TARGETS = flags.DEFINE_list("targets", [], "Which; empty: all of them.")
+_WHAT = flags.DEFINE_enum(
+  "what",
+  "forward",
+  ["forward", "decode_step"],
+  "A whole window at a time, or one step of it with keys and values handed on.",
+)
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
@@ -67,8 +73,8 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, onnx_capture
-  from export.exportable import forward
+  from export import calibration, judge, onnx_capture
+  from export.decoding import exportables
   from export.ranges import METHODS
   from export.targets import Parts
 
@@ -79,30 +85,18 @@ def prepare(run) -> tuple[Any, list[dict]]:
     raise BadInput(
       "is the split that artifacts are judged on", f"--calibration_split={held_out}", "choose another"
     )
-  model, weights, example = runs.deployed(run)
-  exported = forward(model.apply, weights, example)
+  window, step = exportables(run.task, run.params, runs.deployed(run), _WHAT.value)
+  exported = step.exported if step else window
   graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
-  calibrating = records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
-  observed = calibration.observe(exported, calibrating)
+  calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
+  observed = calibration.observe(window, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
-  return Parts(exported, graph, unsigned, signed), records_of_split(run, held_out, _JUDGE.value)
-
-
-def records_of_split(run, split: str, count: int) -> list[dict]:
-  """So many records drawn from the whole of a split, each a batch of one."""
-  import numpy as np
-
-  from data.reader import RecordSource
-  from export.judge import records_of
-
-  fields = run.task.fields
-  there = len(RecordSource(run.dataset, split, fields))
-  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
-  rows = np.arange(len(source))
-  return records_of(run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)}))
+  return Parts(exported, graph, unsigned, signed, window, step), judge.records_of_split(
+    run, held_out, _JUDGE.value
+  )
 
 
 def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path) -> dict[str, Any]:
@@ -135,7 +129,8 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
         targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
       bar.update(1)
   machine = latency.machine(_THREADS.value)
-  for name, taken in latency.interleaved(answers, records[0], _CALLS.value).items():
+  asked = parts.step.inputs(records[0]) if parts.step else records[0]
+  for name, taken in latency.interleaved(answers, asked, _CALLS.value).items():
     targets[name] |= {"latency_ms": taken, "machine": machine}
   return {
     "format_version": manifest.FORMAT_VERSION,
@@ -143,6 +138,7 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
     "dataset_fingerprint": run.dataset.fingerprint,
+    "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
@@ -161,19 +157,20 @@ def judged(run, parts, target, answer, records: list[dict]) -> dict[str, Any]:
   from export.reference import reference
 
   recipe = target.recipe(parts)
-  truth = jax.jit(lambda *arrays: parts.exported.function(parts.exported.weights, *arrays))
-  twin = reference(parts.exported, recipe) if recipe else None
+  truth = jax.jit(lambda *arrays: parts.window.function(parts.window.weights, *arrays))
+  twin = parts.to_records(reference(parts.exported, recipe)) if recipe else None
+  answer = parts.to_records(answer)
   apart, apart_from_twin = [], []
   for record in records:
     said = answer(record)
-    expected = truth(*(record[name] for name in parts.exported.inputs))
+    expected = truth(*(record[name] for name in parts.window.inputs))
     apart.append(judge.distance(said, expected))
     apart_from_twin.append(judge.distance(said, twin(record)) if twin else apart[-1])
   loss, slices = loss_of(run, answer, records)
   return {
     "relative_l2": float(np.mean(apart)),
     "worst_sample": float(np.max(apart)),
-    "relative_l2_to_twin": float(np.max(apart_from_twin)),
+    "relative_l2_to_twin": float(np.mean(apart_from_twin)),
     "metric": loss,
     "metric_by_slice": slices,
     "recipe": recipe.to_json() if recipe else None,

@@ -6,6 +6,7 @@ shape. From zeros, step after step, the logits of the whole window come out.
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +14,8 @@ import jax
 import numpy as np
 
 from data.errors import BadInput
-from export.exportable import Exportable, forward
+from export import judge
+from export.exportable import Exportable, called, forward
 from export.runtimes import Answer
 
 PAST, PRESENT = "past_", "present_"
@@ -31,7 +33,7 @@ class DecodeStep:
     past = {name: value for name, value in self.exported.example.items() if name.startswith(PAST)}
     return {**arrays, **past, "at": np.asarray([self.steps - 1], np.int32)}
 
-  def window(self, answer: Answer) -> Answer:
+  def window(self, answer: Callable) -> Answer:
     """Whole windows, answered step after step."""
 
     def whole(arrays: Any) -> dict[str, np.ndarray]:
@@ -66,11 +68,20 @@ def decode_step(model: nn.Module, weights: Any, batch: dict[str, np.ndarray]) ->
 
   def step(variables: dict, arrays: dict) -> dict[str, jax.Array]:
     cache = jax.tree.unflatten(form, [arrays[PAST + name] for name in names])
-    logits, after = model.apply(
-      variables | {"cache": cache}, arrays, arrays["at"][0], mutable=["cache"]
-    )
+    logits, after = model.apply(variables | {"cache": cache}, arrays, arrays["at"][0], mutable=["cache"])
     present = {PRESENT + name: leaf for name, leaf in zip(names, jax.tree.leaves(after), strict=True)}
     return {"logits": logits} | present
 
   steps = next(iter(zeros.values())).shape[1]
   return DecodeStep(forward(step, weights, batch | zeros | {"at": np.zeros(1, np.int32)}), steps)
+
+
+def exportables(task: Any, params: Any, deployed: tuple, what: str) -> tuple[Exportable, DecodeStep | None]:
+  """(the model's answer to a record, one step of it where `what` is "decode_step").
+
+  Args: deployed: model, weights and one batch, as a vehicle runs them (experiments/run.py).
+  """
+  model, weights, example = deployed
+  given = judge.heard(task.model, task.held_out, params, example)
+  step = decode_step(model, weights, example) if what == "decode_step" else None
+  return forward(called(model), weights, given), step

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data.reader import RecordSource
 from export.exportable import arguments, beside, called
 from export.runtimes import Answer
 
@@ -55,9 +56,7 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
 
 def _is_whole(model: nn.Module, context: Any) -> bool:
   """Whether a call is one of the model itself, and no part's."""
-  return (
-    not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
-  )
+  return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
 
 
 def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
@@ -66,6 +65,16 @@ def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
   return [
     {name: value[i : i + 1] for name, value in whole.items()} for i in range(len(next(iter(whole.values()))))
   ]
+
+
+def records_of_split(run, split: str, count: int) -> list[dict]:
+  """So many records drawn from the whole of a split, each a batch of one."""
+  fields = run.task.fields
+  there = len(RecordSource(run.dataset, split, fields))
+  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
+  rows = np.arange(len(source))
+  batch = run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)})
+  return records_of(heard(run.task.model, run.task.held_out, run.params, batch))
 
 
 def distance(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> float:

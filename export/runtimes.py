@@ -1,6 +1,7 @@
 """Artifacts as functions: arrays by name in, arrays by name out, in the runtimes that vehicles use."""
 
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -27,11 +28,17 @@ def onnxruntime(path: pathlib.Path, threads: int) -> Answer:
   return answer
 
 
+def import_openvino():
+  """openvino, which else reports its import to its makers: nothing that is done here is told to anybody."""
+  sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # an import of it fails, and is forgiven
+  import openvino
+
+  return openvino
+
+
 def openvino(path: pathlib.Path, threads: int, precision: str = "f32") -> Answer:
   """precision: "f32" or "bf16", of what is not integers."""
-  import openvino as ov
-
-  core = ov.Core()
+  core = import_openvino().Core()
   model = core.read_model(str(path))
   inputs = [one.get_any_name() for one in model.inputs]
   outputs = [one.get_any_name() for one in model.outputs]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from export import qdq, runtimes
+from export.decoding import DecodeStep
 from export.exportable import Exportable
 from export.recipe import Recipe
 from export.runtimes import Answer
@@ -13,12 +14,21 @@ from export.runtimes import Answer
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations."""
+  """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations.
+
+  window: the model's answer to a record. step: set where a decode step is exported, which must add up to it.
+  """
 
   exported: Exportable
   graph: Any
   unsigned: Recipe
   signed: Recipe
+  window: Exportable
+  step: DecodeStep | None = None
+
+  def to_records(self, answer: Callable) -> Answer:
+    """Of records, from an answer of what is exported."""
+    return self.step.window(answer) if self.step else answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +47,7 @@ def _onnx(model, directory: pathlib.Path) -> None:
 
 
 def _openvino(parts: Parts, directory: pathlib.Path) -> None:
-  import openvino as ov
-
+  ov = runtimes.import_openvino()
   _onnx(qdq.quantised(parts.graph, parts.signed), directory)
   model = ov.Core().read_model(directory / "model.onnx")
   ov.save_model(model, directory / "model.xml", compress_to_fp16=False)

@@ -24,14 +24,16 @@ from data.errors import BadInput
 from data.sumo_live import STEP, LiveWorld
 from data.windows import PATH_MARGIN, WindowConfig
 from evaluation.driving import bicycle, guide
+from evaluation.driving.conflicts import Others
 from evaluation.driving.drivers import Driver, View
-from evaluation.driving.guides import signalled
+from evaluation.driving.guides import SPACING, signalled
 from evaluation.driving.tracks import Look, look
 from models.motion import MotionModel
 from models.motion_config import MotionConfig
 
 MOVES = ("expected", "guided", "likeliest", "sampled")
 _REPLAN = 8  # moves after which the path ahead is looked up again
+_BACK, _WAY = 10, 80  # points of the route behind an ego and in all that guidance sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,8 @@ def compiled(policy: Policy, moves: str) -> Callable:
     logits_ExV = model.apply({"params": weights}, _batch(memory, seen["type"], keep_F))[:, -1, 0]
     logits_ExV = logits_ExV[:, : motion.VOCABULARY]
     if moves == "guided":
-      logits_ExV += guide.weights(seen["state"][:, 0], seen["size"][:, 0, 0], around)
+      others = Others(seen["state"], seen["valid"], seen["size"])
+      logits_ExV += guide.on_route(seen["state"][:, 0], seen["size"][:, 0, 0], around, seen["way"], others)
     if moves in ("expected", "guided"):
       rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
       return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
@@ -198,7 +201,18 @@ class MotionDriver(Driver):
       "last_move": moment.move_N[slots[:, 0]].astype(np.int32),
       "moved": moment.moved_N[slots[:, 0]],
       "type": self._type_E,
+      "way": self._way(view),
     }
+
+  def _way(self, view: View) -> np.ndarray:
+    """float32 [E, K, 2]: the route around every ego."""
+    route_ExPx2 = view.guides.xy_ExPx2
+    first_E = np.maximum((view.arc_E / SPACING).astype(int) - _BACK, 0)
+    place_ExK = np.minimum(first_E[:, None] + np.arange(_WAY)[None], route_ExPx2.shape[1] - 1)
+    way = np.zeros((self._egos, _WAY, 2), np.float32)
+    count = len(place_ExK)
+    way[:count] = route_ExPx2[np.arange(count)[:, None], place_ExK] - self._origin_Ex2[:count, None]
+    return way
 
   def _plan(self, view: View) -> None:
     """The path ahead of every ego: a window's length of its route, as far as there is any left."""

@@ -76,7 +76,9 @@ def _pillars(batch, config: LidarConfig, tube: int):
   points = points.reshape(b * t, p, 4).astype(jnp.float32)
   cell_NxP, features_NxPx9, _ = point_features(points, echo.reshape(b * t, p), grid)
   values = jnp.concatenate([features_NxPx9[..., 7:9], features_NxPx9[..., 2:4]], axis=-1)
-  found = jax.vmap(lambda cell_P, own: objective.pillar_statistics(cell_P, own, grid.cells**2))(cell_NxP, values)
+  found = jax.vmap(lambda cell_P, own: objective.pillar_statistics(cell_P, own, grid.cells**2))(
+    cell_NxP, values
+  )
   return patches(found.reshape(b, t, grid.cells, grid.cells, PILLAR_VALUES), grid.patch, 1)
 
 

@@ -97,6 +97,21 @@ def test_report_of_drives_shows_each_score_where_it_belongs(tmp_path):
   assert film.path == tmp_path / "pictures" / "a.html"
 
 
+def test_report_of_artifacts_shows_error_and_latency_and_names_what_failed():
+  own = {
+    "files": {"a/model.onnx": {"bytes": 7, "sha256": ""}, "a/model.bin": {"bytes": 3, "sha256": ""}},
+    "relative_l2": 0.5,
+    "metric": 2.5,
+    "metric_fp32": 2.0,
+    "latency_ms": {"p50": 4.0, "p99": 8.0},
+    "machine": {"processor": "a processor", "threads": 1},
+  }
+  manifest = {"records": 64, "targets": {"a": own, "b": {"failed": "no runtime"}}}
+  section = demo_report.artifacts(manifest)
+  assert section.items[0].rows == [["a", 10, 0.5, 2.5, 0.5, 4.0, 8.0]]
+  assert section.notes == ["b failed: no runtime"] and "64 held-out" in section.paragraphs[0]
+
+
 def test_report_of_places_puts_moving_agents_beside_all():
   slices = {"rural": 1.0, "moving/rural": 2.0, "moving": 3.0, "apron": 4.0, "moving/apron": 5.0}
   rows = demo_report.places({"loss": 6.0, "loss_by_slice": slices}).items[0].rows

@@ -9,9 +9,8 @@ import pytest
 from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
-from data.schema import Signal
 from evaluation import closed_loop
-from evaluation.driving import bicycle, contact, guide, rounds, scores, table
+from evaluation.driving import bicycle, contact, rounds, scores, table
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
 from tests.data.test_context import world
@@ -85,31 +84,6 @@ def test_a_stretch_of_a_path_is_that_path_further_on():
   assert part.length == 20.0 and part.lanes.tolist() == [8, 9] and part.starts.tolist() == [0.0, 3.0]
   np.testing.assert_allclose(part.at(np.array([0.0, 3, 20])), way.at(np.array([12.0, 15, 32])))
   assert way.cut(0.0, 100.0).length == way.length and way.cut(39.5, 9.0).length == 0.5
-
-
-def test_guidance_speaks_for_the_lane_and_the_light_only():
-  state = np.zeros((3, motion.STATE), np.float32)
-  state[:, motion.SPEED], state[1, motion.Y] = 10.0, 1.0  # one is a metre left of its lane, one meets a light
-  line = np.stack([np.arange(64) * 3.0, np.zeros(64)], -1)
-  one = context.Surroundings(
-    size=np.ones((3, 1, 2)), group=np.ones((3, 1)), path=np.tile(line, (3, 1, 1, 1)), spacing=np.full((3, 1), 3.0),
-    limit=np.zeros((3, 1, 64)), junction=np.zeros((3, 1, 64)), stop=np.array([[[context.FAR]]] * 2 + [[[20.0]]]),
-    signal=np.full((3, 1, 1), int(Signal.RED)),
-  )  # fmt: skip
-  nats = np.asarray(guide.weights(state, np.full(3, 4.0, np.float32), one))
-  a, w = motion.split(np.arange(motion.VOCABULARY))
-  straight = w == 0
-  np.testing.assert_allclose(nats[0, straight], 0.0, atol=1e-5)
-  assert w[nats[0].argmax()] == 0 and w[nats[1].argmax()] < 0
-  assert (
-    nats[0] == nats[0][a == 0][np.searchsorted(w[a == 0], w)]
-  ).all()  # the lane says nothing about speed
-  # 17 m to the line, less a metre: 10 m/s can stop there, but not after another half second without braking.
-  assert (nats[2, straight & (a < -3)] > -1).all() and (nats[2, straight & (a >= 0)] < -7).all()
-  every = guide.of_all(state[:, None], context.Surroundings(*(part[:, None] for part in one)))
-  np.testing.assert_allclose(every[:, 0], guide.weights(state, np.ones(3, np.float32), one), atol=1e-6)
-  nowhere = one._replace(spacing=np.zeros((3, 1)))
-  np.testing.assert_array_equal(guide.weights(state, np.full(3, 4.0, np.float32), nowhere)[:2], 0.0)
 
 
 @dataclasses.dataclass
