@@ -45,6 +45,7 @@ def main() -> int:
     config = TrunkConfig(
       width=_WIDTH.value, layers=2, head_dim=32, mixing=mixing, state=16 * recurrent, chunk=16 * recurrent,
       causal=True, steps=8, space=16, dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+      heads=0, hidden=0,
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 

@@ -84,7 +84,9 @@ def table(rows: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
   }
   values |= {name: lambda row, name=name: row[name] for name in MEANS}
   for name, value in values.items():
-    drawn = {}
+    drawn: dict[str, np.ndarray] = {}
+    if all(value(row) is None for row in rows):
+      continue  # a domain without lights
     for arm in arms:
       own = [row for row in rows if row["arm"] == arm and value(row) is not None]
       found["episodes_of_a_run"] = max(found["episodes_of_a_run"], sum(row["run"] == 0 for row in own))
@@ -110,11 +112,12 @@ def _drawn(total_RxW: np.ndarray, count_RxW: np.ndarray) -> np.ndarray:
   world = np.random.default_rng(0).integers(worlds, size=(DRAWS, worlds))
   run = np.random.default_rng(1).integers(runs, size=(DRAWS, runs))
   over, under = (part[run[:, :, None], world[:, None, :]].sum((1, 2)) for part in (total_RxW, count_RxW))
-  return over / under
+  with np.errstate(invalid="ignore"):  # a draw without a light says nothing of lights
+    return over / under
 
 
 def _interval(values: np.ndarray) -> list[float]:
-  return np.quantile(values, [0.025, 0.975]).tolist()
+  return np.nanquantile(values, [0.025, 0.975]).tolist()
 
 
 def main() -> None:

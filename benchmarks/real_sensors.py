@@ -134,7 +134,7 @@ def losses(sensor: str, clips, config, steps: int, seed: int, width: int) -> lis
     lidar, grid = LidarConfig(cells, config.points, 16), (1, config.grid, config.grid)
   trunk = TrunkConfig(
     width=width, layers=2, head_dim=16, mixing="factorised", state=0, chunk=0, causal=False, steps=config.steps,
-    space=grid[1] * grid[2], dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+    space=grid[1] * grid[2], dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
   shape = PerceptionConfig(ego=None, raster=None, lidar=lidar, camera=camera, tube=1, trunk=trunk)
   rays = patch_rays(config.rays_CxHxWx3[:1], config.origins_Cx3[:1], PATCH)

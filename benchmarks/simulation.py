@@ -49,6 +49,7 @@ def main() -> None:
   config = MotionConfig(
     width=args.width, layers=args.layers, head_dim=8, factors=(len(motion.ACCELERATIONS), len(motion.YAW_RATES)),
     features=context.FEATURES, steps=16, agents=16, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+    heads=0, hidden=0,
   )  # fmt: skip
   model, rng = MotionModel(config), np.random.default_rng(0)
   shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), inputs["batch"])["params"])

@@ -48,6 +48,7 @@ def main() -> int:
   config = MotionConfig(
     width=width, layers=configs.depth(width), head_dim=configs.head_dim(width), factors=(15, 17),
     features=context.FEATURES, steps=16, agents=16, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+    heads=0, hidden=0,
   )  # fmt: skip
   rng = np.random.default_rng(0)
   shape = (_WINDOWS.value, config.steps, config.agents)

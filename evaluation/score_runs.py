@@ -2,7 +2,7 @@
 
 Every finished run of the sweeps (scaling/sweep.py) meets the same held-out scenes and drives the same vehicles in the
 same simulated worlds, which no dataset has seen, so that runs differ by what they have learned alone. Writes
-OUT/scores.csv (evaluation/driving/score_table.py), which `python -m scaling.metric_law` fits: held-out loss by domain;
+OUT/scores.csv (evaluation/driving/score_table.py), which `python -m scaling.metric_law` fits:
 minADE, minFDE and miss rate of the best of --samples futures of moving agents; score, progress and rates of broken
 rules in closed loop. Run the same command again to continue: OUT/pieces holds what is done, a run's forecasts or the
 drives of all runs in a world.
@@ -65,7 +65,6 @@ def main() -> int:
   cases = None
   with Progress(len(opened), "forecasts", unit="run") as bar:
     for run in opened:
-      rows += score_table.of_losses(run.row["run_id"], run.row["loss_by_slice"])
       if not _PIECES.value:
         continue
       place = pieces / f"run-{run.row['run_id']}.json"

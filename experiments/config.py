@@ -29,7 +29,8 @@ class Mixture:
 @dataclasses.dataclass(frozen=True)
 class Start:
   run: str  # directory of a finished run whose weights this one begins with; "": from scratch
-  other_shapes: typing.Literal["refuse", "fresh"]  # what becomes of a weight that has another shape there
+  # What becomes of a weight that has another shape there; the last three cut it down, experiments/pruning.py.
+  other_shapes: typing.Literal["refuse", "fresh", "magnitude", "taylor", "random"]
 
 
 @dataclasses.dataclass(frozen=True)

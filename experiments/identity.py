@@ -15,11 +15,13 @@ from data.files import canonical_json
 OPERATIONAL = (
   "mesh", "log_every", "tensorboard", "probe", "model.block", "data.read_threads", "checkpoint.keep"
 )  # fmt: skip
+# Keys that came when there were runs already, and what all of these did: as such they are no part of an identity.
+LATER = {"model.heads": 0, "model.hidden": 0}
 _DIVIDED = {key.rpartition(".")[0] for key in OPERATIONAL} - {""}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-  """A resolved config without its operational keys."""
+  """A resolved config without its operational keys, and without those in LATER that change nothing."""
   return _part(config, False)
 
 
@@ -40,6 +42,8 @@ def _part(config: dict[str, Any], wanted: bool, prefix: str = "") -> dict[str, A
     name = prefix + key
     if isinstance(value, dict) and name in _DIVIDED:
       part[key] = _part(value, wanted, f"{name}.")
+    elif name in LATER and value == LATER[name]:
+      continue
     elif (name in OPERATIONAL) == wanted:
       part[key] = value
   return part

@@ -98,5 +98,8 @@ def _objective(config: Train) -> str:
   if config.adaptation.method != "none":
     parts.append(config.adaptation.method)
   if config.start.run:
-    parts.append(f"from {pathlib.Path(config.start.run).name}")
+    cut = (
+      "" if config.start.other_shapes in ("refuse", "fresh") else f", pruned by {config.start.other_shapes}"
+    )
+    parts.append(f"from {pathlib.Path(config.start.run).name}{cut}")
   return ", ".join(parts)

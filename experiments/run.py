@@ -12,7 +12,7 @@ from data import datasets
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
-from experiments import start
+from experiments import pruning, start
 from experiments import step as steps
 from experiments.allocator import keep_freed_memory
 from experiments.checkpoints import Checkpoints
@@ -25,6 +25,7 @@ from experiments.run_directory import RunDirectory, read_config, read_result
 from experiments.setup import make_setup
 from experiments.task import Task, make_task
 from models.layers import unstacked
+from models.pruning import METHODS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +63,20 @@ def train(workdir: str, config: Train, values: dict, group: Group | None = None)
     setup = make_setup(config, datasets.open_dataset(config.data.dataset))  # before there is a directory
     carried = None
     teacher = getattr(config.loss, "teacher", "")
+    kept: dict[str, list[int]] = {}
     if config.start.run:
-      setup, carried = start.starting_from(setup, open_run(config.start.run, mesh=setup.mesh).weights)
+      base = open_run(config.start.run, mesh=setup.mesh)
+      weights = base.weights
+      if config.start.other_shapes in METHODS:
+        weights, kept = pruning.pruned(base, setup)
+      setup, carried = start.starting_from(setup, weights)
     if teacher:
       setup = start.taught_by(setup, open_run(teacher, mesh=setup.mesh).weights)
     with RunDirectory.open(workdir, values, writer=not group or group.process == 0) as directory:
       if directory.result() is not None:
         return 0
       if carried:
-        directory.write_start(config.start.run, dataclasses.asdict(carried))
+        directory.write_start(config.start.run, dataclasses.asdict(carried) | {"kept": kept})
       row = loop(directory, setup, stop)
       run_id = pathlib.Path(workdir).name
       directory.write_result({"run_id": run_id, "config_hash": directory.hash} | row)

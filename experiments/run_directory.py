@@ -118,8 +118,8 @@ class RunDirectory:
     facts["restarts"].append(start)
     write_json_atomic(path, facts)
 
-  def write_start(self, base: str, carried: dict[str, list[str]]) -> None:
-    """start.json: the run whose weights this one begins with, its hash, and which of them were carried over."""
+  def write_start(self, base: str, carried: dict[str, Any]) -> None:
+    """start.json: the run whose weights this one begins with, its hash, which were carried over, what pruning kept."""
     if self.writer and not (self.path / "start.json").exists():
       result = read_result(base) or {}
       facts = {"run": str(base), "run_id": result.get("run_id"), "config_hash": result.get("config_hash")}
@@ -163,11 +163,15 @@ class RunDirectory:
 def read_config(path: os.PathLike | str) -> dict:
   """The resolved config of a run directory, for programs that only read it.
 
-  Where trunks mix, a run from before there was `model.block` took all queries at a time.
+  Where trunks mix, a run from before there was `model.block` took all queries at a time; one from before there were
+  `model.heads` and `model.hidden` has all of them.
   """
   config = read_json(pathlib.Path(path) / "config.json", "give the --workdir of a run")
-  if "mixing" in config.get("model", {}):
+  mixes = "mixing" in config.get("model", {})
+  if mixes:
     config["model"].setdefault("block", 0)
+  if mixes or config.get("family") == "motion":
+    config["model"] = {"heads": 0, "hidden": 0} | config["model"]
   return config
 
 

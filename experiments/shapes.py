@@ -19,6 +19,8 @@ class Motion:
   width: Count
   layers: Count
   head_dim: Count
+  heads: Natural  # 0: width / head_dim
+  hidden: Natural  # units of each MLP; 0: 4 width
   dtype: Dtype
   scan: bool
   remat: Remat
@@ -47,6 +49,8 @@ class Perception:
   scan: bool
   remat: Remat
   block: Natural  # queries that attention takes at a time; 0: all
+  heads: Natural  # 0: width / head_dim
+  hidden: Natural  # units of each MLP; 0: 4 width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Codes:
   scan: bool
   remat: Remat
   block: Natural  # queries that attention takes at a time; 0: all
+  heads: Natural  # 0: width / head_dim
+  hidden: Natural  # units of each MLP; 0: 4 width
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Carried:
 def compare(fresh: dict[str, Any], base: dict[str, Any], other_shapes: str) -> Carried:
   """What goes where; trees of arrays or of shapes.
 
-  Raises BadInput when nothing agrees, and for another shape unless `other_shapes` is "fresh".
+  Raises BadInput when nothing agrees, and for another shape unless `other_shapes` is "fresh": what was pruned has the
+  shapes of here.
   """
   wanted, given = flatten_dict(fresh), _named(base)
   found = Carried([], [], [], [])

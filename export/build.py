@@ -6,6 +6,7 @@ quantised twin in JAX, what the run's own loss becomes, by domain, and how long 
 DIR/manifest.json; a target that fails is named there and leaves the others as they are.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -27,6 +28,7 @@ _WHAT = flags.DEFINE_enum(
 )
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
+_SMOOTH = flags.DEFINE_bool("smooth", True, "Move outliers of activations into weights first.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
@@ -73,7 +75,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, judge, onnx_capture
+  from export import calibration, judge, onnx_capture, smoothing
   from export.decoding import exportables
   from export.ranges import METHODS
   from export.targets import Parts
@@ -86,15 +88,18 @@ def prepare(run) -> tuple[Any, list[dict]]:
       "is the split that artifacts are judged on", f"--calibration_split={held_out}", "choose another"
     )
   window, step = exportables(run.task, run.params, runs.deployed(run), _WHAT.value)
+  calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
+  moves = smoothing.plan(window, calibrating) if _SMOOTH.value else []
+  window = smoothing.smoothed(window, moves)
+  step = step and dataclasses.replace(step, exported=smoothing.smoothed(step.exported, moves))
   exported = step.exported if step else window
   graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
-  calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
   observed = calibration.observe(window, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
-  return Parts(exported, graph, unsigned, signed, window, step), judge.records_of_split(
+  return Parts(exported, graph, unsigned, signed, window, step, tuple(moves)), judge.records_of_split(
     run, held_out, _JUDGE.value
   )
 
@@ -144,6 +149,7 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
     "outputs": {name: list(value.shape) for name, value in parts.exported.outputs().items()},
     "opset": parts.graph.opset_import[0].version,
+    "smoothing": [dataclasses.asdict(move) for move in parts.moves],
     "targets": targets,
   }
 

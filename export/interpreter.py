@@ -48,7 +48,7 @@ class Traced:
 def trace(function: Callable, weights: Any, inputs: tuple) -> Traced:
   """Args: weights: pytree of arrays. inputs: arrays, for their shapes."""
   leaves, _ = jax.tree.flatten_with_path(weights)
-  named = tuple((leaf, frozenset([_path(path)])) for path, leaf in leaves)
+  named = tuple((leaf, frozenset([path_name(path)])) for path, leaf in leaves)
   return Traced(jax.make_jaxpr(function)(weights, *inputs), named)
 
 
@@ -69,7 +69,8 @@ def evaluate(traced: Traced, inputs: tuple, rules: Mapping[str, Rule], site: Sit
   return [value for value, _ in _run(traced.jaxpr.jaxpr, constants, arguments, rules, named)]
 
 
-def _path(path: tuple) -> str:
+def path_name(path: tuple) -> str:
+  """A key path of a pytree as one word, "pair_0/time/attention/q"."""
   return "/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
 
 

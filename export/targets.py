@@ -10,6 +10,7 @@ from export.decoding import DecodeStep
 from export.exportable import Exportable
 from export.recipe import Recipe
 from export.runtimes import Answer
+from export.smoothing import Move
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Parts:
   """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations.
 
   window: the model's answer to a record. step: set where a decode step is exported, which must add up to it.
+  moves: how their weights were smoothed.
   """
 
   exported: Exportable
@@ -25,6 +27,7 @@ class Parts:
   signed: Recipe
   window: Exportable
   step: DecodeStep | None = None
+  moves: tuple[Move, ...] = ()
 
   def to_records(self, answer: Callable) -> Answer:
     """Of records, from an answer of what is exported."""

@@ -44,7 +44,7 @@ def compare(found: dict, answers: dict) -> list[str]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import judge
+  from export import judge, smoothing
   from export.decoding import exportables
   from export.recipe import Recipe
   from export.reference import reference
@@ -53,13 +53,14 @@ def compare(found: dict, answers: dict) -> list[str]:
   if run.row["config_hash"] != found["config_hash"]:
     raise BadInput("is not the run that was exported", _RUN.value, f"give {found['source_run']}")
   window, step = exportables(run.task, run.params, runs.deployed(run), found["what"])
+  moves = [smoothing.Move.from_json(move) for move in found["smoothing"]]
   records = judge.records_of_split(run, run.config.data.eval_split, _RECORDS.value)
   wrong = []
   for name, answer in answers.items():
     recipe = found["targets"][name]["recipe"]
     twin = window
     if recipe:
-      twin = reference(step.exported if step else window, Recipe.from_json(recipe))
+      twin = reference(smoothing.smoothed(step.exported if step else window, moves), Recipe.from_json(recipe))
     if step:
       answer, twin = step.window(answer), step.window(twin) if recipe else twin
     bound = TWIN_PARITY if recipe else FLOAT_PARITY

@@ -223,3 +223,18 @@ def unstacked(params: dict, shapes: dict) -> dict:
     return jax.tree.map(lambda x: x[int(layer)], params[f"{stem}s"])
 
   return {name: one(name, part) for name, part in shapes.items()}
+
+
+def stacked(params: dict, shapes: dict) -> dict:
+  """Parameters of an unrolled model as those of the same model with scanned layers: `unstacked` backwards.
+
+  Args: shapes: the scanned model's parameters, or their shapes.
+  """
+
+  def one(name: str, part):
+    if name in params:
+      return stacked(params[name], part) if isinstance(part, dict) else params[name]
+    stem, length = name.removesuffix("s"), len(jax.tree.leaves(part)[0])
+    return jax.tree.map(lambda *layers: jnp.stack(layers), *(params[f"{stem}_{i}"] for i in range(length)))
+
+  return {name: one(name, part) for name, part in shapes.items()}

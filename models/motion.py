@@ -36,7 +36,7 @@ class Block(nn.Module):
     y = RMSNorm(name="attention_norm")(x_BxTxAxD)
     positional = self.over == "time"
     dtype = jnp.dtype(c.dtype)
-    attention = Attention(c.heads, c.head_dim, dtype, positional, c.prefix, block=0, name="attention")
+    attention = Attention(c.head_count, c.head_dim, dtype, positional, c.prefix, block=0, name="attention")
     if self.over == "time":
       places = valid_BxTxA.shape[1]
       there = valid_BxTxA.swapaxes(1, 2).reshape(b * a, 1, 1, places)
@@ -55,7 +55,7 @@ class Block(nn.Module):
     if c.adapter:
       y = Bottleneck(c.adapter, dtype, name="attention_adapter")(y)
     x_BxTxAxD = _residual(x_BxTxAxD + y.astype(jnp.float32))
-    y = MLP(4 * d, dtype, c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxAxD))
+    y = MLP(c.mlp_units, dtype, c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxAxD))
     if c.adapter:
       y = Bottleneck(c.adapter, dtype, name="mlp_adapter")(y)
     return _residual(x_BxTxAxD + y.astype(jnp.float32))
@@ -92,11 +92,11 @@ class MotionModel(nn.Module):
     group = batch["group_BxA"].astype(jnp.int32)
     seen = _step(batch["features_BxTxAxF"], at).astype(jnp.float32)
     # An MLP before the residual stream: a narrow one could not carry all features to the first block.
-    up = weight(self, "stem_up", (c.features, 4 * c.width), ("features", "mlp"), c.features)
+    up = weight(self, "stem_up", (c.features, c.mlp_units), ("features", "mlp"), c.features)
     bias = nn.with_logical_partitioning(nn.initializers.zeros, ("mlp",))
-    bias = self.param("stem_bias", bias, (4 * c.width,), jnp.float32)
+    bias = self.param("stem_bias", bias, (c.mlp_units,), jnp.float32)
     hidden = gelu(jnp.einsum("btaf,fm->btam", seen, up) + bias[None, None, None])
-    down = weight(self, "stem_down", (4 * c.width, c.width), ("mlp", "embed"), 4 * c.width)
+    down = weight(self, "stem_down", (c.mlp_units, c.width), ("mlp", "embed"), c.mlp_units)
     x = jnp.einsum("btam,md->btad", hidden, down)
     # The move of the agent before in this step, and the agent's own move a step ago; or "no move".
     none = jnp.asarray(c.vocabulary, jnp.int32)

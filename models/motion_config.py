@@ -16,6 +16,8 @@ class MotionConfig:
   dtype: "float32" or "bfloat16" for matmuls. scan: one compiled block for all layers.
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the block).
   adapter, prefix: hidden units of the adapters after each branch, learned keys before each attention; 0: none.
+  heads, hidden: attention heads of each block, hidden units of each MLP, the stem's included, as pruning leaves them;
+    0: width / head_dim, and 4 width.
   """
 
   width: int
@@ -30,16 +32,28 @@ class MotionConfig:
   remat: str
   adapter: int
   prefix: int
+  heads: int
+  hidden: int
 
   def __post_init__(self):
-    if self.width % self.head_dim or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
+    uneven = not self.heads and self.width % self.head_dim
+    if uneven or self.head_dim % 2 or self.layers % 2 or self.layers < 2:
       raise ValueError(
         f"width {self.width} must be a multiple of head_dim {self.head_dim} (even), layers {self.layers} even"
       )
 
   @property
-  def heads(self) -> int:
-    return self.width // self.head_dim
+  def head_count(self) -> int:
+    return self.heads or self.width // self.head_dim
+
+  @property
+  def mlp_units(self) -> int:
+    return self.hidden or 4 * self.width
+
+  @property
+  def attended(self) -> int:
+    """H K: numbers in the queries of a position."""
+    return self.head_count * self.head_dim
 
   @property
   def vocabulary(self) -> int:
@@ -52,9 +66,11 @@ class MotionConfig:
 
   def non_embedding_params(self) -> int:
     """N: stem, blocks and norms; without the move and type embeddings and the output head."""
-    stem = 4 * self.width * (self.features + 1 + self.width)
-    block = 12 * self.width**2 + 2 * self.width + self.width * (4 * self.adapter + 2 * self.prefix)
-    return stem + self.layers * block + self.width
+    d, units = self.width, self.mlp_units
+    stem = units * (self.features + 1 + d)
+    attention = self.attended * (4 * d + 2 * self.prefix)
+    block = attention + 2 * units * d + 2 * d + 4 * d * self.adapter
+    return stem + self.layers * block + d
 
   def param_count(self) -> int:
     tables = 3 * (self.rows + sum(self.factors)) + AGENT_TYPES
@@ -69,11 +85,11 @@ class MotionConfig:
 
     Attention scores and values count all keys of the axis, as they are computed before masking.
     """
-    d = self.width
-    attention = 2 * d * (self.steps + self.agents)  # per pair of layers: 4 d keys, halved per layer
-    stem = 8 * d * (self.features + d)
-    adapted = 8 * d * self.adapter + 4 * d * self.prefix
-    forward = stem + self.layers * (24 * d**2 + attention + adapted) + 2 * d * self.rows
+    d, units, attended = self.width, self.mlp_units, self.attended
+    # Per pair of layers 4 H K keys, halved per layer.
+    attention = attended * (8 * d + 2 * (self.steps + self.agents) + 4 * self.prefix)
+    stem = 2 * units * (self.features + d)
+    forward = stem + self.layers * (attention + 4 * d * units + 8 * d * self.adapter) + 2 * d * self.rows
     return 3 * forward
 
   def stem_flops_per_token(self) -> int:
@@ -81,4 +97,4 @@ class MotionConfig:
 
     The compiled gradient by the parameters takes flops_per_token() - stem_flops_per_token().
     """
-    return 8 * self.width * self.features
+    return 2 * self.mlp_units * self.features

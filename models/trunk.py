@@ -45,7 +45,7 @@ class Block(nn.Module):
     if c.adapter:
       y = Bottleneck(c.adapter, jnp.dtype(c.dtype), name="mixing_adapter")(y)
     x_BxTxSxD = _residual(x_BxTxSxD + y.astype(jnp.float32))
-    y = MLP(4 * c.width, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxSxD))
+    y = MLP(c.mlp_units, jnp.dtype(c.dtype), c.layers, name="mlp")(RMSNorm(name="mlp_norm")(x_BxTxSxD))
     if c.adapter:
       y = Bottleneck(c.adapter, jnp.dtype(c.dtype), name="mlp_adapter")(y)
     return _residual(x_BxTxSxD + y.astype(jnp.float32))
@@ -57,7 +57,7 @@ class Block(nn.Module):
     y_NxSxD = y.reshape(-1, math.prod(y.shape[3 - mixed : 3]), c.width)
     valid_NxP = valid.reshape(-1, math.prod(valid.shape[3 - mixed :]))
     if self.how == "recurrence":
-      layer = StateSpace(c.heads, c.head_dim, c.state, c.chunk, dtype, c.width, name="state_space")
+      layer = StateSpace(c.head_count, c.head_dim, c.state, c.chunk, dtype, c.width, name="state_space")
       return layer(y_NxSxD, valid_NxP).reshape(y.shape)
     # Places of a step lie together in a clip; along time each step is one place.
     step = y.shape[2] if self.along == "clip" else 1
@@ -71,7 +71,7 @@ class Block(nn.Module):
       return mask | (row == place)[None, None]  # itself at least: a softmax over nobody would be NaN
 
     attention = Attention(
-      c.heads, c.head_dim, dtype, self.along != "space", c.prefix, c.block, name="attention"
+      c.head_count, c.head_dim, dtype, self.along != "space", c.prefix, c.block, name="attention"
     )
     time = (first + jnp.arange(y_NxSxD.shape[1])) // step
     return attention(y_NxSxD, seen, time, first).reshape(y.shape)

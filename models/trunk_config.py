@@ -29,6 +29,8 @@ class TrunkConfig:
   remat: "none", "dots" (keep matmul outputs) or "full" (recompute the unit).
   block: queries that attention takes at a time, as longer sequences need (models/layers.py, `attend`); 0: all.
   adapter, prefix: hidden units of the adapters after each branch, learned keys before each attention; 0: none.
+  heads, hidden: heads of what mixes in each block, hidden units of each MLP, as pruning leaves them; 0: width /
+    head_dim, and 4 width.
   """
 
   width: int
@@ -46,11 +48,13 @@ class TrunkConfig:
   block: int
   adapter: int
   prefix: int
+  heads: int
+  hidden: int
 
   def __post_init__(self):
     if self.mixing not in UNITS:
       raise ValueError(f"mixing is {self.mixing!r}, not one of {', '.join(UNITS)}")
-    if self.width % self.head_dim or self.head_dim % 2:
+    if (not self.heads and self.width % self.head_dim) or self.head_dim % 2:
       raise ValueError(f"width {self.width} must be a multiple of head_dim {self.head_dim} (even)")
     if self.layers < 1 or self.layers % len(self.unit):
       raise ValueError(
@@ -68,20 +72,25 @@ class TrunkConfig:
     return any(how == "recurrence" for _, how in self.unit)
 
   @property
-  def heads(self) -> int:
-    return self.width // self.head_dim
+  def head_count(self) -> int:
+    return self.heads or self.width // self.head_dim
+
+  @property
+  def mlp_units(self) -> int:
+    return self.hidden or 4 * self.width
 
   @property
   def unit(self) -> tuple[tuple[str, str], ...]:
     return UNITS[self.mixing]
 
   def param_count(self) -> int:
-    d, r, h = self.width, self.state, self.heads
+    d, r, h = self.width, self.state, self.head_count
+    inner = h * self.head_dim
     mixing = {
-      "attention": 4 * d**2 + 2 * d * self.prefix,
-      "recurrence": 3 * d**2 + 2 * d * r + d * h + 3 * h + self.head_dim,
+      "attention": inner * (4 * d + 2 * self.prefix),
+      "recurrence": 3 * d * inner + 2 * d * r + d * h + 3 * h + self.head_dim,
     }
-    unit = sum(mixing[how] + 8 * d**2 + 2 * d + 4 * d * self.adapter for _, how in self.unit)
+    unit = sum(mixing[how] + 2 * d * self.mlp_units + 2 * d + 4 * d * self.adapter for _, how in self.unit)
     return self.layers // len(self.unit) * unit + d
 
   def non_embedding_params(self) -> int:
@@ -91,21 +100,23 @@ class TrunkConfig:
   def flops_per_token(self) -> int:
     """Training FLOPs per token, three forward passes as in MotionConfig: 2 per multiply-add in matmuls.
 
-    Per block 16 D^2 for the MLP, and what mixes. Attention: 8 D^2 for projections, 4 D for each key: scores and
-    values count all keys of the axis, as they are computed before masking. Recurrence: 6 D^2 + 4 D R + 2 D H for
-    projections, 2 Q (R + D) + 4 D R for each token of the chunks that hold the sequence.
+    Per block 4 D M for the MLP of M units, and what mixes, with E = H K, which is D unless heads were pruned.
+    Attention: 8 D E for projections, 4 E for each key: scores and values count all keys of the axis, as they are
+    computed before masking. Recurrence: 6 D E + 4 D R + 2 D H for projections, 2 Q (R + E) + 4 E R for each token of
+    the chunks that hold the sequence.
     """
     d, r, q = self.width, self.state, self.chunk
+    h, inner = self.head_count, self.head_count * self.head_dim
     forward = 0
     for along, how in self.unit:
       length = {"clip": self.steps * self.space, "space": self.space, "time": self.steps}[along]
       if how == "attention":
-        forward += 24 * d**2 + 4 * d * (length + self.prefix)
+        forward += inner * (8 * d + 4 * (length + self.prefix))
       else:
         filled = -(-length // q) * q
-        forward += 22 * d**2 + 4 * d * r + 2 * d * self.heads
-        forward += filled * (2 * q * (r + d) + 4 * d * r) // length
-      forward += 8 * d * self.adapter
+        forward += 6 * d * inner + 4 * d * r + 2 * d * h
+        forward += filled * (2 * q * (r + inner) + 4 * inner * r) // length
+      forward += 4 * d * self.mlp_units + 8 * d * self.adapter
     return 3 * self.layers // len(self.unit) * forward
 
   def stem_flops_per_token(self) -> int:

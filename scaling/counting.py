@@ -74,12 +74,12 @@ def count(config: MotionConfig) -> Count:
 
 
 def _forward(config: MotionConfig) -> dict[str, int]:
-  d = config.width
+  d, units, attended = config.width, config.mlp_units, config.attended
   return {
-    "stem": 8 * d * (config.features + d),
-    "attention_projections": config.layers * 8 * d**2,
-    "attention_scores": config.layers * 2 * d * (config.steps + config.agents),
-    "mlp": config.layers * 16 * d**2,
+    "stem": 2 * units * (config.features + d),
+    "attention_projections": config.layers * 8 * d * attended,
+    "attention_scores": config.layers * 2 * attended * (config.steps + config.agents),
+    "mlp": config.layers * 4 * d * units,
     "logits": 2 * d * config.rows,
   }
 
@@ -94,4 +94,4 @@ def _recomputed(config: MotionConfig, forward: dict[str, int]) -> int:
   if config.remat == "dots":
     return forward["attention_scores"]
   blocks = forward["attention_projections"] + forward["attention_scores"] + forward["mlp"]
-  return blocks - config.layers // 2 * 8 * config.width**2
+  return blocks - config.layers // 2 * 2 * config.width * config.mlp_units

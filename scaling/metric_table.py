@@ -1,11 +1,10 @@
-"""Scores of runs read from tables, the law of each metric in each slice, and what is left behind of it."""
+"""The law of each metric in each slice, and what is left behind of it."""
 
 import csv
 import dataclasses
 import io
-import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,12 +14,10 @@ from scaling.fitting import saturation
 from scaling.fitting.saturation import Cells, Draws, Estimate, Found
 from scaling.laws import henighan
 from scaling.laws.henighan import Law
+from scaling.metric_scores import Scores
 
-COLUMNS = ("run_id", "metric", "slice", "cluster", "value", "count")
 MISSING = "1-"  # before the name of a share of which more is better
 ALL = "all"
-_REMEDY = "give the scores.csv of evaluation.score_runs"
-Scores = Mapping[str, Mapping[str, Cells]]  # metric to slice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,58 +44,6 @@ class Entry:
   def _of(self, name: str) -> Estimate:
     drawn = np.concatenate([[getattr(self.law, name)], getattr(self.laws, name)])
     return self.draws.estimate(drawn, np.ones(len(self.draws.strata), bool))
-
-
-def read(paths: Sequence[os.PathLike | str], run_ids: Sequence[str]) -> Scores:
-  """Cells [R, K] of every metric and slice, runs in the order of `run_ids`.
-
-  Raises BadInput for a column that is missing, a cell that is no number, two values of one thing, a row of another run,
-  and a run without a value in some slice.
-  """
-  place = {name: k for k, name in enumerate(run_ids)}
-  values: dict[tuple[str, str], dict[tuple[int, str], tuple[float, float]]] = {}
-  for path in paths:
-    for line, row in enumerate(_rows(path), 2):
-      where = f"{path} line {line}"
-      if row["run_id"] not in place:
-        raise BadInput(
-          f"run {row['run_id']} is not in --runs", where, "give the run table of all runs scored"
-        )
-      try:
-        cell = float(row["value"]), float(row["count"])
-      except (TypeError, ValueError):
-        raise BadInput("value or count is no number", where, _REMEDY) from None
-      if not (np.isfinite(cell[0]) and 0 < cell[1] < np.inf):
-        raise BadInput(f"value is {cell[0]} over {cell[1]}", where, _REMEDY)
-      own = values.setdefault((row["metric"], row["slice"]), {})
-      key = place[row["run_id"]], row["cluster"]
-      if own.setdefault(key, cell) != cell:
-        raise BadInput(f"run {row['run_id']} has another value of this before", where, "drop one")
-  found: dict[str, dict[str, Cells]] = {}
-  for (metric, slice_), own in sorted(values.items()):
-    clusters = sorted({cluster for _, cluster in own})
-    mean, count = np.zeros((2, len(run_ids), len(clusters)))
-    for (r, cluster), (value, weight) in own.items():
-      k = clusters.index(cluster)
-      mean[r, k], count[r, k] = value, weight
-    if not (count > 0).all():
-      r, k = np.argwhere(count == 0)[0]
-      what = f"run {run_ids[r]} has no {metric} in {slice_}, {clusters[k] or 'at all'}"
-      raise BadInput(what, ", ".join(map(str, paths)), "score all runs on the same scenes and worlds")
-    found.setdefault(metric, {})[slice_] = Cells(mean, count)
-  return found
-
-
-def _rows(path: os.PathLike | str) -> list[dict[str, str]]:
-  try:
-    with open(path, encoding="utf-8", newline="") as file:
-      reader = csv.DictReader(file)
-      missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-      if missing:
-        raise BadInput(f"column {missing[0]!r} is missing", path, _REMEDY)
-      return list(reader)
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
-    raise BadInput(f"cannot be read ({error})", path, _REMEDY) from None
 
 
 def analyse(

@@ -14,7 +14,7 @@ from models.trunk_config import TrunkConfig
 
 TRUNK = TrunkConfig(
   width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=False, steps=1, space=4,
-  dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+  dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 LEARNED = BevTokeniserConfig(grid=8, patch=4, classes=5, levels=(), codes=8, code_dim=3, trunk=TRUNK)
 FINITE = dataclasses.replace(LEARNED, levels=(4, 3, 2), codes=0, code_dim=0)

@@ -22,7 +22,7 @@ def perception_config(mixing: str, sensors: Iterable[str], tube: int, **trunk) -
   space = sum(SENSORS[name].places for name in sensors)
   shape = dict(
     width=16, layers=2, head_dim=8, mixing=mixing, state=0, chunk=0, causal=True, steps=2, space=space,
-    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
   here = {name: SENSORS[name] if name in sensors else None for name in SENSORS}
   return PerceptionConfig(**here, tube=tube, trunk=TrunkConfig(**(shape | trunk)))

@@ -43,7 +43,9 @@ LAZY_IN_EXPORT = {
   "qwix",
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}
-PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"}
+PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"} | {
+  "experiments.federation"
+}
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 
 

@@ -2,7 +2,7 @@
 
 A row is one run's mean of one metric over the `count` agents or episodes of one scene or world: `run_id`, `metric`,
 `slice`, `cluster`, `value`, `count`. Every run meets the same clusters, so that what a cluster does to all of them
-cancels when runs are compared. An empty cluster: the whole slice at once.
+cancels when runs are compared.
 """
 
 import csv
@@ -27,15 +27,6 @@ class Row:
   cluster: str
   value: float
   count: int
-
-
-def of_losses(run_id: str, losses: Mapping[str, float]) -> list[Row]:
-  """Of a run's `loss_by_slice`, the part of it that is by domain; each counts once."""
-  return [
-    Row(run_id, "loss", name, "", loss, 1)
-    for name, loss in losses.items()
-    if "/" not in name and name != "moving"
-  ]
 
 
 def of_forecasts(

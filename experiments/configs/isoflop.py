@@ -34,7 +34,7 @@ def model(width: int, steps: int = STEPS) -> Any:
   return MotionConfig(
     width=width, layers=motion.depth(width), head_dim=motion.head_dim(width), features=context.FEATURES,
     factors=(len(ACCELERATIONS), len(YAW_RATES)),
-    steps=steps, agents=AGENTS, dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+    steps=steps, agents=AGENTS, dtype="float32", scan=False, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
 
 

@@ -75,7 +75,13 @@ def get_config(variant: str = "w32") -> ConfigDict:
       log_every=20,
       tensorboard=False,
       model=dict(
-        width=width, layers=depth(width), head_dim=head_dim(width), dtype="float32", scan=False, remat="none"
+        width=width,
+        layers=depth(width),
+        head_dim=head_dim(width),
+        **sections.UNPRUNED,
+        dtype="float32",
+        scan=False,
+        remat="none",
       ),
       loss=dict(z_weight=1e-4),
       start=dict(sections.FROM_SCRATCH),

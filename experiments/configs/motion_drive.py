@@ -1,7 +1,8 @@
 """Runs whose driving is scored: twelve sizes, each with the compute at which it is about the best size, three seeds.
 
-All have two layers, so that sizes can follow the least loss of results/ladder (within 4 %) over three decades of
-compute. Policies: the learning rate and the batch of experiments/configs/motion.py, with muP.
+All have two layers, so that sizes can follow the least loss of results/ladder (nearly) over three decades of
+compute. Policies: the learning rate and the batch of experiments/configs/motion.py, with muP. What came of it:
+results/drive_law.
 
   python -m data.build --source=sumo --scenes_per_domain=17 --out=build/sumo
   python -m scaling.sweep --config=experiments/configs/motion_drive.py --workdir=build/drive

@@ -72,6 +72,7 @@ def get_config(variant: str = "") -> ConfigDict:
         scan=False,
         remat="none",
         block=0,
+        **sections.UNPRUNED,
       ),
       start=dict(sections.FROM_SCRATCH),
       adaptation=dict(sections.ALL_WEIGHTS),

@@ -143,8 +143,8 @@ def visible(config: PerceptionConfig, hide: Hiding) -> int:
 
 
 def predictor_trunk(config: PerceptionConfig, shape: Predictor) -> TrunkConfig:
-  """The encoder's trunk, but for its size."""
-  return build(dataclasses.replace, config.trunk, **dataclasses.asdict(shape))
+  """The encoder's trunk, but for its size, of which nothing was pruned."""
+  return build(dataclasses.replace, config.trunk, heads=0, hidden=0, **dataclasses.asdict(shape))
 
 
 def sensed(config: PerceptionConfig, batch: dict) -> jax.Array:

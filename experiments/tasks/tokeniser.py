@@ -73,7 +73,7 @@ def reconstruction(config: Train, dataset_config: RecordConfig, domains: int) ->
 def model_config(config: Train, clip: ClipConfig) -> BevTokeniserConfig:
   """The tokeniser of a configuration on clips of these shapes; ValueError when there is none."""
   shape = config.model
-  plain = dict(mixing="full", state=0, chunk=0, causal=False, block=0, adapter=0, prefix=0)
+  plain = dict(mixing="full", state=0, chunk=0, causal=False, block=0, adapter=0, prefix=0, heads=0, hidden=0)
   trunk = trunk_config(config, 1, (clip.grid // shape.patch) ** 2, **plain)
   levels = tuple(shape.levels)
   return BevTokeniserConfig(

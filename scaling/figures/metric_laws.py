@@ -1,4 +1,4 @@
-"""Two metrics over compute side by side, a pair of panels for each slice: runs, law and verdict."""
+"""One or two metrics over compute side by side, the panels of each slice together: runs, law and verdict."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from scaling.figures import axes
 from scaling.figures.theme import BLUE, ORANGE, PAGE, STYLE, WIDTH
 from scaling.metric_table import Entry
 
-PAIRS = 2  # of panels in a row
+PAIRS = 2  # slices in a row
 HEIGHT = 1.55  # inches of a row
 
 
@@ -21,16 +21,16 @@ def draw(flops: np.ndarray, found: Sequence[Entry], metrics: Sequence[str]) -> F
   rows = -(-len(slices) // PAIRS)
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, 2 * PAIRS, squeeze=False)
+    grid = figure.subplots(rows, len(metrics) * PAIRS, squeeze=False)
     for place, slice_ in enumerate(slices):
-      for side, (metric, colour) in enumerate(zip(metrics, (BLUE, ORANGE), strict=True)):
-        ax = grid[place // PAIRS, 2 * (place % PAIRS) + side]
+      for side, (metric, colour) in enumerate(zip(metrics, (BLUE, ORANGE), strict=False)):
+        ax = grid[place // PAIRS, len(metrics) * (place % PAIRS) + side]
         own = [e for e in found if (e.metric, e.slice) == (metric, slice_)]
         if own:
           _panel(ax, flops, own[0], colour)
         else:
           ax.set_axis_off()
-    for ax in grid.flat[2 * len(slices) :]:
+    for ax in grid.flat[len(metrics) * len(slices) :]:
       ax.set_axis_off()
     for ax in grid[-1]:
       ax.set_xlabel("compute $C$ (FLOPs)")

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from experiments.configs import perception
-from experiments.identity import OPERATIONAL, config_hash, identity, operational
+from experiments.identity import LATER, OPERATIONAL, config_hash, identity, operational
 
 CONFIG = perception.get_config("tiny").to_dict()
 
@@ -42,9 +42,16 @@ def test_every_other_key_changes_the_hash():
 
 
 def test_the_two_parts_are_the_whole():
-  parts = _leaves(identity(CONFIG)) + _leaves(operational(CONFIG))
+  parts = _leaves(identity(CONFIG)) + _leaves(operational(CONFIG)) + list(LATER)
   assert sorted(parts) == sorted(_leaves(CONFIG))
   assert operational(CONFIG)["mesh"] == CONFIG["mesh"] and "mesh" not in identity(CONFIG)
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_a_key_that_came_later_names_a_run_only_where_it_is_set(key):
+  _, name = key.split(".")
+  before = CONFIG | {"model": {k: v for k, v in CONFIG["model"].items() if k != name}}
+  assert config_hash(before) == config_hash(CONFIG) != config_hash(_changed(key))
 
 
 def test_the_hash_ignores_order_and_takes_tuples_for_lists():

@@ -34,7 +34,7 @@ def _model_parameters(width: int):
   """Zeros in the shape of the model's parameters."""
   config = MotionConfig(
     width=width, layers=2, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=4, agents=4,
-    dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+    dtype="float32", scan=False, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
   shapes = jax.eval_shape(MotionModel(config).init, jax.random.key(0), random_batch(1, 4, 4))["params"]
   return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), nn.unbox(shapes))

@@ -32,7 +32,7 @@ def test_a_run_from_before_attention_took_blocks_reads_as_one_that_takes_none(tm
   with RunDirectory.open(tmp_path / "run", old):
     pass
   found = read_config(tmp_path / "run")
-  assert found == CONFIG | {"model": {"width": 8, "mixing": "full", "block": 0}}
+  assert found == CONFIG | {"model": {"width": 8, "mixing": "full", "block": 0, "heads": 0, "hidden": 0}}
   assert config_hash(found) == config_hash(old)
   with RunDirectory.open(tmp_path / "run", found):  # the same run, and so with any other block
     assert read_config(tmp_path / "run") == found

@@ -35,7 +35,7 @@ MESHES = {
 def _config(scan=False):
   return MotionConfig(
     width=32, layers=2, head_dim=16, factors=(15, 17), features=context.FEATURES, steps=8, agents=8,
-    dtype="float32", scan=scan, remat="none", adapter=0, prefix=0,
+    dtype="float32", scan=scan, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
 
 

@@ -39,14 +39,14 @@ def test_a_trunk_is_what_its_configuration_says():
   """Whatever a family's shape and a trunk both name is handed on, and what adapters need beside it."""
   values = perception.get_config("masked:tiny").to_dict()
   values["model"] |= dict(
-    mixing="hybrid", state=4, chunk=8, causal=True, remat="dots", block=32, width=24, head_dim=6
+    mixing="hybrid", state=4, chunk=8, causal=True, remat="dots", block=32, width=24, head_dim=6, hidden=5
   )
   values["adaptation"] |= dict(method="prefix", rank=3)
   found = trunk_config(from_dict(values), 5, 7, layers=4)
   assert found == TrunkConfig(
     width=24, layers=4, head_dim=6, mixing="hybrid", state=4, chunk=8, causal=True, steps=5, space=7,
     dtype=values["model"]["dtype"], scan=values["model"]["scan"], remat="dots", block=32,
-    adapter=0, prefix=3,
+    adapter=0, prefix=3, heads=0, hidden=5,
   )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from models.trunk_config import TrunkConfig
 from scaling.planning import hlo, program_cost
 from tests.worlds import random_batch
 
-MOTION = MotionConfig(16, 2, 8, (15, 17), context.FEATURES, 8, 8, "float32", False, "none", 0, 0)
-TRUNK = TrunkConfig(16, 2, 8, "hybrid", 4, 4, True, 4, 3, "float32", False, "none", 0, 0, 0)
+MOTION = MotionConfig(16, 2, 8, (15, 17), context.FEATURES, 8, 8, "float32", False, "none", 0, 0, 0, 0)
+TRUNK = TrunkConfig(16, 2, 8, "hybrid", 4, 4, True, 4, 3, "float32", False, "none", 0, 0, 0, 0, 0)
 PLACES = {"motion, adapter": (MOTION, 3, 0), "motion, prefix": (MOTION, 0, 5),
           "trunk, adapter": (TRUNK, 3, 0), "trunk, prefix": (TRUNK, 0, 5)}  # fmt: skip
 

@@ -22,6 +22,7 @@ def _config(mixing="full", reading="full"):
     return TrunkConfig(
       width=16, layers=len(UNITS[mixing]), head_dim=8, mixing=mixing, state=size, chunk=size, causal=True,
       steps=steps, space=space, dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+      heads=0, hidden=0,
     )  # fmt: skip
 
   past, frame = trunk(mixing, T, S + 1), trunk(reading, S, 1)

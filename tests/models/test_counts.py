@@ -29,7 +29,7 @@ from tests.worlds import random_batch
 
 MOTION = MotionConfig(
   width=16, layers=4, head_dim=8, factors=(15, 17), features=context.FEATURES, steps=8, agents=8, dtype="float32",
-  scan=False, remat="none", adapter=0, prefix=0,
+  scan=False, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 
 
@@ -92,11 +92,13 @@ def _denoiser():
 # Name: (configuration, module, its inputs, tokens in them). Widths and windows differ, so that no term hides.
 MODELS = {
   "motion": lambda: _motion(layers=2),
+  "motion, pruned": lambda: _motion(layers=2, heads=3, hidden=20),
   "motion, long": lambda: _motion(width=24, steps=16, agents=12),
   "trunk, full": lambda: _trunk("full", layers=3, space=5),
   "trunk, factorised": lambda: _trunk("factorised", width=24, steps=7),
   "trunk, state space": lambda: _trunk("state_space", layers=3, space=5),
   "trunk, hybrid": lambda: _trunk("hybrid", width=24, layers=2, steps=7),
+  "trunk, hybrid, pruned": lambda: _trunk("hybrid", layers=2, heads=3, hidden=20),
   "perception, all sensors in tubes": lambda: _perception("factorised", SENSORS, 2),
   "perception, cameras": lambda: _perception("full", ("camera",), 1),
   "codes, full": lambda: _codes("full", 6),

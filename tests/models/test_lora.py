@@ -19,7 +19,7 @@ ALPHA = 8.0
 @pytest.fixture(scope="module")
 def made():
   """Scanned: every weight of a block has a leading axis of layers."""
-  config = MotionConfig(8, 2, 4, FACTORS, context.FEATURES, 4, 4, "float32", True, "none", 0, 0)
+  config = MotionConfig(8, 2, 4, FACTORS, context.FEATURES, 4, 4, "float32", True, "none", 0, 0, 0, 0)
   model, batch = MotionModel(config), random_batch(2, 4, 4)
   batch["tokens_BxTxA"] %= FACTORS[0] * FACTORS[1]
   boxed = jax.eval_shape(lambda key: model.init(key, batch)["params"], jax.random.key(0))

@@ -22,7 +22,7 @@ ALL = ("ego", "raster", "lidar", "camera")  # 1 + 4 + 4 + 4 places
 PERCEPTION = perception_config("full", ALL, 1, causal=False)
 NARROW = TrunkConfig(
   width=8, layers=1, head_dim=4, mixing="full", state=0, chunk=0, causal=False, steps=2, space=13,
-  dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+  dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 MASKED = MaskedAutoencoderConfig(PERCEPTION, NARROW, 7)
 EMBEDDING = JointEmbeddingConfig(PERCEPTION, NARROW, 7)

@@ -15,7 +15,7 @@ from scaling.planning import hlo, program_cost
 
 CONFIG = TrunkConfig(
   width=16, layers=2, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=3, space=4, dtype="float32",
-  scan=False, remat="none", block=0, adapter=0, prefix=0,
+  scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 MIXINGS = {
   "full": CONFIG,
@@ -185,7 +185,7 @@ def test_memory_and_flops_fall_as_predicted(steps, space):
     x, valid = _input(config, batch=1)
     compiled = _apply(config).lower(_params(config), x, valid).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes
-    assert memory == pytest.approx(8 * config.heads * tokens * keys, rel=0.1)
+    assert memory == pytest.approx(8 * config.head_count * tokens * keys, rel=0.1)
     flops = program_cost.cost(hlo.parse(compiled.as_text())).flops
     assert flops == pytest.approx(config.flops_per_token() / 3 * tokens, rel=0.01)
 
@@ -216,7 +216,7 @@ def test_memory_of_blocks_grows_with_their_size_and_flops_stay():
   x, valid = _input(config, batch=1)
   compiled = _apply(config).lower(_params(config), x, valid).compile()
   tokens = config.steps * config.space
-  scores = 8 * config.heads * config.block * tokens
+  scores = 8 * config.head_count * config.block * tokens
   assert compiled.memory_analysis().temp_size_in_bytes == pytest.approx(scores, rel=0.1)
   flops = program_cost.cost(hlo.parse(compiled.as_text())).flops
   assert flops == pytest.approx(config.flops_per_token() / 3 * tokens, rel=0.01)

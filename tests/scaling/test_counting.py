@@ -17,7 +17,7 @@ from tests.worlds import random_batch
 
 CONFIG = MotionConfig(
   width=128, layers=4, head_dim=32, factors=(15, 17), features=context.FEATURES, steps=8, agents=8,
-  dtype="float32", scan=False, remat="none", adapter=0, prefix=0,
+  dtype="float32", scan=False, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 SCOPES = {  # einsums by the name that the model gives them
   "stem": r"btaf,fm|btam,md",

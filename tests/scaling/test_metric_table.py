@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from data.errors import BadInput
-from scaling import metric_table
+from scaling import metric_scores, metric_table
 from scaling.figures import metric_laws
+from scaling.table import Runs
 
 SIZES, SEEDS = 12, 3
 FLOPS = np.repeat(np.geomspace(2.5e9, 2e12, SIZES), SEEDS)
@@ -39,7 +40,7 @@ def rows():
 
 def written(path, table):
   with open(path, "w", newline="") as file:
-    writer = csv.DictWriter(file, metric_table.COLUMNS)
+    writer = csv.DictWriter(file, metric_scores.COLUMNS)
     writer.writeheader()
     writer.writerows(table)
   return path
@@ -48,7 +49,7 @@ def written(path, table):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
   path = written(tmp_path_factory.mktemp("scores") / "scores.csv", rows())
-  return metric_table.analyse(FLOPS, STRATA, metric_table.read([path], RUNS), ["loss", "1-score"], 100, 0)
+  return metric_table.analyse(FLOPS, STRATA, metric_scores.read([path], RUNS), ["loss", "1-score"], 100, 0)
 
 
 def test_each_slice_has_the_course_that_was_planted(found):
@@ -87,11 +88,24 @@ def test_what_is_left_behind_can_be_read_and_drawn(found, tmp_path):
 def test_a_table_that_would_mislead_is_refused(tmp_path, change, words):
   path = written(tmp_path / "scores.csv", change(list(rows())))
   with pytest.raises(BadInput, match=words.replace(".", r"\.")):
-    metric_table.read([path], RUNS)
+    metric_scores.read([path], RUNS)
 
 
 def test_an_exact_repeat_is_no_other_value_and_a_metric_must_be_there(tmp_path):
   path = written(tmp_path / "scores.csv", rows())
-  scores = metric_table.read([path, path], RUNS)
+  scores = metric_scores.read([path, path], RUNS)
   with pytest.raises(BadInput, match="choose from loss, score"):
     metric_table.analyse(FLOPS, STRATA, scores, ["1-scores"], 100, 0)
+
+
+def test_the_loss_is_in_the_run_table_and_a_frontier_is_of_the_best_sizes():
+  flops, params = np.array([1.0, 1, 1, 10, 10, 10]), np.array([1.0, 1, 2, 2, 2, 4])
+  loss = np.array([2.0, 2.2, 2.05, 1.5, 1.6, 1.4])
+  slices = '{{"highway": {0}, "moving": 9, "moving/highway": 9, "rural": 1}}'
+  rows = tuple({"run_id": str(k), "loss_by_slice": slices.format(v)} for k, v in enumerate(loss))
+  runs = Runs(params, flops, flops, loss, rows, "")
+  best = metric_scores.best_sizes(runs)
+  assert [row["run_id"] for row in best.rows] == ["2", "5"]
+  scores = metric_scores.of_runs(best)
+  assert scores["loss"].keys() == {"highway", "rural"}
+  assert scores["loss"]["highway"].mean.tolist() == [[2.05], [1.4]]

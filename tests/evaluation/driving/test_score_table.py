@@ -7,14 +7,6 @@ from evaluation.driving import score_table
 from evaluation.driving.score_table import Row
 
 
-def test_losses_are_by_domain_alone():
-  losses = {"highway": 1.5, "moving": 2.0, "moving/highway": 2.5, "rural": 1.0}
-  assert score_table.of_losses("a", losses) == [
-    Row("a", "loss", "highway", "", 1.5, 1),
-    Row("a", "loss", "rural", "", 1.0, 1),
-  ]
-
-
 def test_forecasts_are_means_over_the_agents_of_a_scene_and_not_over_windows():
   totals, counts = {"minADE_6": np.array([3.0, 1.0, 8.0, 0.0])}, np.array([3, 1, 2, 0])
   rows = score_table.of_forecasts("a", totals, counts, ["h", "h", "r", "r"], ["s0", "s0", "s1", "s2"])

@@ -13,7 +13,7 @@ from scaling.planning.mesh_estimate import AXES, Leaf
 
 MODEL = MotionConfig(
   width=1024, layers=8, head_dim=128, factors=(15, 17), features=63, steps=16, agents=16, dtype="bfloat16",
-  scan=True, remat="full", adapter=0, prefix=0,
+  scan=True, remat="full", adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 
 

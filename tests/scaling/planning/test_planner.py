@@ -16,7 +16,7 @@ from scaling.planning.planner import Compiled, Step, TooLarge
 
 MODEL = MotionConfig(
   width=256, layers=2, head_dim=32, factors=(15, 17), features=63, steps=16, agents=16, dtype="bfloat16",
-  scan=True, remat="none", adapter=0, prefix=0,
+  scan=True, remat="none", adapter=0, prefix=0, heads=0, hidden=0,
 )  # fmt: skip
 SLICE = slices.parse("v5e:4x4")
 PLACES = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(16, 2)

@@ -1,0 +1,53 @@
+"""The motion world model learnt by a fleet of simulated vehicles that keep their logs.
+
+Every vehicle lives in one kind of place and holds a few scenes of it. FedAvg with Nesterov's momentum at the server.
+
+  python -m data.build --source=sumo --out=build/sumo
+  python -m federated.simulate --config=experiments/configs/fleet.py --config.train.data.dataset=build/sumo \
+    --workdir=build/fleet
+
+Variants: "tiny" (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.configs import motion, variants
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  variants.require(variant, ("tiny",), __file__)
+  tiny = variant == "tiny"
+  return ConfigDict(
+    dict(
+      seed=0,
+      rounds=4 if tiny else 100,
+      clients=8,
+      lanes=4,
+      steps=4 if tiny else 32,
+      batch=1,
+      epochs=1.0,
+      evaluate_every=4 if tiny else 20,
+      fleet=dict(
+        vehicles=14,
+        axes="domain",
+        alpha=0.0,
+        steps_per_second=2.0,
+        up=250_000.0,
+        down=1_250_000.0,
+        spread=0.5,
+        reached=0.9,
+      ),
+      algorithm=dict(
+        name="fedavg",
+        client_rate=0.05,
+        client="sgd",
+        proximal=0.0,
+        server="sgd",
+        server_rate=1.0,
+        server_momentum=0.0,
+        longest=1e3,
+        heaviest=1e6,
+      ),
+      train=motion.get_config("w8").to_dict(),
+    )
+  )

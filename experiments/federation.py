@@ -1,0 +1,299 @@
+"""A federated run: the loss that is trained centrally, over a fleet of vehicles that hold a dataset's scenes.
+
+The door of federated/ to datasets, tasks and run directories. A run resumes from its last checkpoint and comes out as
+if it had never stopped: who takes part in round r, with which records and which noise, depends on r alone.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from data import datasets, reader
+from data.datasets import Dataset
+from data.errors import BadInput
+from experiments import mesh as meshes
+from experiments.checkpoints import Checkpoints
+from experiments.config import Train, from_dict
+from experiments.evaluate import evaluate
+from experiments.preemption import StopSignal
+from experiments.program import Preempted
+from experiments.progress import Progress
+from experiments.ranges import Count, Decay, Least0, Natural, Positive, Share
+from experiments.run_directory import RunDirectory
+from experiments.task import Task, make_task
+from federated import algorithms, drafting, fleet, wire
+from federated.rounds import Algorithm, Cohort, make_round
+from models.trainable import insert, select
+
+
+@dataclasses.dataclass(frozen=True)
+class FleetConfig:
+  vehicles: Count
+  axes: str  # "domain,weather": a vehicle lives in one cell of these; "": shares drawn by `alpha`
+  alpha: Least0  # of the Dirichlet distribution over domains, where axes is ""
+  steps_per_second: Positive  # medians; vehicles spread log-normally around them
+  up: Positive  # bytes per second
+  down: Positive
+  spread: Least0
+  reached: Share  # probability that a vehicle that is drawn takes part
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig:
+  name: typing.Literal["fedavg", "scaffold", "mime_lite"]
+  client_rate: Positive
+  client: typing.Literal["sgd", "adamw"]
+  proximal: Least0  # FedProx's mu
+  server: typing.Literal["sgd", "adam", "yogi", "adagrad"]
+  server_rate: Positive
+  server_momentum: Decay  # of sgd, Nesterov's; and of MIME-lite
+  longest: Positive  # L2 norm beyond which an update is rejected
+  heaviest: Positive  # what an update may weigh at most: things that its objective counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Federation:
+  """`train` says model, loss and data; its optimiser and budget are not read: clients and server have their own."""
+
+  seed: Natural
+  rounds: Count
+  clients: Count  # in a round
+  lanes: Count  # clients computed at a time
+  steps: Count  # local steps at most
+  batch: Count  # records of a local step
+  epochs: Positive  # of a client's own records in a round
+  evaluate_every: Count  # rounds
+  fleet: FleetConfig
+  algorithm: AlgorithmConfig
+  train: dict
+
+
+def parse(values: dict) -> tuple[Federation, Train]:
+  """The typed form of a configuration; BadInput for what it cannot mean."""
+  config = from_dict(values, Federation)
+  train = from_dict(config.train)
+  if config.clients > config.fleet.vehicles:
+    what = f"{config.clients} clients in a round, {config.fleet.vehicles} vehicles"
+    raise BadInput(what, "config.clients", "lower it")
+  if config.clients % config.lanes:
+    what = f"{config.clients} clients are no whole sets of {config.lanes}"
+    raise BadInput(what, "config.lanes", "choose a divisor of config.clients")
+  return config, train
+
+
+def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
+  axes = [name for name in config.fleet.axes.split(",") if name]
+  spec = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
+  if "scene" not in spec:
+    raise BadInput("its records carry no scene", dataset.path, "choose a dataset of windows, clips or codes")
+  for name in axes:
+    if name not in spec:
+      raise BadInput(f"records carry no {name!r}", "config.fleet.axes", f"choose of {', '.join(spec)}")
+  labels = reader.labels(reader.RecordSource(dataset, split, spec), spec)
+  if axes:
+    made = fleet.by_metadata(labels, axes, config.fleet.vehicles, config.seed)
+  elif config.fleet.alpha > 0:
+    made = fleet.dirichlet(labels, "domain", config.fleet.alpha, config.fleet.vehicles, config.seed)
+  else:
+    raise BadInput("neither axes nor alpha is given", "config.fleet", "say how vehicles differ")
+  hardware = fleet.Hardware(
+    config.fleet.steps_per_second,
+    config.fleet.up,
+    config.fleet.down,
+    config.fleet.spread,
+    config.fleet.reached,
+  )
+  return fleet.assemble(made, labels, hardware, config.seed)
+
+
+def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss) -> Algorithm:
+  if config.name == "scaffold":
+    return algorithms.scaffold(loss_fn, config.client_rate, config.server_rate)
+  if config.name == "mime_lite":
+    return algorithms.mime_lite(loss_fn, config.client_rate, config.server_momentum)
+  servers = {
+    "sgd": functools.partial(optax.sgd, momentum=config.server_momentum or None, nesterov=True),
+    "adam": functools.partial(optax.adam, eps=1e-3),  # tau of arXiv:2003.00295
+    "yogi": functools.partial(optax.yogi, eps=1e-3),
+    "adagrad": functools.partial(optax.adagrad, eps=1e-3),
+  }
+  clients = {"sgd": optax.sgd, "adamw": optax.adamw}
+  server = servers[config.server](config.server_rate)
+  return algorithms.fedavg(loss_fn, clients[config.client](config.client_rate), server, config.proximal)
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+  """state: {"server", "memory" of all vehicles [V, ...]}. advance: (state, data, frozen, draft arrays, key)."""
+
+  task: Task
+  fleet: fleet.Fleet
+  data: dict[str, jax.Array]
+  params: Any
+  state: dict[str, Any]
+  advance: typing.Callable
+  sent: int  # bytes to a client
+  returned: int  # and from it
+
+
+def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simulation:
+  """Everything a federated run needs; raises BadInput for what the configuration cannot mean."""
+  task = make_task(train, dataset.config, len(dataset.domains))
+  if task.after is not None:
+    what = f"{train.objective} moves weights without a gradient, which no average of clients knows of"
+    raise BadInput(what, "config.train.objective", "choose another objective")
+  vehicles = make_fleet(config, dataset, train.data.train_split)
+  source = reader.RecordSource(dataset, train.data.train_split, task.fields)
+  whole = task.to_batch(source.stacked(np.arange(len(source))))
+  data = {name: jnp.asarray(value) for name, value in whole.items()}
+  example = {name: value[: config.batch] for name, value in whole.items()}
+  params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+
+  def build(data, frozen) -> Algorithm:
+    def loss_fn(learning, record_B, key):
+      return task.loss_fn(
+        insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
+      )
+
+    return make_algorithm(config.algorithm, loss_fn)
+
+  learning = select(params, task.trainable)
+  algorithm = build(data, params)
+  server = algorithm.server_init(learning)
+  memory = jax.tree.map(
+    lambda x: jnp.broadcast_to(x, (vehicles.vehicles, *x.shape)), algorithm.memory_init(learning)
+  )
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def advance(state, data, frozen, client_C, record, real, weight, key):
+    one = make_round(
+      build(data, frozen),
+      config.lanes,
+      config.algorithm.longest,
+      config.algorithm.heaviest,
+      vehicles.vehicles,
+    )
+    memory = jax.tree.map(lambda x: x[client_C], state["memory"])
+    server, memory, _, report = one(state["server"], Cohort(record, real, weight, memory, {}), key)
+    kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), state["memory"], memory)
+    return {"server": server, "memory": kept}, report
+
+  shapes = jax.eval_shape(
+    lambda: algorithm.client(
+      server,
+      jax.tree.map(lambda x: x[0], memory),
+      jnp.zeros((config.steps, config.batch), jnp.int32),
+      jnp.ones(config.steps, bool),
+      jax.random.key(0),
+    )[0]
+  )
+  sent = {name: value for name, value in server.items() if name != "opt"}
+  state = {"server": server, "memory": memory}
+  return Simulation(task, vehicles, data, params, state, advance, wire.size(sent), wire.size(shapes))
+
+
+def _unboxed(params):
+  import flax.linen as nn
+
+  return nn.unbox(params)
+
+
+def simulate(workdir: str, values: dict) -> int:
+  """Runs (or resumes) the fleet and writes result.json.
+
+  Raises Preempted, and BadInput for a bad configuration, dataset or directory.
+  """
+  config, train = parse(values)
+  with StopSignal() as stop:
+    dataset = datasets.open_dataset(train.data.dataset)
+    simulation = make_simulation(config, train, dataset)
+    with RunDirectory.open(workdir, values) as directory:
+      if directory.result() is not None:
+        return 0
+      directory.write_provenance(config.seed, [str(d) for d in jax.devices()], dataset.fingerprint)
+      with contextlib.closing(Checkpoints(directory.path, keep=2)) as checkpoints:
+        row = _rounds(config, train, dataset, simulation, directory, checkpoints, stop)
+      directory.write_result({"run_id": pathlib.Path(workdir).name, "config_hash": directory.hash} | row)
+  return 0
+
+
+def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) -> dict[str, Any]:
+  """All rounds from the newest checkpoint on, and the row."""
+  state, mesh = simulation.state, meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  done, totals = 0, {"uplink_bytes": 0, "downlink_bytes": 0, "simulated_seconds": 0.0, "rejected": 0}
+  restored = checkpoints.restore_newest(jax.tree.map(_shape, state))
+  if restored:
+    done, state, meta = restored
+    totals = meta["totals"]
+    directory.supersede(done)
+  held_out: dict[str, Any] = {}
+
+  def judge() -> dict[str, Any]:
+    params = insert(simulation.params, state["server"]["params"])
+    return evaluate(simulation.task, dataset, mesh, params, train.data.eval_split)
+
+  with Progress(config.rounds, directory.path.name, done, unit="round") as bar:
+    while done < config.rounds:
+      drafted = drafting.draft(
+        simulation.fleet, done, config.clients, config.steps, config.batch, config.epochs, config.seed
+      )
+      state, report = simulation.advance(
+        state,
+        simulation.data,
+        simulation.params,
+        jnp.asarray(drafted.client_C),
+        jnp.asarray(drafted.record_CxKxB, jnp.int32),
+        jnp.asarray(drafted.real_CxK),
+        jnp.asarray(drafted.weight_C),
+        jax.random.fold_in(jax.random.key(config.seed), done),
+      )
+      done += 1
+      reached = drafted.weight_C > 0
+      taken = drafting.seconds(simulation.fleet, drafted, simulation.returned, simulation.sent)
+      totals = {
+        "uplink_bytes": totals["uplink_bytes"] + int(reached.sum()) * simulation.returned,
+        "downlink_bytes": totals["downlink_bytes"] + config.clients * simulation.sent,
+        "simulated_seconds": totals["simulated_seconds"] + float(taken[reached].max(initial=0.0)),
+        "rejected": totals["rejected"] + int(report["rejected"]),
+      }
+      total, count = (float(value) for value in report["metrics"]["loss"])
+      loss = total / count if count else float("nan")
+      record = {"step": done, "clients": int(report["took_part"])} | totals
+      if count:
+        record["train_loss"] = loss
+      stopping = stop.requested(done)
+      if done % config.evaluate_every == 0 or done == config.rounds or stopping:
+        if done % config.evaluate_every == 0 or done == config.rounds:
+          held_out = judge()
+          record["loss"] = held_out["loss"]
+        checkpoints.save(done, state, {"totals": totals})
+      directory.append_metrics(record)
+      bar.update(1, loss=loss)
+      if stopping and done < config.rounds:
+        checkpoints.wait()
+        raise Preempted(f"saved round {done} of {config.rounds}; run the same command to continue")
+  checkpoints.wait()
+  held_out = held_out or judge()
+  return {
+    "algorithm": config.algorithm.name,
+    "rounds": done,
+    "clients": config.clients,
+    "vehicles": simulation.fleet.vehicles,
+    "loss": held_out["loss"],
+    "loss_by_domain": {
+      name: held_out["by_slice"][name] for name in dataset.domains if name in held_out["by_slice"]
+    },
+    "dataset_fingerprint": dataset.fingerprint,
+  } | totals
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,0 +1,191 @@
+"""Outliers of activations moved into weights before export, the function unchanged.
+
+A channel k of an activation x that only products with weights W read may be divided by any s_k > 0 where it is made, if
+row k of every such W is multiplied by it. With
+
+  s_k = max |x_k|^alpha / max |W_k|^(1 - alpha), rounded to a power of two,
+
+channels that dwarf the others no longer set the range of all, and weights take up what they lose. Powers of two leave
+every product and sum as it was, to the last bit. G. Xiao et al., "SmoothQuant", arXiv:2211.10438.
+
+Where channels are made: in the scale of a normalisation, or in the columns of a product that only linear steps follow
+(values, which attention averages). Who reads them is found by trial: what is divided there arrives divided at its
+readers, and the function with both changed answers as before, or the place is left alone.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from export.canonical import RULES
+from export.exportable import Exportable
+from export.interpreter import evaluate, path_name, product, trace
+from export.judge import distance
+
+ALPHA = 0.5
+UNCHANGED = 1e-5  # relative L2 between the function before and after
+Record = dict[str, np.ndarray]
+# A weight and its adjacent axes, first to last, that run over the channels together.
+Leaf = tuple[str, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+  """divided: weights whose channels are divided by `scale` [K]. multiplied: those whose rows make up for it."""
+
+  divided: tuple[Leaf, ...]
+  multiplied: tuple[Leaf, ...]
+  scale: tuple[float, ...]
+
+  @staticmethod
+  def from_json(value: dict[str, Any]) -> "Move":
+    divided, multiplied = (tuple(map(tuple, value[name])) for name in ("divided", "multiplied"))
+    return Move(divided, multiplied, tuple(value["scale"]))
+
+
+def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
+  """The same function of other weights."""
+  factors: dict[str, list[tuple[int, int, np.ndarray]]] = {}
+  for move in moves:
+    scale_K = np.asarray(move.scale, np.float32)
+    for leaves, factor_K in ((move.divided, 1 / scale_K), (move.multiplied, scale_K)):
+      for path, first, last in leaves:
+        factors.setdefault(path, []).append((first, last, factor_K))
+
+  def scaled(path, leaf):
+    for first, last, factor_K in factors.get(path_name(path), ()):
+      shape = (1,) * first + leaf.shape[first : last + 1] + (1,) * (leaf.ndim - last - 1)
+      leaf = leaf * factor_K.reshape(shape)
+    return leaf
+
+  return dataclasses.replace(exported, weights=jax.tree.map_with_path(scaled, exported.weights))
+
+
+def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) -> list[Move]:
+  """What to move: by the greatest activations over `records`, which must be of the exported shapes."""
+  probe = _Probe(exported, records[0])
+  greatest = probe.greatest(records)
+  moves = []
+  for move, readers in probe.movable():
+    x_K = np.max([greatest[name] for name in readers], axis=0)
+    w_K = np.max([np.abs(probe.weights[name]).max(1) for name in readers], axis=0)
+    alive = (x_K > 0) & (w_K > 0)
+    if not alive.any():
+      continue
+    power_K = np.zeros(len(x_K))
+    power_K[alive] = alpha * np.log2(x_K[alive]) - (1 - alpha) * np.log2(w_K[alive])
+    power_K[alive] -= np.median(power_K[alive])  # a common factor changes nothing
+    scale_K = np.exp2(np.round(power_K))
+    if (scale_K != 1).any():
+      moves.append(dataclasses.replace(move, scale=tuple(map(float, scale_K))))
+  return moves
+
+
+class _Probe:
+  """A function whose normalisations and sites can have their channels divided, to see where that arrives.
+
+  weights: {site: weight_KxN}. made: {place: number of its channels}, places by the path of a norm's scale or of a site.
+  """
+
+  def __init__(self, exported: Exportable, record: Record):
+    self.exported, self.record = exported, record
+    self.weights: dict[str, np.ndarray] = {}
+    self.made: dict[str, int] = {}
+    self._leaves = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(exported.weights)[0]}
+    traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
+    paths = {id(leaf): path for path, leaf in self._leaves.items()}
+
+    def run(divisors: dict[str, jax.Array], *inputs: jax.Array) -> dict[str, jax.Array]:
+      found = {}
+
+      def divided(y, name: str):
+        self.made[name] = y.shape[-1]
+        return y / divisors[name].reshape((1,) * (y.ndim - 1) + (-1,)) if name in divisors else y
+
+      def norm(values, params):
+        outs = RULES["rms_norm"](values, params)
+        path = paths.get(id(values[1]))
+        return [divided(outs[0], path)] if path else outs
+
+      def site(x, weight_KxN, name):
+        self.weights[name] = weight_KxN
+        found[name] = jnp.abs(x).max(range(x.ndim - 1))
+        return divided(product(x, weight_KxN, name), name)
+
+      evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
+      return found
+
+    jax.eval_shape(run, {}, *self._arrays(record))
+    rows = {len(weight_KxN) for weight_KxN in self.weights.values()}
+    self.made = {place: channels for place, channels in self.made.items() if channels in rows}
+    self._run = jax.jit(run)
+    self._plain = jax.jit(exported.function)
+
+  def greatest(self, records: Sequence[Record]) -> dict[str, np.ndarray]:
+    """{site: greatest |x| [K] over records}."""
+    found: dict[str, np.ndarray] = {}
+    for record in records:
+      for name, x_K in self._answer({}, record).items():
+        found[name] = np.maximum(found.get(name, 0.0), x_K)
+    return found
+
+  def movable(self):
+    """(move of scale two or a half, its readers' sites) of every place that the function allows it at."""
+    rng = np.random.default_rng(0)
+    before = self._answer({}, self.record)
+    expected = self._plain(self.exported.weights, *self._arrays(self.record))
+    for place, channels in self.made.items():
+      scale_K = rng.choice([0.5, 2.0], channels).astype(np.float32)
+      after = self._answer({place: scale_K}, self.record)
+      readers = [name for name, x_K in before.items() if _arrived(x_K, after[name], scale_K)]
+      own = self._axes(place, self.weights[place].T) if place in self.weights else [(place, 0, 0)]
+      rows = [self._axes(name, self.weights[name]) for name in readers]
+      if not readers or not own or not all(rows):
+        continue
+      move = Move(
+        tuple(own), tuple(sorted({leaf for leaves in rows for leaf in leaves})), tuple(map(float, scale_K))
+      )
+      other = smoothed(self.exported, [move])
+      if distance(self._plain(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
+        yield move, readers
+
+  def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:
+    """The weights that a site's matrix is made of, with the axes that run over its rows; []: it cannot be told."""
+    paths = name.partition("#")[0].split("+")
+    found = []
+    for path in paths:
+      leaf = np.asarray(self._leaves[path])
+      runs = [
+        (first, last)
+        for first in range(leaf.ndim)
+        for last in range(first, leaf.ndim)
+        if np.prod(leaf.shape[first : last + 1]) == len(weight_KxN)
+      ]
+      if len(paths) == 1:  # the matrix is the weight turned round, or it is none of ours
+        runs = [run for run in runs if _same_rows(leaf, *run, weight_KxN)]
+      if not runs:
+        return []
+      found.append((path, *runs[-1]))
+    return found
+
+  def _answer(self, divisors: dict[str, np.ndarray], record: Record) -> dict[str, np.ndarray]:
+    whole = {place: divisors.get(place, np.ones(n, np.float32)) for place, n in self.made.items()}
+    return {name: np.asarray(x) for name, x in self._run(whole, *self._arrays(record)).items()}
+
+  def _arrays(self, record: Record) -> tuple[np.ndarray, ...]:
+    return tuple(record[name] for name in self.exported.inputs)
+
+
+def _arrived(before_K: np.ndarray, after_K: np.ndarray, scale_K: np.ndarray) -> bool:
+  if before_K.shape != scale_K.shape or not before_K.any():
+    return False
+  return np.allclose(after_K * scale_K, before_K, rtol=1e-5, atol=0)
+
+
+def _same_rows(leaf: np.ndarray, first: int, last: int, weight_KxN: np.ndarray) -> bool:
+  rows = np.moveaxis(leaf, range(first, last + 1), range(last + 1 - first)).reshape(len(weight_KxN), -1)
+  return rows.shape == weight_KxN.shape and np.array_equal(np.sort(rows), np.sort(weight_KxN))

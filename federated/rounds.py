@@ -1,0 +1,155 @@
+"""A round of federated learning as one pure function: clients train, what they send is averaged, the server moves.
+
+Clients are run `lanes` at a time, vmapped, one set after the other in a scan: memory grows with the lanes, not with the
+clients. A lane adds up its own clients and lanes are added up last, so that clients spread over devices meet in one
+all-reduce. Updates that are not finite, or longer than `longest`, count nothing and are counted: nobody's vehicle is
+trusted with the average.
+
+B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", arXiv:1602.05629.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree = Any
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+# What becomes of an update on its way: (update, what was kept of earlier ones, key) -> (as it arrives, what is kept)
+Transmit = Callable[[Tree, Tree, jax.Array], tuple[Tree, Tree]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+  """What client and server do; see federated/algorithms.py.
+
+  server_init: params -> server, a dict with "params". memory_init: params -> what one client keeps between rounds.
+  client: (server, memory, batches [K, ...], real_K, key) -> (update, memory, metrics): K local steps at most.
+  server_step: (server, mean update, share of the fleet that took part) -> server.
+  """
+
+  server_init: Callable[[Tree], dict]
+  memory_init: Callable[[Tree], Tree]
+  client: Callable[[dict, Tree, Tree, jax.Array, jax.Array], tuple[Tree, Tree, Metrics]]
+  server_step: Callable[[dict, Tree, jax.Array], dict]
+
+
+class Cohort(NamedTuple):
+  """The C clients of a round, each with up to K local batches.
+
+  batches: pytree of arrays [C, K, ...]. real_CxK: whether a client has that batch. weight_C: of each thing that its
+  objective counts, 0: it takes no part. memory, link: pytrees [C, ...], what each kept of its own, and of what it could
+  not send.
+  """
+
+  batches: Tree
+  real_CxK: jax.Array
+  weight_C: jax.Array
+  memory: Tree
+  link: Tree
+
+
+def plain(update: Tree, link: Tree, key: jax.Array) -> tuple[Tree, Tree]:
+  """Everything is sent as it is."""
+  del key
+  return update, link
+
+
+def norm(update: Tree) -> jax.Array:
+  return optax.tree.norm(update)
+
+
+def make_round(
+  algorithm: Algorithm,
+  lanes: int,
+  longest: float,
+  heaviest: float,
+  vehicles: int,
+  transmit: Transmit = plain,
+  aggregate: Callable | None = None,
+) -> Callable:
+  """round(server, cohort, key) -> (server, memory, link, report).
+
+  Args:
+    lanes: clients at a time; it must divide C.
+    longest: L2 norm beyond which an update is rejected; infinity: none is.
+    heaviest: the most that one client's count may weigh, whatever it says it has seen.
+    vehicles: of the whole fleet.
+    aggregate: (updates [C, ...], weight_C) -> update in place of the weighted mean; needs all updates at once.
+
+  report: "metrics" added up over clients; "rejected" and "took_part", numbers of clients; "length" [C], the norms.
+  """
+
+  def one(server, batches, real_K, weight, memory, link, key):
+    train, send = jax.random.split(key)
+    update, remembered, metrics = algorithm.client(server, memory, batches, real_K, train)
+    arrived, kept = transmit(update, link, send)
+    length = norm(arrived)
+    weight = weight * jnp.minimum(metrics["objective"][1], heaviest)
+    here = weight > 0
+    good = here & jnp.isfinite(length) & (length <= longest)
+    arrived = jax.tree.map(lambda x: jnp.where(good, x, 0), arrived)
+    # Who took no part, or sent nonsense, remembers what it did before.
+    memory, link = (
+      jax.tree.map(lambda new, old: jnp.where(good, new, old), *pair)
+      for pair in ((remembered, memory), (kept, link))
+    )
+    metrics = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), metrics)
+    return arrived, jnp.where(good, weight, 0.0), memory, link, metrics, here & ~good, length
+
+  def run(server: dict, cohort: Cohort, key: jax.Array):
+    clients = len(cohort.weight_C)
+    if clients % lanes:
+      raise ValueError(f"{clients} clients are no whole sets of {lanes}")
+    keys_C = jax.random.split(key, clients)
+    # Lanes are the outer axis of the clients, so that a device that holds a run of clients holds whole lanes.
+    cut = jax.tree.map(
+      lambda x: x.reshape(lanes, clients // lanes, *x.shape[1:]).swapaxes(0, 1), (*cohort, keys_C)
+    )
+
+    def add(total, piece):
+      batches, real, weight, memory, link, keys = piece
+      arrived, weight, memory, link, metrics, bad, length = jax.vmap(one, (None, 0, 0, 0, 0, 0, 0))(
+        server, batches, real, weight, memory, link, keys
+      )
+      here = {"weight": weight, "metrics": metrics, "rejected": bad, "took_part": weight > 0}
+      if aggregate is None:
+        here["update"] = jax.tree.map(lambda x: x * weight.reshape((-1,) + (1,) * (x.ndim - 1)), arrived)
+      total = jax.tree.map(lambda a, b: a + b.astype(a.dtype), total, here)
+      kept = memory, link, length
+      return total, kept if aggregate is None else (*kept, arrived, weight)
+
+    shapes = jax.eval_shape(lambda: add_shapes(server, cut))
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, _summed(x.dtype)), shapes)
+    total, kept = jax.lax.scan(add, zero, cut)
+    total = jax.tree.map(lambda x: x.sum(0), total)
+    kept = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(clients, *x.shape[2:]), kept)
+    weight = total["weight"]
+    if aggregate is None:
+      memory, link, length = kept
+      mean = jax.tree.map(lambda x: x / jnp.maximum(weight, 1e-30), total["update"])
+    else:
+      memory, link, length, updates, weight_C = kept
+      mean = aggregate(updates, weight_C)
+    moved = algorithm.server_step(server, mean, total["took_part"] / vehicles)
+    # A round in which nobody took part moves nothing.
+    server = jax.tree.map(lambda new, old: jnp.where(weight > 0, new, old), moved, server)
+    report = {name: total[name] for name in ("metrics", "rejected", "took_part")} | {"length": length}
+    return server, memory, link, report
+
+  def add_shapes(server, cut):
+    batches, real, weight, memory, link, keys = jax.tree.map(lambda x: x[0], cut)
+    arrived, weight, _, _, metrics, bad, _ = jax.vmap(one, (None, 0, 0, 0, 0, 0, 0))(
+      server, batches, real, weight, memory, link, keys
+    )
+    here = {"weight": weight, "metrics": metrics, "rejected": bad, "took_part": weight > 0}
+    return here | ({"update": arrived} if aggregate is None else {})
+
+  return run
+
+
+def _summed(dtype) -> jnp.dtype:
+  return jnp.dtype(jnp.int32) if jnp.issubdtype(dtype, jnp.bool_) else dtype

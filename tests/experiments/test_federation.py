@@ -1,0 +1,92 @@
+"""A fleet over a real dataset: the same gradient as central training, the same run after an interruption."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data.datasets import open_dataset
+from data.errors import BadInput
+from experiments import federation
+from experiments.configs import fleet as config_file
+from experiments.program import Preempted
+from models.trainable import insert
+
+
+def values(dataset, **changes):
+  made = config_file.get_config("tiny").to_dict()
+  made["train"]["data"]["dataset"] = str(dataset)
+  made["train"]["model"] |= {"width": 8, "head_dim": 8}
+  made |= {"clients": 2, "lanes": 1, "steps": 2, "rounds": 3, "evaluate_every": 3}
+  made["fleet"] |= {"vehicles": 7, "axes": "domain", "reached": 1.0}  # one scene of each place
+  return made | changes
+
+
+def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
+  dataset = open_dataset(simulated)
+  whole = values(simulated, clients=7, lanes=7, steps=1, batch=1)
+  config, train = federation.parse(whole)
+  made = federation.make_simulation(config, train, dataset)
+  size = max(len(own) for own in made.fleet.records)
+  # Records are padded with copies that count nothing: their moves are not known.
+  mask = made.data["mask_BxTxA"]
+  data = made.data | {"mask_BxTxA": jnp.concatenate([mask, jnp.zeros_like(mask[:1])])}
+  data |= {name: jnp.concatenate([x, x[:1]]) for name, x in data.items() if name != "mask_BxTxA"}
+  record = np.full((7, 1, size), len(mask))
+  for row, own in enumerate(made.fleet.records):
+    record[row, 0, : len(own)] = own
+  before = jax.tree.map(np.asarray, made.params)
+  state, _ = made.advance(
+    made.state, data, made.params, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7),
+    jax.random.key(0),
+  )  # fmt: skip
+
+  def objective(learning):
+    total, count = made.task.loss_fn(insert(before, learning), made.data, jax.random.key(0))["objective"]
+    return total / count
+
+  slope = jax.jit(jax.grad(objective))(before)
+  expected = jax.tree.map(lambda x, g: x - config.algorithm.client_rate * g, before, slope)
+  for got, want in zip(jax.tree.leaves(state["server"]["params"]), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path, monkeypatch):
+  made = values(simulated)
+  made["algorithm"] |= {"name": "scaffold"}  # which remembers
+  federation.simulate(str(tmp_path / "whole"), made)
+
+  class Stop:
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *_):
+      pass
+
+    def requested(self, done):
+      return done == 2
+
+  with monkeypatch.context() as patched:
+    patched.setattr(federation, "StopSignal", Stop)
+    with pytest.raises(Preempted, match="saved round 2 of 3"):
+      federation.simulate(str(tmp_path / "cut"), made)
+  federation.simulate(str(tmp_path / "cut"), made)
+  whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
+  assert {**whole, "run_id": ""} == {**cut, "run_id": ""}
+  assert whole["uplink_bytes"] > 0 and set(whole["loss_by_domain"])
+
+
+@pytest.mark.parametrize(
+  ("change", "says"),
+  [
+    ({"clients": 8}, "8 clients in a round, 7 vehicles"),
+    ({"lanes": 3, "clients": 2}, "no whole sets of 3"),
+    ({"rounds": 0}, "rounds is 0"),
+    ({"speed": 1}, "unknown key 'speed'"),
+  ],
+)
+def test_a_fleet_that_makes_no_sense_is_refused_by_name(tmp_path, change, says):
+  with pytest.raises(BadInput, match=says):
+    federation.parse(values(tmp_path, **change))

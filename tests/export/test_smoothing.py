@@ -1,0 +1,73 @@
+"""Smoothing: what outliers cost is gone, and the function is what it was."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from export import calibration, smoothing
+from export.exportable import Exportable
+from export.interpreter import path_name
+from export.judge import distance
+from export.reference import reference
+from tests.export.test_artifacts import exported
+
+OUTLIER = 50.0
+
+
+def planted(one: Exportable) -> Exportable:
+  """The same motion model: channel 3 of every norm 50 times as great, the rows of its readers as much less."""
+
+  def changed(path, leaf):
+    name = path_name(path)
+    if name.endswith("norm/scale"):
+      return leaf.at[3].multiply(OUTLIER)
+    if name.endswith(("attention/q", "attention/k", "attention/v", "mlp/up")):
+      return leaf.at[3].divide(OUTLIER)
+    return leaf.at[:, 3].divide(OUTLIER) if name.startswith("head") else leaf
+
+  return dataclasses.replace(one, weights=jax.tree.map_with_path(changed, one.weights))
+
+
+def naive_error(one: Exportable) -> float:
+  """Of INT8 whose ranges are all that was seen."""
+  recipe = calibration.static_recipe(calibration.observe(one, [one.example]), "minmax", False, 8, {})
+  return distance(reference(one, recipe)(one.example), one(one.example))
+
+
+def test_planted_outliers_cost_nothing_once_smoothed():
+  one = exported("motion")
+  with_outliers = planted(one)
+  assert distance(with_outliers(one.example), one(one.example)) < 1e-5
+  smooth = smoothing.smoothed(with_outliers, smoothing.plan(with_outliers, [one.example]))
+  for name, value in with_outliers(one.example).items():
+    np.testing.assert_array_equal(smooth(one.example)[name], value)  # powers of two round nothing
+  plain = naive_error(one)
+  assert naive_error(with_outliers) > 3 * plain
+  assert naive_error(smooth) < 1.3 * plain
+
+
+def test_a_scale_that_something_else_reads_is_left_alone():
+  """y = norm(x) W may be smoothed, y = norm(x) W + norm(x) may not; of gelu(x U) D the columns of U neither."""
+  from models.layers import gelu, rms_norm
+
+  rng = np.random.default_rng(0)
+  weights = {name: rng.normal(size=(8, 8)).astype(np.float32) for name in ("w", "u", "d")}
+  weights["scale"] = np.exp2(np.arange(8, dtype=np.float32))
+  example = {"x": rng.normal(size=(4, 8)).astype(np.float32)}
+
+  def moved(more: float) -> list[smoothing.Move]:
+    def function(weights, x):
+      y = rms_norm(x, weights["scale"])
+      return {"y": y @ weights["w"] + gelu(x @ weights["u"]) @ weights["d"] + more * y}
+
+    return smoothing.plan(Exportable(function, weights, example), [example])
+
+  (move,) = moved(0.0)
+  assert (move.divided, move.multiplied) == ((("scale", 0, 0),), (("w", 0, 0),))
+  assert moved(1.0) == []
+
+
+def test_moves_survive_json():
+  move = smoothing.Move((("a/b", 1, 2),), (("c", 0, 1), ("d", 0, 0)), (0.5, 2.0))
+  assert smoothing.Move.from_json(dataclasses.asdict(move)) == move
