@@ -4,6 +4,8 @@ Hashes every file, refuses links and what the manifest does not list, opens ever
 answers with the checkpoint's on held-out records. Exit 1 when an artifact answers otherwise than its manifest says.
 """
 
+from collections.abc import Callable
+
 from absl import flags
 
 from experiments import program
@@ -58,7 +60,7 @@ def compare(found: dict, answers: dict) -> list[str]:
   wrong = []
   for name, answer in answers.items():
     recipe = found["targets"][name]["recipe"]
-    twin = window
+    twin: Callable = window
     if recipe:
       twin = reference(smoothing.smoothed(step.exported if step else window, moves), Recipe.from_json(recipe))
     if step:
