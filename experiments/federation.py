@@ -14,79 +14,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from data import datasets, reader
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
 from experiments.checkpoints import Checkpoints
-from experiments.config import Train, from_dict
+from experiments.config import Train
 from experiments.evaluate import evaluate
+from experiments.federation_config import Federation, make_algorithm, make_codec, parse
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.progress import Progress
-from experiments.ranges import Count, Decay, Least0, Natural, Positive, Share
 from experiments.run_directory import RunDirectory
 from experiments.task import Task, make_task
-from federated import algorithms, drafting, fleet, wire
-from federated.rounds import Algorithm, Cohort, make_round
+from federated import compression, drafting, fleet, wire
+from federated.rounds import Algorithm, Cohort, make_round, plain
 from models.trainable import insert, select
-
-
-@dataclasses.dataclass(frozen=True)
-class FleetConfig:
-  vehicles: Count
-  axes: str  # "domain,weather": a vehicle lives in one cell of these; "": shares drawn by `alpha`
-  alpha: Least0  # of the Dirichlet distribution over domains, where axes is ""
-  steps_per_second: Positive  # medians; vehicles spread log-normally around them
-  up: Positive  # bytes per second
-  down: Positive
-  spread: Least0
-  reached: Share  # probability that a vehicle that is drawn takes part
-
-
-@dataclasses.dataclass(frozen=True)
-class AlgorithmConfig:
-  name: typing.Literal["fedavg", "scaffold", "mime_lite"]
-  client_rate: Positive
-  client: typing.Literal["sgd", "adamw"]
-  proximal: Least0  # FedProx's mu
-  server: typing.Literal["sgd", "adam", "yogi", "adagrad"]
-  server_rate: Positive
-  server_momentum: Decay  # of sgd, Nesterov's; and of MIME-lite
-  longest: Positive  # L2 norm beyond which an update is rejected
-  heaviest: Positive  # what an update may weigh at most: things that its objective counts
-
-
-@dataclasses.dataclass(frozen=True)
-class Federation:
-  """`train` says model, loss and data; its optimiser and budget are not read: clients and server have their own."""
-
-  seed: Natural
-  rounds: Count
-  clients: Count  # in a round
-  lanes: Count  # clients computed at a time
-  steps: Count  # local steps at most
-  batch: Count  # records of a local step
-  epochs: Positive  # of a client's own records in a round
-  evaluate_every: Count  # rounds
-  fleet: FleetConfig
-  algorithm: AlgorithmConfig
-  train: dict
-
-
-def parse(values: dict) -> tuple[Federation, Train]:
-  """The typed form of a configuration; BadInput for what it cannot mean."""
-  config = from_dict(values, Federation)
-  train = from_dict(config.train)
-  if config.clients > config.fleet.vehicles:
-    what = f"{config.clients} clients in a round, {config.fleet.vehicles} vehicles"
-    raise BadInput(what, "config.clients", "lower it")
-  if config.clients % config.lanes:
-    what = f"{config.clients} clients are no whole sets of {config.lanes}"
-    raise BadInput(what, "config.lanes", "choose a divisor of config.clients")
-  return config, train
 
 
 def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
@@ -114,25 +58,9 @@ def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
   return fleet.assemble(made, labels, hardware, config.seed)
 
 
-def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss) -> Algorithm:
-  if config.name == "scaffold":
-    return algorithms.scaffold(loss_fn, config.client_rate, config.server_rate)
-  if config.name == "mime_lite":
-    return algorithms.mime_lite(loss_fn, config.client_rate, config.server_momentum)
-  servers = {
-    "sgd": functools.partial(optax.sgd, momentum=config.server_momentum or None, nesterov=True),
-    "adam": functools.partial(optax.adam, eps=1e-3),  # tau of arXiv:2003.00295
-    "yogi": functools.partial(optax.yogi, eps=1e-3),
-    "adagrad": functools.partial(optax.adagrad, eps=1e-3),
-  }
-  clients = {"sgd": optax.sgd, "adamw": optax.adamw}
-  server = servers[config.server](config.server_rate)
-  return algorithms.fedavg(loss_fn, clients[config.client](config.client_rate), server, config.proximal)
-
-
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-  """state: {"server", "memory" of all vehicles [V, ...]}. advance: (state, data, frozen, draft arrays, key)."""
+  """state: {"server", "memory" and "link" of all vehicles [V, ...]}. advance: (state, data, frozen, draft, key)."""
 
   task: Task
   fleet: fleet.Fleet
@@ -157,20 +85,26 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   example = {name: value[: config.batch] for name, value in whole.items()}
   params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
 
+  up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
+  transmit = compression.through(up, config.up.feedback) if up else plain
+
   def build(data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
-    return make_algorithm(config.algorithm, loss_fn)
+    made = make_algorithm(config.algorithm, loss_fn)
+    return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
   algorithm = build(data, params)
   server = algorithm.server_init(learning)
-  memory = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (vehicles.vehicles, *x.shape)), algorithm.memory_init(learning)
-  )
+
+  def of_each(one):
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (vehicles.vehicles, *x.shape)), one)
+
+  memory = of_each(algorithm.memory_init(learning))
 
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(state, data, frozen, client_C, record, real, weight, key):
@@ -180,11 +114,13 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
       config.algorithm.longest,
       config.algorithm.heaviest,
       vehicles.vehicles,
+      transmit,
     )
-    memory = jax.tree.map(lambda x: x[client_C], state["memory"])
-    server, memory, _, report = one(state["server"], Cohort(record, real, weight, memory, {}), key)
-    kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), state["memory"], memory)
-    return {"server": server, "memory": kept}, report
+    before = state["memory"], state["link"]
+    memory, link = jax.tree.map(lambda x: x[client_C], before)
+    server, memory, link, report = one(state["server"], Cohort(record, real, weight, memory, link), key)
+    kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), before, (memory, link))
+    return {"server": server, "memory": kept[0], "link": kept[1]}, report
 
   shapes = jax.eval_shape(
     lambda: algorithm.client(
@@ -195,9 +131,15 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
       jax.random.key(0),
     )[0]
   )
-  sent = {name: value for name, value in server.items() if name != "opt"}
-  state = {"server": server, "memory": memory}
-  return Simulation(task, vehicles, data, params, state, advance, wire.size(sent), wire.size(shapes))
+  link = of_each(compression.link_init(up, shapes, config.up.feedback)) if up else {}
+  # A client that follows a compressed way down is sent what it lacks; and what else of the server it reads.
+  beside = {name: value for name, value in server.items() if name not in ("opt", "params", "view", "codec")}
+  sent = compression.message_shapes(down, learning) if down else learning
+  returned = compression.message_shapes(up, shapes) if up else shapes
+  # Copies: a step gives its state up, and some of these are the same arrays.
+  state = jax.tree.map(jnp.copy, {"server": server, "memory": memory, "link": link})
+  sizes = wire.size({"params": sent, **beside}), wire.size(returned)
+  return Simulation(task, vehicles, data, params, state, advance, *sizes)
 
 
 def _unboxed(params):

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import motion, variants
 
+ALL = dict(codec="none", share=0.0, bits=32, rank=0, feedback=False)  # everything is sent as it is
+
 
 def get_config(variant: str = "") -> ConfigDict:
   variants.require(variant, ("tiny",), __file__)
@@ -48,6 +50,8 @@ def get_config(variant: str = "") -> ConfigDict:
         longest=1e3,
         heaviest=1e6,
       ),
+      up=dict(ALL),
+      down=dict(ALL),
       train=motion.get_config("w8").to_dict(),
     )
   )

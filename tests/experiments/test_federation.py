@@ -9,7 +9,7 @@ import pytest
 
 from data.datasets import open_dataset
 from data.errors import BadInput
-from experiments import federation
+from experiments import federation, federation_config
 from experiments.configs import fleet as config_file
 from experiments.program import Preempted
 from models.trainable import insert
@@ -27,7 +27,7 @@ def values(dataset, **changes):
 def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   dataset = open_dataset(simulated)
   whole = values(simulated, clients=7, lanes=7, steps=1, batch=1)
-  config, train = federation.parse(whole)
+  config, train = federation_config.parse(whole)
   made = federation.make_simulation(config, train, dataset)
   size = max(len(own) for own in made.fleet.records)
   # Records are padded with copies that count nothing: their moves are not known.
@@ -56,6 +56,8 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
 def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path, monkeypatch):
   made = values(simulated)
   made["algorithm"] |= {"name": "scaffold"}  # which remembers
+  made["up"] |= {"codec": "top_k", "share": 0.05, "feedback": True}  # and so does its link
+  made["down"] |= {"codec": "stochastic", "bits": 8}
   federation.simulate(str(tmp_path / "whole"), made)
 
   class Stop:
@@ -85,8 +87,10 @@ def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path
     ({"lanes": 3, "clients": 2}, "no whole sets of 3"),
     ({"rounds": 0}, "rounds is 0"),
     ({"speed": 1}, "unknown key 'speed'"),
+    ({"up": config_file.ALL | {"codec": "power"}}, "power needs a rank|power a rank"),
   ],
 )
 def test_a_fleet_that_makes_no_sense_is_refused_by_name(tmp_path, change, says):
   with pytest.raises(BadInput, match=says):
-    federation.parse(values(tmp_path, **change))
+    config, _ = federation_config.parse(values(tmp_path, **change))
+    federation_config.make_codec(config.up, "config.up")
