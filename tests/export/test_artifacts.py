@@ -34,7 +34,7 @@ def told(name: str):
 
   def drawn(path, leaf):  # nowhere zero, as the initialisation is, which would hide products
     noise = rng.normal(size=leaf.shape) * (0.1 if leaf.ndim < 2 else leaf.shape[0] ** -0.5)
-    return (noise + (path[-1].key == "scale")).astype(leaf.dtype)
+    return jax.numpy.asarray(noise + (path[-1].key == "scale"), leaf.dtype)
 
   weights = jax.tree.map_with_path(drawn, shapes)
   return model, weights, alone(arguments(model, *inputs))
