@@ -67,7 +67,8 @@ def _dynamic_slice(values: list, params: dict) -> list:
   here = _row(x.shape, axis, starts[axis])
   if x.dtype == bool:
     return [(x & here).any(axis, keepdims=True)]
-  return [jnp.where(here, x, jnp.zeros_like(x)).sum(axis, keepdims=True, dtype=x.dtype)]
+  wide = x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # LiteRT chooses between no halves
+  return [jnp.where(here, wide, jnp.zeros_like(wide)).sum(axis, keepdims=True).astype(x.dtype)]
 
 
 def _dynamic_update_slice(values: list, params: dict) -> list:

@@ -6,9 +6,11 @@ A graph without findings may still be refused by a real build; one with findings
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from export.tensors import graphs
 
 OPERATOR_FORMAT = frozenset(
   ("QLinearMatMul", "QLinearConv", "QLinearAdd", "MatMulInteger", "ConvInteger", "DynamicQuantizeLinear")
@@ -28,8 +30,8 @@ def lint(model) -> list[Finding]:
   """Findings of an onnx.ModelProto, in the order of its nodes; empty for a graph that breaks no rule."""
   from onnx import numpy_helper
 
-  held = {one.name: one for graph in _graphs(model.graph) for one in graph.initializer}
-  nodes = [node for graph in _graphs(model.graph) for node in graph.node]
+  held = {one.name: one for graph in graphs(model.graph) for one in graph.initializer}
+  nodes = [node for graph in graphs(model.graph) for node in graph.node]
   made_by = {name: node for node in nodes for name in node.output}
   read_by: dict[str, list] = {}
   for node in nodes:
@@ -58,15 +60,6 @@ def lint(model) -> list[Finding]:
         broken.append("multiplies a dequantised input by one that is not")
     found += [Finding(node.name or node.output[0], what) for what in broken]
   return found
-
-
-def _graphs(graph) -> Iterator[Any]:
-  """A graph, and those inside its nodes."""
-  yield graph
-  for node in graph.node:
-    for attribute in node.attribute:
-      if attribute.HasField("g"):
-        yield from _graphs(attribute.g)
 
 
 def _numbers(node, constants: dict[int, np.ndarray]) -> Iterator[str]:

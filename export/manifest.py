@@ -6,11 +6,11 @@ from typing import Any
 
 from data.errors import BadInput
 from data.files import read_json, sha256
+from export import signature, tensors
+from export.tensors import LARGEST, REMEDY
 
 NAME = "manifest.json"
-FORMAT_VERSION = 1
-LARGEST = 8 << 30  # bytes of a file that anybody would put on a vehicle
-REMEDY = "export it again with export.build"
+FORMAT_VERSION = 2
 
 
 def files_of(directory: pathlib.Path, root: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -26,7 +26,7 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
   """The manifest of an export whose files are all as it says.
 
   Raises BadInput for a directory that is none, for links, for files that are missing, larger than any export, changed
-  or not listed, and for names that lead out of the directory.
+  or not listed, for names that lead out of the directory, and for ONNX files whose tensors are kept elsewhere.
   """
   root = pathlib.Path(artifact)
   if not root.is_dir():
@@ -41,7 +41,7 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
   for path in sorted(root.rglob("*")):
     if path.is_symlink():
       raise BadInput("is a link", path, "an export holds files alone: copy it whole")
-    if path.is_file() and path.name != NAME and str(path.relative_to(root)) not in listed:
+    if path.is_file() and str(path.relative_to(root)) not in {NAME, signature.NAME, *listed}:
       raise BadInput("is not listed in the manifest", path, f"remove it, or {REMEDY}")
   for name, own in listed.items():
     _check(root, name, own)
@@ -59,3 +59,5 @@ def _check(root: pathlib.Path, name: str, own: dict[str, Any]) -> None:
     raise BadInput(f"holds {size} bytes, more than {LARGEST}", path, REMEDY)
   if size != own["bytes"] or sha256(path) != own["sha256"]:
     raise BadInput("has changed since it was exported", path, REMEDY)
+  if path.suffix == ".onnx":
+    tensors.check(path)
