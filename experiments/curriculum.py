@@ -1,9 +1,9 @@
 """Stages chained by one file: python -m experiments.curriculum --stages=F.py[:variant] --dataset=D --workdir=W.
 
 F.py holds stages(variant), a list of stages (experiments/curriculum_stages.py): each a configuration with changes,
-the stage whose weights it begins with, and what must hold before and after. Run the same command again to
-continue; a stage that is done is skipped. W/<stage> is a run directory, W/gates/<stage>.json what its gates found,
-W/curriculum.json the chain. A gate that fails ends the chain with a sentence and exit code 3.
+the stage whose weights it begins with, and what must hold before and after; or the export of an earlier stage. Run the
+same command again to continue; a stage that is done is skipped. W/<stage> is a run directory, W/gates/<stage>.json what
+its gates found, W/curriculum.json the chain. A gate that fails ends the chain with a sentence and exit code 3.
 """
 
 import pathlib

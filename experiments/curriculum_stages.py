@@ -1,7 +1,8 @@
 """The stages of a curriculum, and their gates. A stage is a dict with these keys, none of them optional:
 
   name      its run directory
-  config    FILE.py[:variant] of the run
+  config    FILE.py[:variant] of the run; or "export.build": then its directory holds the artifacts of the run it starts
+            from, its changes are flags of that program, and its row is the manifest's {target: {"metric": ..., ...}}
   start     an earlier stage whose weights it begins with (where names agree, experiments/start.py), or ""
   changes   {dotted key: value} of its configuration; "{stage}" as a value is the directory of that stage
   entry     gates on the stage it starts from, or else the one that it names (its teacher), judged before it runs
@@ -10,7 +11,8 @@
 A gate is one of
 
   {"value": key, "below": x}, {"value": key, "above": x}
-      of result.json: "loss", "loss_by_slice/highway", "probes/occupancy" (of a run with probe.every_steps), ...;
+      of result.json: "loss", "loss_by_slice/highway", "probes/occupancy" (of a run with probe.every_steps), ...,
+      or of a target: "onnx_int8/relative_l2";
       x is a number, or another key of the same row, such as that of a baseline
   {"slice": text, "than": stage, "by": x}
       not worse there than that stage by more than x and noise
@@ -33,6 +35,7 @@ from experiments.config import from_dict
 from experiments.program import LastingFault
 from experiments.run_directory import read_config, read_result
 
+EXPORT = "export.build"  # in place of a configuration
 CONFIDENCE = 0.95  # that noise alone fails none of a stage's gates
 _GATES = ({"value", "below"}, {"value", "above"}, {"slice", "than", "by"})
 
@@ -80,6 +83,8 @@ def read(file: str) -> list[Stage]:
         raise BadInput(
           f"{name!r} is no earlier stage", where, f"choose one of {', '.join(earlier) or 'none'}"
         )
+    if stage.config == EXPORT and not stage.start:
+      raise BadInput("an export of no run", where, "name a stage in start")
     if stage.entry and not stage.before:
       raise BadInput("an entry gate without a stage to start from", where, "name it in start")
     found.append(stage)
@@ -97,8 +102,14 @@ def _gates(stage: Stage, where: str) -> list[dict]:
 
 
 def command(stage: Stage, work: pathlib.Path, dataset: pathlib.Path) -> stages.Stage:
-  """The training command of a stage, valid as long as its configuration, data and the weights it began with are."""
+  """The command of a stage, valid as long as its configuration, data and the weights it began with are."""
   out = work / stage.name
+  if stage.config == EXPORT:
+    run = work / stage.start
+    argv = [EXPORT, f"--run={run}", f"--dataset={dataset}", f"--out={out}"]
+    argv += [f"--{name}={value}" for name, value in stage.changes.items()]
+    inputs = [run / "result.json", dataset / "dataset.json"]
+    return stages.Stage(stage.name, stage.name, tuple(argv), tuple(inputs), (out,), out)
   placed = {"start.run": f"{{{stage.start}}}"} if stage.start else {}
   placed |= {key: value for key, value in stage.changes.items() if _names_stage(value)}
   runs = {key: work / value[1:-1] for key, value in placed.items()}
@@ -125,7 +136,7 @@ def judge(stage: Stage, when: str, work: pathlib.Path, split: str) -> None:
     return
   judged = stage.before if when == "entry" else stage.name
   looked_at = sorted({judged, *(gate["than"] for gate in wanted if "than" in gate)})
-  results = {name: stages.digest(work / name / "result.json") for name in looked_at}
+  results = {name: stages.digest(_row_file(work / name)) for name in looked_at}
   asked = {"gates": list(wanted), "split": split, "results": results}
   path = work / "gates" / f"{stage.name}.{when}.json"
   before = read_json(path, "delete it and run the chain again") if path.exists() else {}
@@ -152,7 +163,7 @@ def judge(stage: Stage, when: str, work: pathlib.Path, split: str) -> None:
 
 def _value(gate: dict, run: pathlib.Path) -> dict:
   """{"gate", "open", "says"} of a gate on a number in the run's row."""
-  row = read_result(run) or {}
+  row = _row(run)
   _require_ranking(gate["value"], row, run)
   at = _number(gate["value"], row, run)
   side, limit = next((side, gate[side]) for side in ("below", "above") if side in gate)
@@ -169,7 +180,7 @@ def _number(key: str, row: dict, run: pathlib.Path) -> float:
   for part in key.split("/", 1):
     at = at.get(part) if isinstance(at, dict) else None
   if not isinstance(at, int | float) or not math.isfinite(at):
-    raise BadInput(f"{key!r} is no number there", run / "result.json", "name one that is")
+    raise BadInput(f"{key!r} is no number there", _row_file(run), "name one that is")
   return at
 
 
@@ -187,10 +198,27 @@ def _require_ranking(value: str, row: dict, run: pathlib.Path) -> None:
 
 def outcome(stage: Stage, work: pathlib.Path) -> str:
   """What came of a stage, and what it began with, in one line."""
-  row = read_result(work / stage.name)
-  assert row is not None  # the stage is done
+  row = _row(work / stage.name)
+  if stage.config == EXPORT:
+    said = (f"{name} {own['metric']:.4f} (float {own['metric_fp32']:.4f})" for name, own in row.items())
+    return "held-out loss of artifacts: " + ", ".join(said)
   text = f"held-out loss {row['loss']:.4f} after {row['steps']} steps"
   return text + (f"; {_carried(work / stage.name)}" if stage.start else "")
+
+
+def _row_file(stage: pathlib.Path) -> pathlib.Path:
+  manifest = stage / "manifest.json"
+  return manifest if manifest.exists() else stage / "result.json"
+
+
+def _row(stage: pathlib.Path) -> dict[str, Any]:
+  """What came of a run, or of every target of an export; {} before."""
+  path = _row_file(stage)
+  return (
+    read_json(path, "run the chain again")["targets"]
+    if path.name == "manifest.json"
+    else read_result(stage) or {}
+  )
 
 
 def _carried(run: pathlib.Path) -> str:
@@ -208,5 +236,5 @@ def summary(found: list[Stage], work: pathlib.Path) -> dict[str, Any]:
       for when in ("entry", "exit")
       if (path := work / "gates" / f"{stage.name}.{when}.json").exists()
     }
-    rows[stage.name] = {"start": stage.start, "row": read_result(work / stage.name), "gates": gates}
+    rows[stage.name] = {"start": stage.start, "row": _row(work / stage.name), "gates": gates}
   return rows

@@ -1,8 +1,9 @@
 """The main job on simulated logs: python -m experiments.demo --workdir=W.
 
 Simulates a dataset, audits its split, trains a ladder of models, fits the scaling law, writes down what it
-predicts for a larger run, trains that run, lets it forecast and drive, exports it as INT8 artifacts, and leaves
-W/report.html. Run the same command again to continue; a stage whose output is there and valid is skipped.
+predicts for a larger run, trains that run, lets it forecast and drive, exports it as INT8 artifacts, lets a fleet
+learn the same without moving its logs, and leaves W/report.html. Run the same command again to continue; a stage
+whose output is there and valid is skipped.
 """
 
 import pathlib
@@ -28,6 +29,7 @@ LOSS = "mse"
 DRAWN = "noise"  # sizes and budgets were chosen: other noise, not other runs, is what could have been
 DRIVES = ("--worlds=1", "--egos=8", "--seconds=15", "--moves=expected,guided")
 ARTIFACTS = ("--targets=onnx_fp32,onnx_int8,tensorrt_int8,openvino_int8", "--calibrate=32", "--judge=64")
+FLEET = "--config=experiments/configs/fleet.py:demo"
 LOGS = ("--source=sumo", "--scenes_per_domain=17")
 
 
@@ -81,8 +83,19 @@ def chain(work: pathlib.Path) -> Iterator[Any]:
   argv = ("export.build", f"--run={larger}", f"--out={exported.parent}", *ARTIFACTS)
   yield Stage("export", "export it for vehicles", argv, (result, manifest), (exported,), exported.parent)
 
+  federated = work / "fleet" / "result.json"
+  argv = (
+    "federated.simulate",
+    FLEET,
+    f"--config.train.data.dataset={dataset}",
+    f"--workdir={federated.parent}",
+  )
+  yield Stage(
+    "fleet", "let a fleet learn without moving its logs", argv, (manifest,), (federated,), federated.parent
+  )
+
   report = work / "report.html"
-  inputs = (manifest, audit, runs, prediction, result, forecast, driven, exported)
+  inputs = (manifest, audit, runs, prediction, result, forecast, driven, exported, federated)
   argv = ("experiments.demo_report", f"--workdir={work}")
   yield Stage("report", "compare and report", argv, inputs, (report, law / "fit.json"), report)
 

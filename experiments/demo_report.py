@@ -12,7 +12,7 @@ from absl import flags
 
 from data.files import read_json
 from experiments import program
-from scaling.report import Page, Section, Table, write_report
+from scaling.report import Figure, Page, Section, Table, write_report
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the demo.", required=True)
 
@@ -38,6 +38,7 @@ def main() -> int:
     forecasts(read_json(work / "forecast" / "forecast.json", _AGAIN)),
     drives(work / "closed_loop"),
     artifacts(read_json(work / "vehicle" / "manifest.json", _AGAIN)),
+    fleet(work / "fleet", work / "ladder" / "runs.csv"),
     places(read_json(work / "larger" / "result.json", _AGAIN)),
     traffic(
       read_json(work / "dataset" / "dataset.json", _AGAIN), read_json(work / "dataset" / "audit.json", _AGAIN)
@@ -129,6 +130,30 @@ def artifacts(manifest: dict[str, Any]) -> Section:
   failed = [f"{name} failed: {own['failed']}" for name, own in manifest["targets"].items() if "failed" in own]
   header = ("target", "bytes", "error", "loss", "more than float", "p50 (ms)", "p99 (ms)")
   return Section("On the vehicle", (text,), (Table(header, rows),), failed)
+
+
+def fleet(folder: pathlib.Path, runs: pathlib.Path) -> Section:
+  """A fleet's curve beside the ladder's best run of its size, and what went over the air."""
+  from experiments import federation_figure
+  from experiments.run_directory import read_jsonl
+  from scaling import table
+
+  result, ladder = read_json(folder / "result.json", _AGAIN), table.read_runs(runs)
+  same = ladder.params == result["params"]
+  central = float(ladder.loss[same].min()) if same.any() else None
+  federation_figure.draw(read_jsonl(folder / "metrics.jsonl"), central, folder / "curve")
+  beside = (
+    f" The ladder's best run of its size, trained where all logs are: {central:.4f}." if central else ""
+  )
+  up, down = (result[f"{way}link_bytes"] / 1e6 for way in ("up", "down"))
+  text = (
+    f"{result['vehicles']} vehicles keep their logs; in each of {result['rounds']} rounds {result['clients']} of them"
+    f" train on their own and send what they learnt: {up:.1f} MB up, {down:.1f} MB down,"
+    f" {result['simulated_seconds'] / 3600:.2f} simulated hours, {result['rejected']} updates rejected. Held-out loss"
+    f" {result['loss']:.4f} nats per token.{beside}"
+  )
+  curve = Figure(folder / "curve.svg", "Held-out loss of a fleet against rounds and against bytes sent.")
+  return Section("A fleet that keeps its logs", (text,), (curve,))
 
 
 def places(result: dict[str, Any]) -> Section:

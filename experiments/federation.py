@@ -229,6 +229,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
     "rounds": done,
     "clients": config.clients,
     "vehicles": simulation.fleet.vehicles,
+    "params": simulation.task.model.config.non_embedding_params(),
     "loss": held_out["loss"],
     "loss_by_domain": {
       name: held_out["by_slice"][name] for name in dataset.domains if name in held_out["by_slice"]

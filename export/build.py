@@ -4,6 +4,9 @@ The run's deployed weights are captured once, calibrated on records of its train
 Every artifact then answers held-out records in the model's place: how far it is from the model in float and from its
 quantised twin in JAX, what the run's own loss becomes, by domain, and how long an answer takes. DIR appears whole, with
 DIR/manifest.json; a target that fails is named there and leaves the others as they are.
+
+With --budget=PROFILE.toml (export/profiles) and any number of runs, the largest of them is exported whose quantised
+artifacts keep the profile's limits, by the model of export/budget.py; if none does, it is said by how much.
 """
 
 import dataclasses
@@ -14,7 +17,10 @@ from absl import flags
 
 from experiments import program
 
-_RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_RUN = flags.DEFINE_list(
+  "run", None, "Run directory of a finished training; several, with --budget.", required=True
+)
+_BUDGET = flags.DEFINE_string("budget", "", "Hardware profile whose limits an artifact has to keep.")
 _DATASET = flags.DEFINE_string(
   "dataset", "", "Where the dataset it was trained on lies now, if it has been moved."
 )
@@ -43,7 +49,7 @@ def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import manifest
+  from export import budget, manifest
   from export.targets import TARGETS
 
   out = require_directory(_OUT.value, "--out")
@@ -53,18 +59,61 @@ def main() -> int:
   for name in chosen:
     if name not in TARGETS:
       raise BadInput(f"no target {name!r}", "--targets", f"choose from {', '.join(TARGETS)}")
-  run = runs.open_run(_RUN.value, _DATASET.value)
-  parts, records = prepare(run)
+  if len(_RUN.value) != 1 and not _BUDGET.value:
+    raise BadInput(f"{len(_RUN.value)} runs", "--run", "give one, or say what it has to fit by --budget")
+  profile = budget.read_profile(_BUDGET.value) if _BUDGET.value else None
+  opened = [runs.open_run(path, _DATASET.value) for path in _RUN.value]
+  if profile:
+    run, parts, records, costs = largest(opened, chosen, profile)
+    chosen = list(costs)
+    for name in chosen:
+      found = budget.operators(parts.graph, TARGETS[name].recipe(parts))
+      print(f"{name} of {run.path} on {profile.name}, modelled: {budget.told(costs[name])}")
+      print(budget.table(found, profile))
+  else:
+    (run,) = opened
+    parts, records = prepare(run)
   out.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
     root = pathlib.Path(temporary) / "whole"
     root.mkdir()
     result = build(run, parts, records, chosen, root)
+    if profile:
+      result["budget"] = {"profile": profile.name, "limits": profile.limits, "modelled": costs}
     write_json_atomic(root / manifest.NAME, result)
     shutil.move(root, out)
   print(table(result))
   print(out / manifest.NAME)
   return 0 if all("failed" not in own for own in result["targets"].values()) else program.FAULT
+
+
+def largest(opened: list, chosen: list[str], profile) -> tuple[Any, Any, list[dict], dict]:
+  """(run, parts, records, {target: modelled costs}): the most parameters of which a quantised target fits.
+
+  Of that run's targets those that fit. Raises BadInput that says by how much nothing does.
+  """
+  import jax
+
+  from data.errors import BadInput
+  from export import budget
+  from export.targets import TARGETS
+
+  over: dict[str, dict[str, float]] = {}
+  for run in sorted(opened, key=lambda run: -sum(x.size for x in jax.tree.leaves(run.weights))):
+    parts, records = prepare(run)
+    costs = {
+      name: budget.modelled(parts.graph, TARGETS[name].recipe(parts), profile)
+      for name in chosen
+      if TARGETS[name].recipe(parts) is not None
+    }
+    if fits := budget.fitting(costs, profile):
+      return run, parts, records, {name: costs[name] for name in fits}
+    over |= {f"{name} of {run.path}": own for name, own in costs.items()}
+  if not over:
+    raise BadInput("none of them is quantised", "--targets", "a budget is for compressed ones")
+  raise BadInput(
+    f"nothing fits {profile.name}: {budget.nearest(over, profile)}", "--budget", "train a smaller one"
+  )
 
 
 def prepare(run) -> tuple[Any, list[dict]]:

@@ -18,10 +18,18 @@ def _gelu(values: list, params: dict) -> list:
 
 
 def _rms_norm(values: list, params: dict) -> list:
-  """Division by a root, which runtimes fuse into one normalisation; a product with its inverse they do not know."""
+  """A power and division by a root, which runtimes fuse into one normalisation; other spellings they do not know."""
   x, scale_D = values
-  root = jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
+  square = jax.lax.pow(x, jnp.full_like(x, 2.0))
+  root = jnp.sqrt(jnp.mean(square, axis=-1, keepdims=True) + NORM_EPSILON)
   return [x / root * scale_D.reshape((1,) * (x.ndim - 1) + (-1,))]
+
+
+def _rotary(values: list, params: dict) -> list:
+  """Nothing, where every place is of step 0: all angles are 0 there."""
+  x, *time = values
+  still = time and not isinstance(time[0], jax.core.Tracer) and not np.asarray(time[0]).any()
+  return [x] if still else []
 
 
 def _attention(values: list, params: dict) -> list:
@@ -97,6 +105,7 @@ RULES: dict[str, Rule] = {
   "gelu": _gelu,
   "rms_norm": _rms_norm,
   "dot_product_attention": _attention,
+  "rotary": _rotary,
   "softplus": _softplus,
   "cummax": _cummax,
   "polynomial": _polynomial,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Paths = frozenset[str]
-Rule = Callable[..., list]
+Rule = Callable[..., list]  # of nothing: let it stand
 # (x [..., K], weight_KxN, name) -> y [..., N]
 Site = Callable[[jax.Array, np.ndarray, str], jax.Array]
 
@@ -91,8 +91,8 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
     if len(paths) == len(pairs):
       with jax.ensure_compile_time_eval():
         outs = [(value, frozenset().union(*paths)) for value in _bind(equation, ins)]
-    elif (rule := rules.get(params["name"] if name == "jit" else name)) is not None:
-      outs = [(value, None) for value in rule(ins, params)]
+    elif written := _ruled(rules, params["name"] if name == "jit" else name, ins, params):
+      outs = [(value, None) for value in written]
     elif name in _CALLS:
       inner = params[_CALLS[name]]
       constants = [(value, frozenset[str]()) for value in getattr(inner, "consts", ())]
@@ -105,6 +105,11 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
       outs = [(value, None) for value in _bind(equation, ins)]
     values |= dict(zip(equation.outvars, outs, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
+
+
+def _ruled(rules: Mapping[str, Rule], name: str, ins: list, params: Mapping[str, Any]) -> list:
+  rule = rules.get(name)
+  return [] if rule is None else rule(ins, params)
 
 
 def _unrolled(

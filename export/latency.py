@@ -24,10 +24,10 @@ def interleaved(
       answer(arrays)
       if call >= WARM:
         taken[name].append(clock() - start)
-  return {name: _tail(np.asarray(own) / 1e6) for name, own in taken.items()}
+  return {name: tail(np.asarray(own) / 1e6) for name, own in taken.items()}
 
 
-def _tail(milliseconds: np.ndarray) -> dict[str, float]:
+def tail(milliseconds: np.ndarray) -> dict[str, float]:
   middle, high, higher = np.quantile(milliseconds, [0.5, 0.99, 0.999])
   return {
     "p50": float(middle),

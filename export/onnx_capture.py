@@ -21,6 +21,7 @@ from export.interpreter import evaluate, product, trace
 OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activations on x86
 OPSETS = range(20, 24)
 MERGED = ";"  # between the sites of one product
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")
 
 
 def capture(exported: Exportable, opset: int = OPSET):
@@ -66,9 +67,44 @@ def capture(exported: Exportable, opset: int = OPSET):
     raise ValueError("the simplified graph answers otherwise than the captured one")
   del model.graph.value_info[:]  # some shapes are from before the graph was simplified
   model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+  _shorten_shapes(model)
   _name_sites(model, sites)
   onnx.checker.check_model(model, full_check=True)
   return model
+
+
+def _shorten_shapes(model) -> None:
+  """Factors [1, ..., 1, D] as [D] and constants of one value as scalars: so runtimes take them into a fusion.
+
+  JAX writes all axes; ONNX needs none that the other operand has. Biases stay as they are: with one of a single axis
+  ONNX Runtime makes a Gemm of a product and its sum before it looks for integers, and then finds none.
+  """
+  import onnx
+  from onnx import numpy_helper
+
+  graph = onnx.shape_inference.infer_shapes(model).graph
+  told = (*graph.value_info, *graph.input, *graph.output)
+  shapes = {one.name: [axis.dim_value for axis in one.type.tensor_type.shape.dim] for one in told}
+  held = {one.name: one for one in model.graph.initializer}
+  readers: dict[str, list] = {}
+  for node in model.graph.node:
+    for name in node.input:
+      readers.setdefault(name, []).append(node)
+
+  def gives(node, name: str) -> bool:
+    """Whether the other operand has the shape of the result."""
+    others = [shapes.get(other) for other in node.input if other != name]
+    return node.op_type in _ELEMENTWISE and others == [shapes[node.output[0]]]
+
+  for name, one in held.items():
+    value = numpy_helper.to_array(one)
+    if name not in readers or not value.size or not all(gives(node, name) for node in readers[name]):
+      continue
+    if (value == value.flat[0]).all():
+      value = value.flat[0].reshape(())
+    elif all(node.op_type == "Mul" for node in readers[name]):
+      value = value.reshape(value.shape[next(i for i, n in enumerate(value.shape) if n > 1) :])
+    one.CopyFrom(numpy_helper.from_array(value, name))
 
 
 def _name_sites(model, sites: list[tuple[str, np.ndarray]]) -> None:

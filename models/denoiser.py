@@ -3,7 +3,9 @@
 Each of S vectors is a token: points of a trajectory, or patches of a future BEV grid. Blocks mix the tokens, read
 the context and pass an MLP; each branch is shifted, scaled and gated by the time, at first not at all: DiT's adaptive
 norm with gates that begin open, where W. Peebles, S. Xie, arXiv:2212.09748, begin with closed ones. Conditioning by
-cross-attention: R. Rombach et al., arXiv:2112.10752.
+cross-attention: R. Rombach et al., arXiv:2112.10752. Where a vector has more numbers than its token, its noise cannot
+pass through the token, and most of the loss would be noise: there the noisy numbers go around the tokens, by a gain
+that depends on the time, as c_skip of T. Karras et al., arXiv:2206.00364, but learned.
 """
 
 from collections.abc import Callable
@@ -52,7 +54,10 @@ class Block(nn.Module):
 
 
 class Denoiser(nn.Module):
-  """apply({"params": p}, z_NxSxC, time_N, x_NxCxE, valid_NxC) -> [N, S, C] float32; time in [0, 1]."""
+  """apply({"params": p}, z_NxSxC, time_N, x_NxCxE, valid_NxC) -> [N, S, C] float32; time in [0, 1].
+
+  head(tokens), and where config.around also gain(time) z: zero at first.
+  """
 
   config: DenoiserConfig
 
@@ -65,7 +70,8 @@ class Denoiser(nn.Module):
     place = weight(self, "place", (c.tokens, width), (None, "table"), 1)
     y = linear(self, "into_stem", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
     y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC)
-    return linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
+    answer = linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
+    return answer + linear(self, "gain", time, 1, 0.0, 0.0)[:, None] * z_NxSxC if c.around else answer
 
 
 class ConditionalDenoiser(nn.Module):

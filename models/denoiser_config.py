@@ -18,20 +18,27 @@ class DenoiserConfig:
   read: ReadConfig
   scan: bool
 
+  @property
+  def around(self) -> bool:
+    """Whether tokens are too narrow for the noise of what they stand for."""
+    return self.channels > self.read.width
+
   def param_count(self) -> int:
     d = self.read.width
     block = 4 * d**2 + self.read.attention_params() + 8 * d**2 + 9 * d**2 + 3 * d
     ends = (
       linear_params(self.channels, d) + linear_params(d, self.channels) + linear_params(2 * TIME_BANDS, d)
     )
-    return self.layers * block + ends + self.tokens * d + d
+    around = linear_params(d, 1) if self.around else 0
+    return self.layers * block + ends + around + self.tokens * d + d
 
   def flops(self, context: int) -> int:
     """Forward, of one sample that reads so many tokens: 2 per multiply-add."""
     d, n = self.read.width, self.tokens
     mixing = n * (8 * d**2 + 4 * d * n) + self.read.attention_flops(n, context)
     block = mixing + 16 * n * d**2 + 18 * d**2
-    return self.layers * block + 2 * n * d * self.channels + self.stem_flops()
+    ends = 2 * n * d * self.channels + (2 * d if self.around else 0)
+    return self.layers * block + ends + self.stem_flops()
 
   def stem_flops(self) -> int:
     """Forward, of one sample: the products that read noisy numbers and the time."""

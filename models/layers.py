@@ -61,6 +61,7 @@ class RMSNorm(nn.Module):
     return rms_norm(x, scale)
 
 
+@jax.jit
 def rotary(x_NxSxHxK: jax.Array, time_S: jax.Array | None = None) -> jax.Array:
   """Rotates feature pairs by angles that grow with time: scores depend on differences of time only.
 

@@ -4,8 +4,8 @@ S.csv holds a row per run, metric, slice and cluster (a scene, a world), as eval
 in the run table. Of each metric less must be better; "1-score" is what is missing from the score. Fits
 y = E + A (C / C_0)^-alpha to every metric in every slice and in all of them together (each counted alike), and says by
 the pace of the last decade of compute whether it still improves (scaling/fitting/saturation.py), with intervals over
-runs and clusters drawn again. Writes DIR/metric_law.csv, metric_law.json and figures of the first two metrics side by
-side; how runs rank by each metric is compared with the first.
+runs and clusters drawn again. Writes DIR/metric_law.csv and figures of the first two metrics side by side; how runs
+rank by each metric is compared with the first.
 """
 
 import pathlib

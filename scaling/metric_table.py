@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.errors import BadInput
-from data.files import write_json_atomic, write_text_atomic
+from data.files import write_text_atomic
 from scaling.fitting import saturation
 from scaling.fitting.saturation import Cells, Draws, Estimate, Found
 from scaling.laws import henighan
@@ -74,22 +74,13 @@ def analyse(
 
 
 def write(out: pathlib.Path, found: Sequence[Entry]) -> None:
-  """metric_law.csv, a row per entry, and the same as metric_law.json."""
+  """metric_law.csv, a row per entry; what is not defined, as the pace of a metric that is nought, is left blank."""
   rows = [
     {"metric": e.metric, "slice": e.slice, "verdict": e.found.verdict}
     | {name: getattr(e.found, name) for name in ("last", "before", "whole")}
     | {"alpha": e.alpha, "E": e.floor, "rank_correlation": e.ranks}
     for e in found
   ]
-  write_json_atomic(
-    out / "metric_law.json",
-    {
-      "metrics": [
-        {key: dataclasses.asdict(v) if isinstance(v, Estimate) else v for key, v in row.items()}
-        for row in rows
-      ]
-    },
-  )
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   numbers = [key for key in rows[0] if key not in ("metric", "slice", "verdict")]
@@ -103,9 +94,8 @@ def write(out: pathlib.Path, found: Sequence[Entry]) -> None:
 
 
 def _cells(estimate: Estimate | None) -> list[str]:
-  if estimate is None:
-    return ["", "", ""]
-  return [f"{v:.4g}" for v in (estimate.value, *(estimate.ci95 or (np.nan, np.nan)))]
+  numbers = (np.nan,) * 3 if estimate is None else (estimate.value, *(estimate.ci95 or (np.nan, np.nan)))
+  return ["" if np.isnan(v) else f"{v:.4g}" for v in numbers]
 
 
 def markdown(found: Sequence[Entry]) -> str:
@@ -126,6 +116,8 @@ def markdown(found: Sequence[Entry]) -> str:
 
 def said(estimate: Estimate, times: float = 1.0) -> str:
   """ "0.31 [0.25, 0.40]", or percent with `times` 100."""
+  if np.isnan(estimate.value):
+    return "-"
   digits = 2 if times == 1 else 0
   unit = "" if times == 1 else " %"
   ends = "open" if estimate.ci95 is None else ", ".join(f"{times * v:.{digits}f}" for v in estimate.ci95)

@@ -19,6 +19,7 @@ from experiments.program import LASTING, LastingFault, exit_code
 from experiments.task import make_task
 
 FILE = "experiments/configs/curriculum.py"
+COMPRESSION = "experiments/configs/compression.py"
 BEGUN = dict(name="one", config="a.py", start="", changes={}, entry=(), exit=())
 
 
@@ -42,6 +43,33 @@ def configured(stage: chain.Stage):
 @pytest.mark.parametrize("variant", ["", "motion:tiny", "clips", "clips:tiny"])
 def test_the_stages_of_the_examples_can_be_configured(variant):
   assert all(configured(stage) for stage in chain.read(f"{FILE}:{variant}"))
+
+
+@pytest.mark.parametrize("variant", ["", "tiny"])
+def test_the_chain_that_ends_on_a_vehicle_prunes_what_it_follows_and_exports_what_is_left(variant, tmp_path):
+  whole, *pruned, vehicle = chain.read(f"{COMPRESSION}:{variant}")
+  sizes = [(c.model.hidden or 4 * c.model.width) for c in map(configured, [whole, *pruned])]
+  assert sorted(sizes, reverse=True) == sizes and len(set(sizes)) == len(sizes) == 3
+  work, dataset = tmp_path / "work", tmp_path / "set"
+  for stage in pruned:
+    command = chain.command(stage, work, dataset)
+    assert f"--config.loss.teacher={work / 'whole'}" in command.argv
+  command = chain.command(vehicle, work, dataset)
+  assert command.argv[:3] == ("export.build", f"--run={work / pruned[-1].name}", f"--dataset={dataset}")
+  assert command.outputs == (work / "vehicle",) and work / pruned[-1].name / "result.json" in command.inputs
+
+
+def test_a_gate_reads_what_an_export_lost(tmp_path):
+  (tmp_path / "out").mkdir()
+  row = {"metric": 2.5, "metric_fp32": 2.4, "relative_l2": 0.02}
+  (tmp_path / "out" / "manifest.json").write_text(json.dumps({"targets": {"onnx_int8": row}}))
+  stage = chain.Stage(
+    "out", chain.EXPORT, "one", {}, (), ({"value": "onnx_int8/relative_l2", "below": 0.01},)
+  )
+  with pytest.raises(LastingFault, match=r"onnx_int8/relative_l2 of out is 0\.0200, not below 0\.01"):
+    chain.judge(stage, "exit", tmp_path, "tune")
+  assert chain.outcome(stage, tmp_path) == "held-out loss of artifacts: onnx_int8 2.5000 (float 2.4000)"
+  assert chain.summary([stage], tmp_path)["out"]["row"]["onnx_int8"] == row
 
 
 def test_the_encoder_is_carried_from_pixels_to_the_policy():
@@ -84,6 +112,7 @@ def test_a_mistyped_variant_is_named():
     (dict(exit=({"value": "loss", "below": 3, "probe": "speed"},)), "is no gate"),
     (dict(changes=3), "changes is 3"),
     (dict(steps=3), "unknown key 'steps'"),
+    (dict(config="export.build"), "an export of no run"),
   ],
 )
 def test_what_is_wrong_with_a_stage_is_named(tmp_path, changes, words):

@@ -112,6 +112,29 @@ def test_report_of_artifacts_shows_error_and_latency_and_names_what_failed():
   assert section.notes == ["b failed: no runtime"] and "64 held-out" in section.paragraphs[0]
 
 
+def test_report_of_a_fleet_tells_its_bytes_and_the_central_run_of_its_size(tmp_path):
+  result = {
+    "vehicles": 9,
+    "rounds": 2,
+    "clients": 3,
+    "uplink_bytes": 4e6,
+    "downlink_bytes": 8e6,
+    "params": 70,
+  }
+  result |= {"simulated_seconds": 1800.0, "rejected": 1, "loss": 2.5}
+  (tmp_path / "result.json").write_text(json.dumps(result))
+  lines = [{"step": 1, "uplink_bytes": 2e6}, {"step": 2, "uplink_bytes": 4e6, "loss": 2.5}]
+  (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  runs = tmp_path / "runs.csv"
+  rows = ["run_id,params,params_convention,tokens,flops,loss"]
+  rows += [f"{n},{n},non_embedding,10,{60 * n},{loss}" for n, loss in ((70, 1.5), (80, 1.0))]
+  runs.write_text("\n".join(rows) + "\n")
+  section = demo_report.fleet(tmp_path, runs)
+  assert "4.0 MB up, 8.0 MB down, 0.50 simulated hours, 1 updates rejected" in section.paragraphs[0]
+  assert "where all logs are: 1.5000" in section.paragraphs[0]
+  assert section.items[0].path.read_text().startswith("<svg")
+
+
 def test_report_of_places_puts_moving_agents_beside_all():
   slices = {"rural": 1.0, "moving/rural": 2.0, "moving": 3.0, "apron": 4.0, "moving/apron": 5.0}
   rows = demo_report.places({"loss": 6.0, "loss_by_slice": slices}).items[0].rows

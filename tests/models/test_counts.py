@@ -81,11 +81,11 @@ def _policy(names):
   return config, PolicyModel(config), (sensor_batch(perception) | agents,), 2 * 2 * perception.trunk.space
 
 
-def _denoiser():
+def _denoiser(channels):
   perception = perception_config("factorised", ("ego", "raster"), 1)
   read = ReadConfig(24, perception.trunk.width, 8, "float32")
-  config = ConditionalConfig(perception, DenoiserConfig(2, 6, 5, read, False), 1)
-  inputs = (sensor_batch(perception), jnp.ones((2, 1, 6, 5)), jnp.ones(2))
+  config = ConditionalConfig(perception, DenoiserConfig(2, 6, channels, read, False), 1)
+  inputs = (sensor_batch(perception), jnp.ones((2, 1, 6, channels)), jnp.ones(2))
   return config, ConditionalDenoiser(config), inputs, 2 * 2 * perception.trunk.space
 
 
@@ -108,7 +108,8 @@ MODELS = {
   "policy": lambda: _policy(EGO_HEADS),
   "every head": lambda: _policy(HEADS),
   "tracking": lambda: _policy(("tracking",)),
-  "denoiser": _denoiser,
+  "denoiser": lambda: _denoiser(5),
+  "denoiser, narrower than its data": lambda: _denoiser(40),
 }
 
 

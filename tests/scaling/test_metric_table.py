@@ -75,6 +75,15 @@ def test_what_is_left_behind_can_be_read_and_drawn(found, tmp_path):
   assert sum(len(ax.lines) > 0 for ax in figure.axes) == 6
 
 
+def test_a_metric_that_is_nought_has_no_pace_and_is_left_blank(tmp_path):
+  nought = {"collision_rate": {"town": metric_table.saturation.Cells(np.zeros((36, 2)), np.ones((36, 2)))}}
+  found = metric_table.analyse(FLOPS, STRATA, nought, ["collision_rate"], 100, 0)
+  metric_table.write(tmp_path, found)
+  with open(tmp_path / "metric_law.csv") as file:
+    assert {(row["last"], row["verdict"]) for row in csv.DictReader(file)} == {("", "cannot tell")}
+  assert "| - | cannot tell |" in metric_table.markdown(found)
+
+
 @pytest.mark.parametrize(
   ("change", "words"),
   [

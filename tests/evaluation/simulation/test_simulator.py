@@ -61,6 +61,7 @@ def trained(inputs):
   config = MotionConfig(
     width=8, layers=4, head_dim=4, factors=(len(motion.ACCELERATIONS), len(motion.YAW_RATES)),
     features=context.FEATURES, steps=4, agents=SLOTS, dtype="float32", scan=True, remat="none", adapter=2, prefix=2,
+    heads=0, hidden=0,
   )  # fmt: skip
   model, rng = MotionModel(config), np.random.default_rng(0)
   shapes = nn.unbox(jax.eval_shape(model.init, jax.random.key(0), inputs["batch"])["params"])
