@@ -39,6 +39,7 @@ _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", l
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
 _CALLS = flags.DEFINE_integer("calls", 200, "Timed calls of every artifact.", lower_bound=1)
+_SIGN_KEY = flags.DEFINE_string("sign_key", "", "Elliptic private key, PEM, that signs the export.")
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of a runtime.", lower_bound=1)
 
 
@@ -49,9 +50,10 @@ def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import budget, manifest
+  from export import budget, manifest, signature
   from export.targets import TARGETS
 
+  signer = signature.signer(_SIGN_KEY.value) if _SIGN_KEY.value else None
   out = require_directory(_OUT.value, "--out")
   if out.exists():
     raise BadInput("exists already", out, "give a new directory as --out, or remove it")
@@ -81,6 +83,8 @@ def main() -> int:
     if profile:
       result["budget"] = {"profile": profile.name, "limits": profile.limits, "modelled": costs}
     write_json_atomic(root / manifest.NAME, result)
+    if signer:
+      signature.sign(root, signer)
     shutil.move(root, out)
   print(table(result))
   print(out / manifest.NAME)
@@ -145,6 +149,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
   observed = calibration.observe(window, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
+  notes["fingerprint"] = calibration.fingerprint(calibrating)
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
@@ -192,6 +197,7 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
     "dataset_fingerprint": run.dataset.fingerprint,
+    "calibration_fingerprint": parts.unsigned.calibration["fingerprint"],
     "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),

@@ -7,6 +7,7 @@ from typing import Any
 from data.errors import BadInput
 from data.files import read_json, sha256
 from export import signature, tensors
+from export.targets import TARGETS
 from export.tensors import LARGEST, REMEDY
 
 NAME = "manifest.json"
@@ -35,6 +36,9 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
   if found.get("format_version") != FORMAT_VERSION:
     what = f"is of format {found.get('format_version')}, this version reads {FORMAT_VERSION}"
     raise BadInput(what, root / NAME, REMEDY)
+  for name in found["targets"]:
+    if name not in TARGETS:
+      raise BadInput(f"names {name!r}, which is no target", root / NAME, REMEDY)
   listed = {
     name: own for target in found["targets"].values() for name, own in target.get("files", {}).items()
   }
@@ -45,6 +49,9 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
       raise BadInput("is not listed in the manifest", path, f"remove it, or {REMEDY}")
   for name, own in listed.items():
     _check(root, name, own)
+  for name in listed:
+    if name.endswith(".onnx"):
+      tensors.check(root / name)
   return found
 
 
@@ -59,5 +66,3 @@ def _check(root: pathlib.Path, name: str, own: dict[str, Any]) -> None:
     raise BadInput(f"holds {size} bytes, more than {LARGEST}", path, REMEDY)
   if size != own["bytes"] or sha256(path) != own["sha256"]:
     raise BadInput("has changed since it was exported", path, REMEDY)
-  if path.suffix == ".onnx":
-    tensors.check(path)
