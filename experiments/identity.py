@@ -16,8 +16,8 @@ OPERATIONAL = (
   "mesh", "log_every", "tensorboard", "probe", "model.block", "data.read_threads", "checkpoint.keep"
 )  # fmt: skip
 # Keys that came when there were runs already, and what all of these did: as such they are no part of an identity.
-LATER = {"model.heads": 0, "model.hidden": 0}
-_DIVIDED = {key.rpartition(".")[0] for key in OPERATIONAL} - {""}
+LATER = {"model.heads": 0, "model.hidden": 0, "loss.features": 0.0}
+_DIVIDED = {key.rpartition(".")[0] for key in (*OPERATIONAL, *LATER)} - {""}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:

@@ -157,6 +157,7 @@ class Distillation:
 
   teacher: str  # directory of the finished run that teaches
   weight: Share  # of the teacher's answers; the rest is the logged moves'
+  features: Least0  # of the direction of its last hidden states, beside both; 0: they are not looked at
   temperature: Positive
   z_weight: Least0
 

@@ -11,6 +11,7 @@ run as its `loss.teacher`. start.json tells which parts were kept. Pruned in ste
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -59,32 +60,31 @@ def ranked(base: "Run", setup: Setup, weights: dict, axes: dict, large: dict) ->
   """How much each part of the base's unrolled weights is needed."""
   method = setup.config.start.other_shapes
   if method == "magnitude":
-    return pruning.magnitude(weights, axes)
+    return jax.jit(lambda weights: pruning.magnitude(weights, axes))(weights)
   if method == "random":
     return pruning.drawn(weights, axes, jax.random.key(setup.config.seed))
-  return pruning.mean(
-    [pruning.taylor(weights, unstacked(found, large), axes) for found in gradients(base, setup)]
-  )
+  return pruning.mean(list(by_taylor(base, setup, axes, large)))
 
 
-def gradients(base: "Run", setup: Setup):
-  """Of the base's own loss by its weights, for the first batches that this run reads."""
+def by_taylor(base: "Run", setup: Setup, axes: dict, large: dict) -> Iterator[pruning.Scores]:
+  """What each of the first batches that this run reads says, by the base's own loss."""
   deployed = nn.unbox(base.weights)
   carried = start.compare(base.params, deployed, "refuse")
 
   @jax.jit
-  def gradient(weights, batch, key):
+  def scores(weights, batch, key):
     def loss(weights):
       total, count = base.task.loss_fn(start.insert(base.params, weights, carried), batch, key)["objective"]
       return total / count
 
-    return jax.grad(loss)(weights)
+    apart, slopes = (unstacked(tree, large) for tree in (weights, jax.grad(loss)(weights)))
+    return pruning.taylor(apart, slopes, axes)
 
   data = setup.config.data
   source = reader.RecordSource(setup.dataset, data.train_split, base.task.fields, limit=data.unique_windows)
   read = dataclasses.replace(setup, task=base.task, source=source)
   for number, batch in enumerate(itertools.islice(stream(read, 0), BATCHES)):
-    yield gradient(deployed, batch, jax.random.fold_in(setup.key, number))
+    yield scores(deployed, batch, jax.random.fold_in(setup.key, number))
 
 
 def shapes(config: Train, dataset: Dataset, unrolled: bool = True) -> Any:

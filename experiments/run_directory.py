@@ -164,7 +164,7 @@ def read_config(path: os.PathLike | str) -> dict:
   """The resolved config of a run directory, for programs that only read it.
 
   Where trunks mix, a run from before there was `model.block` took all queries at a time; one from before there were
-  `model.heads` and `model.hidden` has all of them.
+  `model.heads` and `model.hidden` has all of them; one that followed a teacher did not look at its features.
   """
   config = read_json(pathlib.Path(path) / "config.json", "give the --workdir of a run")
   mixes = "mixing" in config.get("model", {})
@@ -172,6 +172,8 @@ def read_config(path: os.PathLike | str) -> dict:
     config["model"].setdefault("block", 0)
   if mixes or config.get("family") == "motion":
     config["model"] = {"heads": 0, "hidden": 0} | config["model"]
+  if config.get("objective") == "distillation":
+    config["loss"] = {"features": 0.0} | config["loss"]
   return config
 
 

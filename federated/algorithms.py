@@ -54,9 +54,12 @@ def local_steps(
       if correct is not None:
         grads = correct(grads, params, *context)
       updates, moved = optimizer.update(grads, opt, params)
-      fresh = optax.apply_updates(params, updates), moved
-      carry = jax.tree.map(lambda new, old: jnp.where(real, new, old), fresh, (params, opt))
-      return carry, jax.tree.map(lambda x: jnp.where(real, x, jnp.zeros_like(x)), metrics)
+      updates = jax.tree.map(
+        lambda x: jnp.where(real, x, 0), updates
+      )  # one pass over the weights, with their addition
+      opt = jax.tree.map(lambda new, old: jnp.where(real, new, old), moved, opt)
+      metrics = jax.tree.map(lambda x: jnp.where(real, x, jnp.zeros_like(x)), metrics)
+      return (optax.apply_updates(params, updates), opt), metrics
 
     keys_K = jax.random.split(key, len(real_K))
     (params, _), metrics = jax.lax.scan(step, (start, optimizer.init(start)), (batches, real_K, keys_K))

@@ -1,8 +1,7 @@
 """A round of federated learning as one pure function: clients train, what they send is averaged, the server moves.
 
 Clients are run `lanes` at a time, vmapped, one set after the other in a scan: memory grows with the lanes, not with the
-clients. A lane adds up its own clients and lanes are added up last, so that clients spread over devices meet in one
-all-reduce. Updates that are not finite, or longer than `longest`, count nothing and are counted: nobody's vehicle is
+clients. Updates that are not finite, or longer than `longest`, count nothing and are counted: nobody's vehicle is
 trusted with the average.
 
 B. McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", arXiv:1602.05629.
@@ -105,10 +104,7 @@ def make_round(
     if clients % lanes:
       raise ValueError(f"{clients} clients are no whole sets of {lanes}")
     keys_C = jax.random.split(key, clients)
-    # Lanes are the outer axis of the clients, so that a device that holds a run of clients holds whole lanes.
-    cut = jax.tree.map(
-      lambda x: x.reshape(lanes, clients // lanes, *x.shape[1:]).swapaxes(0, 1), (*cohort, keys_C)
-    )
+    cut = jax.tree.map(lambda x: x.reshape(clients // lanes, lanes, *x.shape[1:]), (*cohort, keys_C))
 
     def add(total, piece):
       batches, real, weight, memory, link, keys = piece
@@ -126,7 +122,7 @@ def make_round(
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, _summed(x.dtype)), shapes)
     total, kept = jax.lax.scan(add, zero, cut)
     total = jax.tree.map(lambda x: x.sum(0), total)
-    kept = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(clients, *x.shape[2:]), kept)
+    kept = jax.tree.map(lambda x: x.reshape(clients, *x.shape[2:]), kept)
     weight = total["weight"]
     if aggregate is None:
       memory, link, length = kept

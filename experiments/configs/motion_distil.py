@@ -16,5 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
   variants.require(variant, ("tiny", "w8", "w16", "w32"), __file__)
   config = motion.get_config(variant or "w8")
   config.objective = "distillation"
-  config.loss = ConfigDict(dict(config.loss.to_dict(), teacher="build/run", weight=0.5, temperature=2.0))
+  config.loss = ConfigDict(
+    dict(config.loss.to_dict(), teacher="build/run", weight=0.5, features=0.0, temperature=2.0)
+  )
   return config

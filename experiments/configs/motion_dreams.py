@@ -5,6 +5,7 @@
     --config.data.dataset=build/dreams --workdir=build/with
 
 Both variants read the same dataset, so that steps, moves and everything else agree; "without" leaves its dreams out.
+"tiny" is "with", of few moves.
 What came of it: results/dreams.
 """
 
@@ -18,11 +19,12 @@ SHARE = 0.25  # of the records read
 
 
 def get_config(variant: str = "with") -> ConfigDict:
-  variants.require(variant or "with", ("with", "without"), __file__)
+  variants.require(variant, ("with", "without", "tiny"), __file__)
+  tokens = 100_000 if variant == "tiny" else TOKENS
   config = motion.get_config("w16")
-  config.tokens = TOKENS
-  config.data.batch_windows = motion.batch_windows(TOKENS)
-  config.optimizer.learning_rate = motion.learning_rate(TOKENS)
+  config.tokens = tokens
+  config.data.batch_windows = motion.batch_windows(tokens)
+  config.optimizer.learning_rate = motion.learning_rate(tokens)
   if variant == "without":
     config.data.mixture.only = "domain=" + "|".join(DOMAINS)
   else:

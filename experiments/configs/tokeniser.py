@@ -9,9 +9,6 @@ Variants: "vq" (512 learned codes), "fsq" (8 x 8 x 8 levels), and each with ":ti
 minute on two cores; "tiny" is "vq:tiny", of 32 codes). A frame of 64 x 64 cells is 64 codes. What they reach:
 results/objectives, results/bev_codes.
 
-On the clips of results/clips "vq:tiny" ends at 0.593 nats per held-out cell, 80.4 % of cells right (the commonest
-class: 65.7 %) and a perplexity of 20.9 of its 32 codes (seed 0).
-
 Tiny runs (results/objectives):
   "vq" beats its random-init probe by 0.07 +- 0.04 (3 seeds) on domain.
   "fsq" beats its random-init probe by 0.09 +- 0.04 (3 seeds) on domain.

@@ -28,25 +28,39 @@ _OWN = ("plan_spread",)  # heads that judge the student's own answers
 
 
 def motion_tokens(config: Train, dataset_config: RecordConfig, domains: int) -> Task:
-  """objective = (1 - weight) next_token + weight T^2 KL(teacher || student), per supervised move.
+  """objective = (1 - weight) next_token + weight T^2 KL(teacher || student) + features |s / |s| - t / |t||^2, per
+  supervised move, with s and t the last hidden states: a pruned model has as many numbers there as the whole one.
 
-  Raises BadInput when the teacher is no run of a motion model.
+  Raises BadInput when the teacher is no run of a motion model, or its features are of another width.
   """
   student, chosen = motion.next_token(config, dataset_config, domains), config.loss
   taught = dataclasses.replace(_taught(config, ("next_token", "distillation")), loss=chosen)
   teacher = motion.next_token(taught, dataset_config, domains)
+  if chosen.features and taught.model.width != config.model.width:
+    what = f"the teacher's features have {taught.model.width} numbers, this model's {config.model.width}"
+    raise BadInput(what, "config.loss.features", "set it to 0, or choose the same width")
 
   def loss_fn(params, batch, key):
-    logits = student.model.apply({"params": params["student"]}, batch)
-    answers = teacher.model.apply({"params": params[TAUGHT_BY]}, batch)
+    logits, hidden = _with_hidden(student, params["student"], batch)
+    answers, wanted = _with_hidden(teacher, params[TAUGHT_BY], batch)
     metrics = make_loss(lambda *_: logits, chosen.z_weight, domains)({}, batch, key)
     weight = batch["mask_BxTxA"] * record_weights(batch)[:, None, None]
     soft, count = distillation.predictions(logits, answers, weight, chosen.temperature)
     hard, _ = metrics["objective"]
     objective = (1 - chosen.weight) * hard + chosen.weight * soft
-    return metrics | {"objective": (objective, count), "distillation": (soft, count)}
+    found = {"distillation": (soft, count)}
+    if chosen.features:
+      found["features"] = distillation.features(hidden, wanted, weight)
+      objective += chosen.features * found["features"][0]
+    return metrics | found | {"objective": (objective, count)}
 
   return _followed(student, teacher, loss_fn)
+
+
+def _with_hidden(task: Task, params, batch) -> tuple[jax.Array, jax.Array]:
+  """(logits, last hidden states) of a motion model."""
+  logits, kept = task.model.apply({"params": params}, batch, mutable=["intermediates"])
+  return logits, kept["intermediates"]["hidden_BxTxAxD"][0]
 
 
 def policy(config: Train, dataset_config: RecordConfig, domains: int) -> Task:

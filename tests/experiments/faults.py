@@ -30,9 +30,11 @@ import time
 import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# One device, whatever the tests simulate; compiled modules are kept, for programs that start many times.
-_DROPPED = ("XLA_FLAGS", "PYTHONDONTWRITEBYTECODE")
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in _DROPPED} | {"PYTHONPATH": str(ROOT)}
+# One device, whatever the tests simulate; hardly optimised, as in tests/conftest.py: short runs mostly compile.
+_FLAGS = "--xla_backend_optimization_level=0"
+# Compiled modules of Python are kept, for programs that start many times.
+_KEPT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+ENVIRONMENT = _KEPT | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": _FLAGS}
 
 _NOT_REPEATABLE = ("run_id", "seconds", "data_wait_share")  # of a row: a name and two clocks
 _LIMIT_S = 600
@@ -82,8 +84,7 @@ def start(
   if place.processes > 1:
     options += [f"--coordinator=localhost:{free_port()}", f"--processes={place.processes}"]
   command = [sys.executable, "-m", "experiments.train", *options]
-  # Hardly optimised, as in tests/conftest.py: such a run is mostly compiling.
-  flags = f"--xla_force_host_platform_device_count={place.devices()} --xla_backend_optimization_level=0"
+  flags = f"{_FLAGS} --xla_force_host_platform_device_count={place.devices()}"
   return [
     subprocess.Popen(
       [*command, f"--process={index}"],

@@ -19,6 +19,7 @@ from models.heads import straight_on
 from objectives import draws
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 from tests.experiments.test_perception_tasks import _config as self_supervised
+from tests.weights import drawn
 
 STEPS = 40
 
@@ -112,7 +113,7 @@ def test_a_fill_record_counts_nowhere():
   filled = {field: np.concatenate([v, np.zeros_like(v[:1])]) for field, v in stacked.items()}
   filled["real"] = np.arange(ROWS + 1) < ROWS
   batches = [task.to_batch(records) for records in (stacked, filled)]
-  params = task.init(jax.random.key(0), batches[0])["params"]
+  params = drawn(task.init, batches[0])
   loss = jax.jit(task.held_out)
   before, after = (loss(params, batch, jax.random.key(0)) for batch in batches)
   for field in before:
@@ -181,9 +182,7 @@ def test_held_out_clips_keep_their_sensors():
   for drop in (0.0, 1.0):
     task = make_task(_config("occupancy", drop=drop), CLIPS, 2)
     batch = task.to_batch({field: stacked[field] for field in task.fields})
-    params = nn.unbox(jax.jit(task.init)(jax.random.key(0), batch)["params"])
-    # Fresh output projections are zeros, and would answer the same whatever is sensed.
-    params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), params)
+    params = drawn(task.init, batch)
     for name, loss in (("train", task.loss_fn), ("held out", task.held_out)):
       found[name, drop] = float(jax.jit(loss)(params, batch, jax.random.key(1))["loss"][0])
   assert found["train", 0.0] == pytest.approx(found["held out", 0.0], rel=1e-5)

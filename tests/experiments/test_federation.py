@@ -80,6 +80,12 @@ def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path
   assert whole["uplink_bytes"] > 0 and set(whole["loss_by_domain"])
 
 
+@pytest.mark.parametrize("variant", ["", "tiny", "demo"])
+def test_every_variant_is_a_fleet(variant):
+  config, train = federation_config.parse(config_file.get_config(variant).to_dict())
+  assert config.fleet.vehicles >= config.clients and train.family == "motion"
+
+
 @pytest.mark.parametrize(
   ("change", "says"),
   [

@@ -12,13 +12,11 @@ from data.windows import windows_of
 from evaluation.probing.ladder import linear_scores
 from evaluation.probing.sides import read_side
 from experiments import loop
-from experiments import mesh as meshes
 from experiments.config import Probe, from_dict
 from experiments.configs import motion
 from experiments.preemption import StopSignal
 from experiments.probes import Probes
 from experiments.run_directory import RunDirectory
-from experiments.setup import make_setup
 from tests.data import tiny_datasets
 from tests.worlds import straight_scene
 
@@ -26,7 +24,7 @@ VALUES = motion.get_config("tiny").to_dict() | {"tokens": 190, "log_every": 1}  
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory):
+def setup(tmp_path_factory, setup_on):
   """Of windows with two to four agents; on one device, because compiling for eight takes longer than all else."""
   out = tmp_path_factory.mktemp("probed") / "dataset"
   examples = []
@@ -35,10 +33,7 @@ def setup(tmp_path_factory):
     examples.append((("train", "validation")[i % 2], scene, windows_of(scene, tiny_datasets.WINDOW, 0)))
   tiny_datasets.write(out, examples)
   VALUES["data"] |= {"dataset": str(out), "batch_windows": 6}
-  make = meshes.make_mesh
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(meshes, "make_mesh", lambda **axes: make(**axes, devices=jax.devices()[:1]))
-    return make_setup(from_dict(VALUES), datasets.open_dataset(out))
+  return setup_on(1, from_dict(VALUES), datasets.open_dataset(out))
 
 
 def probed(setup, every: int):

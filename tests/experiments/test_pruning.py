@@ -6,6 +6,7 @@ import types
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -46,16 +47,16 @@ def base(dataset):
   config = configured(dataset)
   task = make_task(config, dataset.config, len(dataset.domains))
   shapes = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), task.to_batch(dataset.example())))["params"]
-  keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(shapes))))
-  weights = jax.tree.map(lambda leaf: 0.3 * jax.random.normal(next(keys), leaf.shape), shapes)
+  rng = np.random.default_rng(1)
+  weights = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
 
   def planted(**scales):
     """A head of the first attention whose weights of a name are multiplied so."""
     flat = flatten_dict(weights)
     for name, scale in scales.items():
       at = (slice(None),) * (0 if name == "o" else 1) + (LOST,)
-      leaf = flat[*ATTENTION, name]
-      flat[*ATTENTION, name] = leaf.at[at].multiply(scale)
+      flat[*ATTENTION, name] = flat[*ATTENTION, name].copy()
+      flat[*ATTENTION, name][at] *= scale
     params = unflatten_dict(flat)
     return types.SimpleNamespace(config=config, task=task, params=params, weights=params)
 

@@ -16,23 +16,32 @@ from experiments.configs import motion
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.run_directory import RunDirectory
-from experiments.setup import make_setup
+from tests.data import tiny_datasets
 
 WINDOWS, STEPS = 8, 24
 
 
-@pytest.fixture
-def train(simulated, tmp_path, monkeypatch):
-  """train(bad): the row and the metrics of a run whose windows numbered `bad` (in the stream) hold NaN."""
-  dataset = datasets.open_dataset(simulated)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, setup_on):
+  """(values, setup) of all runs: the step is compiled once, whatever the windows hold."""
+  out = tmp_path_factory.mktemp("recovery") / "dataset"
+  tiny_datasets.write(out, tiny_datasets.scene_examples(64))
+  dataset = datasets.open_dataset(out)
   counts = dataset.manifest["splits"]["train"]
   values = motion.get_config("tiny").to_dict()
   values |= {"tokens": int(STEPS * WINDOWS * counts["tokens"] / counts["windows"]), "log_every": 1}
   values["model"]["layers"] = 2
-  values["data"] |= {"dataset": str(simulated), "batch_windows": WINDOWS}
-  values["mesh"]["data"] = 8
+  values["data"] |= {"dataset": str(out), "batch_windows": WINDOWS}
+  values["mesh"]["data"] = 2
   values["checkpoint"]["every_steps"] = 6
   values["recovery"] = {"patience": 3, "rollbacks": 2}
+  return values, setup_on(2, from_dict(values), dataset)
+
+
+@pytest.fixture
+def train(prepared, tmp_path, monkeypatch):
+  """train(bad): the row and the metrics of a run whose windows numbered `bad` (in the stream) hold NaN."""
+  values, setup = prepared
   whole = reader.batches
 
   def run(bad: range, name: str = "run", stop=None):
@@ -46,7 +55,7 @@ def train(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "batches", damaged)
     with RunDirectory.open(tmp_path / name, values) as directory:
       try:
-        row = loop.train(directory, make_setup(from_dict(values), dataset), stop or StopSignal())
+        row = loop.train(directory, setup, stop or StopSignal())
       except (Diverged, Preempted, _Killed) as error:
         row = error
       return row, directory.read_metrics()

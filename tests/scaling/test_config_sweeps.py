@@ -30,6 +30,7 @@ VARIANTS = {
   "motion": ("", "tiny", "w8", "w32", "w512", "w4096"),
   "motion_ablation": ("", "tiny"),
   "motion_demo": ("", "tiny", "larger"),
+  "motion_dreams": ("", "with", "without", "tiny"),
   "motion_drive": ("", "tiny"),
   "motion_ladder": ("", "tiny", "larger"),
   "motion_plan": ("", "tiny", "1b", "8b", "70b"),
@@ -47,6 +48,7 @@ RECORDS = {  # of the families that read no windows of agents
   "bev_tokeniser": random_clips.TINY,
   "codes": CodesConfig(steps=4, places=8, codes=16, actions=3),
 }
+FLEETS = {"fleet"}  # configurations of federated runs: tests/experiments/test_federation.py
 LADDERS = ("motion_demo", "motion_ladder")
 CASES = [(name, variant) for name, known in VARIANTS.items() for variant in known]
 SWEEPS = [
@@ -101,7 +103,7 @@ def test_every_model_of_clips_has_a_short_and_small_variant(name):
 
 def test_every_config_is_tested_here():
   holding = {p.stem for p in (ROOT / FOLDER).glob("*.py") if "def get_config" in p.read_text()}
-  assert holding == VARIANTS.keys()
+  assert holding == VARIANTS.keys() | FLEETS
   assert {name for name, _ in SWEEPS} == {n for n in holding if "sweep" in runpy.run_path(path(n))}
 
 
