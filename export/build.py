@@ -34,7 +34,13 @@ _WHAT = flags.DEFINE_enum(
 )
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
-_SMOOTH = flags.DEFINE_bool("smooth", True, "Move outliers of activations into weights first.")
+_SMOOTH = flags.DEFINE_enum(
+  "smooth",
+  "weights",
+  ["none", "weights", "inputs"],
+  "Where outliers may be moved into weights; inputs: there, too.",
+)
+_RECIPE = flags.DEFINE_string("recipe", "", "Of export.allocate or of a fine-tuned run: onnx_int8 obeys it.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
@@ -128,7 +134,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   """
   from data.errors import BadInput
   from experiments import run as runs
-  from export import calibration, judge, onnx_capture, smoothing
+  from export import calibration, judge, onnx_capture, recipe_file, smoothing
   from export.decoding import exportables
   from export.ranges import METHODS
   from export.targets import Parts
@@ -142,17 +148,25 @@ def prepare(run) -> tuple[Any, list[dict]]:
     )
   window, step = exportables(run.task, run.params, runs.deployed(run), _WHAT.value)
   calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
-  moves = smoothing.plan(window, calibrating) if _SMOOTH.value else []
+  given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
+  if given:
+    moves = given[1]
+  else:
+    inputs = _SMOOTH.value == "inputs"
+    moves = [] if _SMOOTH.value == "none" else smoothing.plan(window, calibrating, inputs)
   window = smoothing.smoothed(window, moves)
   step = step and dataclasses.replace(step, exported=smoothing.smoothed(step.exported, moves))
   exported = step.exported if step else window
-  graph = onnx_capture.capture(exported, _OPSET.value or onnx_capture.OPSET)
+  four = given is not None and any(site.bits == 4 for site in given[0].sites.values())
+  opset = _OPSET.value or (onnx_capture.FOUR_BITS if four else onnx_capture.OPSET)
+  graph = onnx_capture.capture(exported, opset)
   observed = calibration.observe(window, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   notes["fingerprint"] = calibration.fingerprint(calibrating)
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
+  unsigned = given[0] if given else unsigned
   return Parts(exported, graph, unsigned, signed, window, step, tuple(moves)), judge.records_of_split(
     run, held_out, _JUDGE.value
   )
@@ -197,7 +211,7 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
     "dataset_fingerprint": run.dataset.fingerprint,
-    "calibration_fingerprint": parts.unsigned.calibration["fingerprint"],
+    "calibration_fingerprint": parts.signed.calibration["fingerprint"],
     "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),

@@ -19,6 +19,7 @@ from export.exportable import Exportable
 from export.interpreter import evaluate, product, trace
 
 OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activations on x86
+FOUR_BITS = 21  # the first that has weights of 4 bits
 OPSETS = range(20, 24)
 MERGED = ";"  # between the sites of one product
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.export
 
-from export import qdq, runtimes, tensorflow_capture
+from export import onnx_capture, qdq, runtimes, tensorflow_capture
 from export.decoding import DecodeStep
 from export.exportable import Exportable
 from export.lint import lint
@@ -17,7 +17,6 @@ from export.recipe import Recipe, Site
 from export.runtimes import Answer
 from export.smoothing import Move
 
-INT4_OPSET = 21
 PLATFORMS = ("cpu", "cuda", "tpu")  # that a StableHLO file runs on
 
 
@@ -80,14 +79,14 @@ def _int4(parts: Parts, directory: pathlib.Path) -> None:
   from onnx import version_converter
 
   graph = parts.graph
-  if graph.opset_import[0].version < INT4_OPSET:
-    graph = version_converter.convert_version(graph, INT4_OPSET)
+  if graph.opset_import[0].version < onnx_capture.FOUR_BITS:
+    graph = version_converter.convert_version(graph, onnx_capture.FOUR_BITS)
   _onnx(qdq.quantised(graph, _every(parts, 4, "float")), directory)
 
 
 def _every(parts: Parts, bits: int, activation: str) -> Recipe:
   """All sites alike, with nothing calibrated."""
-  return Recipe(dict.fromkeys(parts.unsigned.sites, Site(bits, activation)), {})
+  return Recipe(dict.fromkeys(parts.signed.sites, Site(bits, activation)), {})
 
 
 def _stablehlo(parts: Parts, directory: pathlib.Path) -> None:

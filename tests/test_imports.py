@@ -23,7 +23,7 @@ TABLE = {
   "models": (set(), DEVICE),
   "objectives": (set(), {"jax", "chex"}),
   "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections", "yaml", "jsonschema"}),
-  "federated": ({"models"}, DEVICE | {"optax"}),
+  "federated": ({"models"}, DEVICE | {"optax", "dp_accounting", "cryptography"}),
   "export": ({"models", "data"}, DEVICE),
   "evaluation": ({"models", "data"}, DEVICE | {"matplotlib"}),
   "experiments": (

@@ -91,12 +91,6 @@ def _follows_a_policy():
   return _following(teacher | {"objective": student["objective"], "loss": teacher["loss"] | loss}, teacher)
 
 
-def _every_head():
-  """On a trunk of one layer: it is the heads that are many."""
-  config = driving._config("multi_task", **driving.EVERYTHING)
-  return dataclasses.replace(config, model=dataclasses.replace(config.model, mixing="full", layers=1))
-
-
 def _recurrent(config):
   model = dataclasses.replace(config.model, mixing="hybrid", state=4, chunk=2)
   return dataclasses.replace(config, model=model)
@@ -108,7 +102,7 @@ TASKS = {
     name: (lambda name=name: perception._config(name), CLIPS, perception._stacked)
     for name in ("masked", "jepa", "contrastive", "self_distillation")
   },
-  "multi_task": (_every_head, CLIPS, driving._clips),
+  "multi_task": (driving.every_head, CLIPS, driving._clips),
   "flow": (lambda: _recurrent(driving._config("flow")), CLIPS, driving._clips),
   "diffusion": (lambda: driving._config("diffusion_cells"), CLIPS, driving._clips),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),

@@ -94,7 +94,7 @@ def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, 
   failing = dataclasses.replace(targets.TARGETS["onnx_int8"], write=broken)
   monkeypatch.setitem(targets.TARGETS, "stablehlo", failing)
   out = tmp_path / "out"
-  code = run_of(f"--out={out}", "--targets=stablehlo,tensorrt_int8", "--calls=3", "--smooth=false")
+  code = run_of(f"--out={out}", "--targets=stablehlo,tensorrt_int8", "--calls=3", "--smooth=none")
   assert code == program.FAULT
   found = manifest.read(out)
   assert found["targets"]["stablehlo"] == {"failed": "RuntimeError: the converter gave up"}
@@ -121,7 +121,7 @@ def test_a_graph_that_breaks_tensorrts_rules_is_not_shipped(run_of, tmp_path, mo
 
   monkeypatch.setattr(build, "prepare", planted)
   out = tmp_path / "out"
-  run_of(f"--out={out}", "--targets=tensorrt_int8", "--calls=1", "--smooth=false")
+  run_of(f"--out={out}", "--targets=tensorrt_int8", "--calls=1", "--smooth=none")
   told = json.loads((out / manifest.NAME).read_text())["targets"]["tensorrt_int8"]["failed"]
   assert "TensorRT's rules are broken" in told and "zero point of uint8" in told
 
@@ -152,7 +152,7 @@ def test_weights_that_are_no_numbers_are_refused(run_of, tmp_path):
 
 def test_an_operator_that_onnx_lacks_is_refused_by_name(run_of, tmp_path):
   with pytest.raises(BadInput, match="igamma"):
-    run_of(f"--out={tmp_path}/deep/out", "--smooth=false", model=Strange())
+    run_of(f"--out={tmp_path}/deep/out", "--smooth=none", model=Strange())
   assert not (tmp_path / "deep").exists()
 
 
