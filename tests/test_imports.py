@@ -32,18 +32,9 @@ TABLE = {
   ),
 }
 LAZY = {
-  "export": {
-    "tensorflow",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "jax2onnx",
-    "onnxsim",
-    "ml_dtypes",
-    "ai_edge_litert",
-    "qwix",
-  },
-  "federated": {"flwr", "tuf", "securesystemslib", "cryptography"},
+  "export": {"tensorflow", "onnx", "onnxruntime", "openvino", "jax2onnx", "onnxsim", "ml_dtypes", "qwix"}
+  | {"model_signing", "google", "ai_edge_litert", "ai_edge_quantizer"},
+  "federated": {"flwr", "tuf", "securesystemslib"},
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}
 PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"} | {
