@@ -155,6 +155,8 @@ class Network:
       "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
       "JAX_PLATFORMS": "cpu",
     }
+    # Without bytecode every process would compile Flower anew, and start later than its task waits for it (30 s).
+    self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
   def start(self, name, *argv):
     log = (self.path / f"{name}.log").open("w")
