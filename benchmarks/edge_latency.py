@@ -34,6 +34,9 @@ _JUDGE = flags.DEFINE_integer(
 )
 _TURNS = flags.DEFINE_integer("turns", 40, "Timed calls of every variant.", lower_bound=3)
 _THREADS = flags.DEFINE_list("threads", ["1", "2"], "Threads of a runtime; one table for each.")
+_SMOOTH = flags.DEFINE_bool(
+  "smooth", False, "Smooth ours first, as export.build does; minutes for so many layers."
+)
 _NNCF = flags.DEFINE_bool("nncf", True, "Also NNCF.")
 
 ALPHAS = {"off": -1.0, ".15": 0.15, ".5": 0.5, ".95": 0.95}  # of its smoothing; .95 is NNCF's own choice
@@ -91,7 +94,7 @@ def written(run, root: pathlib.Path) -> None:
   if not (root / "dynamic").exists():
     model, weights, example = runs.deployed(run)
     exported = forward(model.apply, weights, example)
-    moves = smoothing.plan(exported, calibrating[:4])
+    moves = smoothing.plan(exported, calibrating) if _SMOOTH.value else []
     exported = smoothing.smoothed(exported, moves)
     graph = onnx_capture.capture(exported)
     observed = calibration.observe(exported, calibrating)
