@@ -82,7 +82,7 @@ COMPILE = uv pip compile -q --python-version 3.12 --generate-hashes --no-emit-in
 lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	$(COMPILE) --group build --universal -o requirements/build.txt
 	$(COMPILE) --group tpu -o requirements/tpu.txt
-	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra dev -o requirements/test.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra privacy --extra dev -o requirements/test.txt
 	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps --extra onnx -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --universal -c requirements/test.txt -o requirements/base.txt
 	@for extra in clouds sweeps; do \

@@ -6,6 +6,7 @@ primitives and for named calls; `site` for every product of an activation with a
 quantised. A site is named by the path of its weights, such as "pair_0/time/attention/q".
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -89,7 +90,8 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
     ins = [value for value, _ in pairs]
     paths = [own for _, own in pairs if own is not None]
     if len(paths) == len(pairs):
-      with jax.ensure_compile_time_eval():
+      learned = any(isinstance(value, jax.core.Tracer) for value in ins)  # weights that are differentiated
+      with contextlib.nullcontext() if learned else jax.ensure_compile_time_eval():
         outs = [(value, frozenset().union(*paths)) for value in _bind(equation, ins)]
     elif written := _ruled(rules, params["name"] if name == "jit" else name, ins, params):
       outs = [(value, None) for value in written]
@@ -163,7 +165,8 @@ def _product(pairs: list, dimensions: tuple, site: Callable) -> jax.Array:
   k = int(np.prod([x.shape[axis] for axis in x_sum], dtype=int))
   left = _shaped(_turned(x, (*x_batch, *x_free, *x_sum)), (*batch, *rows, k))
   if y_paths is not None and not batch:
-    weight_KxN = np.asarray(y).transpose(*y_sum, *y_free).reshape(k, -1)
+    constant = y if isinstance(y, jax.core.Tracer) else np.asarray(y)
+    weight_KxN = constant.transpose(*y_sum, *y_free).reshape(k, -1)
     return _shaped(site(left, weight_KxN, y_paths), (*rows, *columns))
   left = _shaped(left, (*batch, int(np.prod(rows, dtype=int)), k))
   right = _shaped(_turned(y, (*y_batch, *y_sum, *y_free)), (*batch, k, int(np.prod(columns, dtype=int))))

@@ -19,6 +19,7 @@ from export.exportable import Exportable
 from export.interpreter import evaluate, product, trace
 
 OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activations on x86
+FOUR_BITS = 21  # the first that has weights of 4 bits
 OPSETS = range(20, 24)
 MERGED = ";"  # between the sites of one product
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")
@@ -65,6 +66,8 @@ def capture(exported: Exportable, opset: int = OPSET):
     model, same = onnxsim.simplify(model)
   if not same:
     raise ValueError("the simplified graph answers otherwise than the captured one")
+  del model.graph.value_info[:]  # some shapes are from before the graph was simplified
+  model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
   _shorten_shapes(model)
   _name_sites(model, sites)
   onnx.checker.check_model(model, full_check=True)

@@ -8,9 +8,10 @@ row k of every such W is multiplied by it. With
 channels that dwarf the others no longer set the range of all, and weights take up what they lose. Powers of two leave
 every product and sum as it was, to the last bit. G. Xiao et al., "SmoothQuant", arXiv:2211.10438.
 
-Where channels are made: in the scale of a normalisation, or in the columns of a product that only linear steps follow
-(values, which attention averages). Who reads them is found by trial: what is divided there arrives divided at its
-readers, and the function with both changed answers as before, or the place is left alone.
+Where channels are made: in the scale of a normalisation, in the columns of a product that only linear steps follow
+(values, which attention averages), or outside: an input of features of all sizes is divided as it comes in. Who reads
+them is found by trial: what is divided there arrives divided at its readers, and the function with both changed answers
+as before, or the place is left alone.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ from export.interpreter import evaluate, path_name, product, trace
 from export.judge import distance
 
 ALPHA = 0.5
+INPUT = "input "  # before the name of an input, among the paths of weights
 UNCHANGED = 1e-5  # relative L2 between the function before and after
 Record = dict[str, np.ndarray]
 # A weight and its adjacent axes, first to last, that run over the channels together.
@@ -48,13 +50,26 @@ class Move:
 
 
 def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
-  """The same function of other weights."""
-  factors: dict[str, list[tuple[int, int, np.ndarray]]] = {}
-  for move in moves:
-    scale_K = np.asarray(move.scale, np.float32)
-    for leaves, factor_K in ((move.divided, 1 / scale_K), (move.multiplied, scale_K)):
-      for path, first, last in leaves:
-        factors.setdefault(path, []).append((first, last, factor_K))
+  """The same function of other weights; of inputs, too, where those are divided."""
+  factors = _factors(moves)
+  weights = scaled_weights(exported.weights, moves)
+  if not any(INPUT + name in factors for name in exported.inputs):
+    return dataclasses.replace(exported, weights=weights)
+
+  def function(weights: Any, *arrays: jax.Array) -> dict[str, jax.Array]:
+    scaled = []
+    for name, array in zip(exported.inputs, arrays, strict=True):
+      for _, _, factor_K in factors.get(INPUT + name, ()):
+        array = array * factor_K.reshape((1,) * (array.ndim - 1) + (-1,))
+      scaled.append(array)
+    return exported.function(weights, *scaled)
+
+  return Exportable(function, weights, exported.example)
+
+
+def scaled_weights(weights: Any, moves: Sequence[Move]) -> Any:
+  """A pytree of weights after the moves."""
+  factors = _factors(moves)
 
   def scaled(path, leaf):
     for first, last, factor_K in factors.get(path_name(path), ()):
@@ -62,15 +77,29 @@ def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
       leaf = leaf * factor_K.reshape(shape)
     return leaf
 
-  return dataclasses.replace(exported, weights=jax.tree.map_with_path(scaled, exported.weights))
+  return jax.tree.map_with_path(scaled, weights)
 
 
-def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) -> list[Move]:
-  """What to move: by the greatest activations over `records`, which must be of the exported shapes."""
+def _factors(moves: Sequence[Move]) -> dict[str, list[tuple[int, int, np.ndarray]]]:
+  """{weight or input: [(first axis, last axis, factor_K)]}."""
+  factors: dict[str, list[tuple[int, int, np.ndarray]]] = {}
+  for move in moves:
+    scale_K = np.asarray(move.scale, np.float32)
+    for leaves, factor_K in ((move.divided, 1 / scale_K), (move.multiplied, scale_K)):
+      for path, first, last in leaves:
+        factors.setdefault(path, []).append((first, last, factor_K))
+  return factors
+
+
+def plan(exported: Exportable, records: Sequence[Record], inputs: bool, alpha: float = ALPHA) -> list[Move]:
+  """What to move: by the greatest activations over `records`, which must be of the exported shapes.
+
+  inputs: whether they may be divided, too.
+  """
   probe = _Probe(exported, records[0])
   greatest = probe.greatest(records)
   moves = []
-  for move, readers in probe.movable():
+  for move, readers in probe.movable(inputs):
     x_K = np.max([greatest[name] for name in readers], axis=0)
     w_K = np.max([np.abs(probe.weights[name]).max(1) for name in readers], axis=0)
     alive = (x_K > 0) & (w_K > 0)
@@ -88,7 +117,8 @@ def plan(exported: Exportable, records: Sequence[Record], alpha: float = ALPHA) 
 class _Probe:
   """A function whose normalisations and sites can have their channels divided, to see where that arrives.
 
-  weights: {site: weight_KxN}. made: {place: number of its channels}, places by the path of a norm's scale or of a site.
+  weights: {site: weight_KxN}. made: {place: number of its channels}, places by the path of a norm's scale, by the name
+  of a site or of an input.
   """
 
   def __init__(self, exported: Exportable, record: Record):
@@ -116,6 +146,10 @@ class _Probe:
         found[name] = jnp.abs(x).max(range(x.ndim - 1))
         return divided(product(x, weight_KxN, name), name)
 
+      inputs = tuple(
+        divided(x, INPUT + name) if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim else x
+        for name, x in zip(exported.inputs, inputs, strict=True)
+      )
       evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
       return found
 
@@ -133,12 +167,14 @@ class _Probe:
         found[name] = np.maximum(found.get(name, 0.0), x_K)
     return found
 
-  def movable(self):
+  def movable(self, inputs: bool):
     """(move of scale two or a half, its readers' sites) of every place that the function allows it at."""
     rng = np.random.default_rng(0)
     before = self._answer({}, self.record)
     expected = self._plain(self.exported.weights, *self._arrays(self.record))
     for place, channels in self.made.items():
+      if place.startswith(INPUT) and not inputs:
+        continue
       scale_K = rng.choice([0.5, 2.0], channels).astype(np.float32)
       after = self._answer({place: scale_K}, self.record)
       readers = [name for name, x_K in before.items() if _arrived(x_K, after[name], scale_K)]
@@ -150,7 +186,8 @@ class _Probe:
         tuple(own), tuple(sorted({leaf for leaves in rows for leaf in leaves})), tuple(map(float, scale_K))
       )
       other = smoothed(self.exported, [move])
-      if distance(self._plain(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
+      call = self._plain if other.function is self.exported.function else jax.jit(other.function)
+      if distance(call(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
         yield move, readers
 
   def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:

@@ -23,7 +23,7 @@ TABLE = {
   "models": (set(), DEVICE),
   "objectives": (set(), {"jax", "chex"}),
   "scaling": ({"models"}, {"numpy", "jax", "optax", "matplotlib", "ml_collections", "yaml", "jsonschema"}),
-  "federated": ({"models"}, DEVICE | {"optax"}),
+  "federated": ({"models"}, DEVICE | {"optax", "dp_accounting", "cryptography"}),
   "export": ({"models", "data"}, DEVICE),
   "evaluation": ({"models", "data"}, DEVICE | {"matplotlib"}),
   "experiments": (
@@ -38,8 +38,11 @@ LAZY_IN_EXPORT = {
   "openvino",
   "jax2onnx",
   "onnxsim",
+  "model_signing",
+  "google",
   "ml_dtypes",
   "ai_edge_litert",
+  "ai_edge_quantizer",
   "qwix",
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}

@@ -14,6 +14,7 @@ from evaluation.forecast import report
 from evaluation.forecasting import baselines
 from evaluation.forecasting.cases import make_cases
 from evaluation.metrics import displacement
+from tests.data.us101 import read_scenes
 
 
 def points(*xy):
@@ -241,7 +242,7 @@ def test_find_is_sorted_and_leaves_out_files_without_tracks(tmp_path):
 def test_us101_counts_and_constant_velocity(shared_data):
   """2,314 trajectories, 140,111 states. Constant velocity over 3 s: 1.13 / 2.64 m on the 1,200 tracks with
   61 states, 1.15 / 2.68 m on the 1,160 that move (published with the files)."""
-  scenes = [commonroad.read(path) for path in commonroad.find(shared_data("ngsim_us101"))]
+  scenes = read_scenes(shared_data("ngsim_us101"))
   lengths = np.concatenate([scene.valid_TxA.sum(0) for scene in scenes])
   assert (lengths >= 2).sum() == 2314 and lengths[lengths >= 2].sum() == 140_111
   assert all((scene.lane_TxA[scene.valid_TxA] >= 0).mean() > 0.99 for scene in scenes)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from evaluation.codes.tables import CodeCounts
 from models.codes import CodesModel
 from models.codes_config import CodesConfig
 from models.trunk_config import TrunkConfig
+from tests.weights import drawn
 
 N, T, S, V = 3, 3, 4, 11
 
@@ -22,7 +22,7 @@ N, T, S, V = 3, 3, 4, 11
 def _trunk(steps, space):
   return TrunkConfig(
     width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=steps, space=space,
-    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
+    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
   )  # fmt: skip
 
 
@@ -32,8 +32,7 @@ def predicted():
   model, rng = CodesModel(CodesConfig(V, 2, _trunk(T, S + 1), _trunk(S, 1))), np.random.default_rng(0)
   codes, actions = rng.integers(0, V, (N, T, S)), rng.integers(0, 2, (N, T))
   batch = {"codes_BxTxS": codes, "actions_BxT": actions}
-  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), batch)["params"])
-  params = jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
+  params = drawn(model.init, batch)
   predict = make_predict(model, 1, samples=2)
   return model, predict, params, codes, actions, *predict(params, codes, actions, jax.random.key(0))
 

@@ -2,7 +2,6 @@
 
 import types
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from experiments.evaluate import evaluate
 from experiments.mesh import make_mesh
 from experiments.task import make_task
 from tests.data import clip_dataset, random_clips
+from tests.weights import drawn
 
 CLIPS = random_clips.tiny_config(steps=2)
 WEIGHTS = dict(detection=1.0, elements=1.0, segmentation=1.0, plan=1.0, plan_spread=1.0)
@@ -23,16 +23,18 @@ WEIGHTS = dict(detection=1.0, elements=1.0, segmentation=1.0, plan=1.0, plan_spr
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  """An untrained run of a few random clips, as experiments.run hands one back."""
+  """A run of a few random clips, as experiments.run hands one back."""
   out = tmp_path_factory.mktemp("driving") / "clips"
   clip_dataset.write(out, CLIPS, {"train": 2, "validation": 5})
   values = driving_configs.get_config("multi_task:tiny").to_dict()
-  values["model"] |= dict(width=8, layers=2, grid_patch=8, lidar_channels=4, sensors="ego,lidar")
+  values["model"] |= dict(
+    width=8, layers=1, mixing="full", grid_patch=8, lidar_channels=4, sensors="ego,lidar"
+  )
   values["loss"] |= dict(patch=8, learned=False, weights=driving_configs.NO_HEADS | WEIGHTS)
   config = configs.from_dict(values)
   dataset = open_dataset(str(out))
   task = make_task(config, dataset.config, len(dataset.domains))
-  params = nn.unbox(jax.jit(task.init)(jax.random.key(0), task.to_batch(dataset.example()))["params"])
+  params = drawn(task.init, task.to_batch(dataset.example()))
   return types.SimpleNamespace(
     path="run", config=config, dataset=dataset, task=task, params=params, weights=params
   )

@@ -102,7 +102,7 @@ TASKS = {
     name: (lambda name=name: perception._config(name), CLIPS, perception._stacked)
     for name in ("masked", "jepa", "contrastive", "self_distillation")
   },
-  "multi_task": (lambda: driving._config("multi_task", **driving.EVERYTHING), CLIPS, driving._clips),
+  "multi_task": (driving.every_head, CLIPS, driving._clips),
   "flow": (lambda: _recurrent(driving._config("flow")), CLIPS, driving._clips),
   "diffusion": (lambda: driving._config("diffusion_cells"), CLIPS, driving._clips),
   "tokeniser": (lambda: _sized(tokeniser, layers=1), CLIPS, _grids),

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ from experiments.run_directory import RunDirectory
 from experiments.setup import make_setup, stream
 from experiments.task import make_task
 from tests.data import clip_dataset, random_clips, tiny_datasets
+from tests.weights import drawn
 
 CLIPS = random_clips.tiny_config(steps=2)
 STEPS, BATCH = 2, 8
@@ -135,8 +135,7 @@ def test_what_fills_up_a_batch_changes_nothing():
     {name: np.stack([stacked[name][0], other[name][1]]) for name in stacked} | {"real": real}
   )
   key = jax.random.key(3)
-  params = jax.jit(task.init)(key, first)["params"]
-  params = jax.tree.map(lambda p: p + 0.1, nn.unbox(params))
+  params = drawn(task.init, first)
   loss = jax.jit(task.loss_fn)
   a, b = loss(params, first, key), loss(params, second, key)
   jax.tree.map(np.testing.assert_array_equal, a, b)

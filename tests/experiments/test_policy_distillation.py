@@ -17,6 +17,7 @@ from experiments.tasks.distillation import TAUGHT_BY
 from objectives import distillation
 from tests.experiments.test_driving_tasks import _clips, _values
 from tests.experiments.test_perception_tasks import CLIPS, ROWS
+from tests.weights import drawn
 
 
 def _student(tmp_path, teaches=None, **loss):
@@ -36,8 +37,7 @@ def test_a_policy_that_is_its_teacher_has_nothing_to_follow(tmp_path):
   student, teacher = _student(tmp_path)
   stacked = _clips()
   batch = student.to_batch({field: stacked[field] for field in student.fields})
-  fresh = jax.jit(lambda key: nn.unbox(student.init(key, batch)["params"]))(jax.random.key(0))
-  weights = fresh[TAUGHT_BY]
+  weights = drawn(student.init, batch)[TAUGHT_BY]
   params = {"student": weights, TAUGHT_BY: weights}
   followed = jax.jit(student.loss_fn)(params, batch, jax.random.key(1))
   plain = jax.jit(teacher.loss_fn)(weights, batch, jax.random.key(1))
@@ -52,12 +52,11 @@ def test_a_policy_that_is_its_teacher_has_nothing_to_follow(tmp_path):
   assert student.trainable(("student", "heads")) and not student.trainable((TAUGHT_BY, "heads"))
 
 
-def _by_its_teacher(student, key):
+def _by_its_teacher(student):
   """(params, batch): a student with the weights of its teacher, none of them zero, and clips."""
   stacked = _clips()
   batch = student.to_batch({field: stacked[field] for field in student.fields})
-  weights = nn.unbox(jax.jit(lambda key: student.init(key, batch)["params"])(key))[TAUGHT_BY]
-  weights = jax.tree.map(lambda p: p + 0.5 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), weights)
+  weights = drawn(student.init, batch)[TAUGHT_BY]
   return {"student": weights, TAUGHT_BY: weights}, batch
 
 
@@ -65,7 +64,7 @@ def test_a_student_that_lacks_sensors_follows_a_teacher_that_has_them(tmp_path):
   """Either term is of one set of answers, of the clips as the student sees them: with drop = 1, one sensor of two."""
   student, _ = _student(tmp_path, drop=1.0)
   key = jax.random.key(1)
-  params, batch = _by_its_teacher(student, key)
+  params, batch = _by_its_teacher(student)
   there_BxM = jnp.ones((ROWS, 2), bool)
   drop_key = jax.random.split(key, 3)[0]
   seen = perception.sensor_dropout(student.model.config.perception, 1.0)(batch, drop_key)

@@ -39,7 +39,7 @@ def test_planted_outliers_cost_nothing_once_smoothed():
   one = exported("motion")
   with_outliers = planted(one)
   assert distance(with_outliers(one.example), one(one.example)) < 1e-5
-  smooth = smoothing.smoothed(with_outliers, smoothing.plan(with_outliers, [one.example]))
+  smooth = smoothing.smoothed(with_outliers, smoothing.plan(with_outliers, [one.example], inputs=True))
   for name, value in with_outliers(one.example).items():
     np.testing.assert_array_equal(smooth(one.example)[name], value)  # powers of two round nothing
   plain = naive_error(one)
@@ -61,11 +61,25 @@ def test_a_scale_that_something_else_reads_is_left_alone():
       y = rms_norm(x, weights["scale"])
       return {"y": y @ weights["w"] + gelu(x @ weights["u"]) @ weights["d"] + more * y}
 
-    return smoothing.plan(Exportable(function, weights, example), [example])
+    return smoothing.plan(Exportable(function, weights, example), [example], inputs=True)
 
   (move,) = moved(0.0)
   assert (move.divided, move.multiplied) == ((("scale", 0, 0),), (("w", 0, 0),))
   assert moved(1.0) == []
+
+
+def test_an_input_of_features_of_all_sizes_is_divided_as_it_comes_in():
+  rng = np.random.default_rng(0)
+  size_K = np.float32([1, 1, 1, 1, 1, 1, 1, 200])
+  example = {"x": rng.normal(size=(64, 8)).astype(np.float32) * size_K[None]}
+  weights = {"w": rng.normal(size=(8, 8)).astype(np.float32) / size_K[:, None]}
+  one = Exportable(lambda weights, x: {"y": x @ weights["w"]}, weights, example)
+  assert smoothing.plan(one, [example], inputs=False) == []
+  (move,) = smoothing.plan(one, [example], inputs=True)
+  assert (move.divided, move.multiplied) == ((("input x", 0, 0),), (("w", 0, 0),))
+  smooth = smoothing.smoothed(one, [move])
+  np.testing.assert_array_equal(smooth(example)["y"], one(example)["y"])
+  assert naive_error(smooth) < naive_error(one) / 10
 
 
 def test_moves_survive_json():

@@ -16,6 +16,7 @@ from models.reading_config import ReadConfig
 from models.sensors_config import GridConfig
 from tests.models import test_geometry
 from tests.sensed import perception_config, sensor_batch
+from tests.weights import drawn
 
 CONFIG = HeadsConfig(
   names=HEADS, read=ReadConfig(16, 16, 8, "float32"), grid=GridConfig(8, 2, 1.0, 2.0),
@@ -48,9 +49,7 @@ def _places(tokens):
 def trained():
   """Parameters that are nowhere zero, as after training, and what the heads then answer."""
   model = Heads(CONFIG)
-  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), *inputs())["params"])
-  params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape), params)
-  return params, jax.jit(lambda params, *given: model.apply({"params": params}, *given))
+  return drawn(model.init, *inputs()), jax.jit(lambda params, *given: model.apply({"params": params}, *given))
 
 
 def test_agents_answers_follow_their_slots(trained):
@@ -184,8 +183,7 @@ def test_a_policy_reads_no_step_to_come():
   heads = dataclasses.replace(CONFIG, names=EGO_HEADS, read=ReadConfig(width, width, 8, "float32"), learned=0)
   model = PolicyModel(PolicyConfig(perception, heads))
   batch = sensor_batch(perception)
-  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), batch)["params"])
-  params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+  params = drawn(model.init, batch)
   apply = jax.jit(lambda params, batch: model.apply({"params": params}, batch))
   before = apply(params, batch)
   name = "ego_BxTxS"

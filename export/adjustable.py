@@ -1,0 +1,101 @@
+"""The quantised twin with its recipe as an argument: compiled once, asked about many recipes.
+
+Every site takes its weights, the grid of its activation and whether that grid holds from outside, so that methods,
+bits and sites are compared without a compilation for each. It answers as export/reference.py does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data.errors import BadInput
+from export import quantisers
+from export.canonical import RULES
+from export.exportable import Exportable
+from export.interpreter import evaluate, product, trace
+from export.recipe import ACTIVATIONS, Recipe
+
+Settings = dict[str, dict[str, Any]]  # by site
+
+
+class Adjustable:
+  """weights: {site: weight_KxN}, float32."""
+
+  def __init__(self, exported: Exportable):
+    self.exported = exported
+    self.weights: dict[str, np.ndarray] = {}
+    self._traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
+
+    def note(x, weight_KxN, name):
+      self.weights[name] = weight_KxN
+      return product(x, weight_KxN, name)
+
+    jax.eval_shape(lambda *inputs: evaluate(self._traced, inputs, RULES, note), *exported.example.values())
+
+  def settings(self, recipe: Recipe) -> Settings:
+    """A recipe as arrays."""
+    found = {}
+    for name, weight_KxN in self.weights.items():
+      own = recipe.of(name)
+      at = own.at or quantisers.Affine(1.0, 0, quantisers.UNSIGNED)
+      found[name] = {
+        "weight": weight_KxN if own.bits == 32 else quantisers.weight_round_trip(weight_KxN, own.bits),
+        "activation": np.int32(ACTIVATIONS.index(own.activation)),
+        "scale": np.float32(at.scale),
+        "grid": np.asarray([at.zero, at.grid.low, at.grid.high], np.float32),
+      }
+    return found
+
+  def answer(self, settings: Settings, arrays: Mapping[str, Any]) -> list:
+    """Outputs in the order of their names; of the exported shapes."""
+
+    def site(x, weight_KxN, name):
+      own = settings[name]
+      zero, low, high = own["grid"]
+      static = (jnp.clip(jnp.round(x / own["scale"]) + zero, low, high) - zero) * own["scale"]
+      kinds = {"static": static, "dynamic": quantisers.dynamic_round_trip(x), "float": x}
+      chosen = kinds[ACTIVATIONS[-1]]
+      for i, name in enumerate(ACTIVATIONS[:-1]):
+        chosen = jnp.where(own["activation"] == i, kinds[name], chosen)
+      return jnp.matmul(chosen, own["weight"])
+
+    return evaluate(self._traced, tuple(arrays[name] for name in self.exported.inputs), RULES, site)
+
+
+def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Callable:
+  """(settings, batches) -> {metric: (sum [R], count [R])} of the task's held-out loss, record by record.
+
+  Args: weights: of the task's model, for the form of its answers.
+
+  Raises BadInput for a loss that compares the records of a batch: none of them has one of its own.
+  """
+  if task.compares:
+    raise BadInput("its loss compares the records of a batch", "the run", "judge it by a probe")
+
+  def one(settings, record):
+    batch = {name: value[None] for name, value in record.items()}
+    form = jax.tree.structure(jax.eval_shape(lambda: task.model.apply({"params": weights}, batch)))
+
+    def speak(next_call, args, kwargs, context):
+      if (
+        context.module.path
+        or type(context.module) is not type(task.model)
+        or context.method_name != "__call__"
+      ):
+        return next_call(*args, **kwargs)
+      return jax.tree.unflatten(form, twin.answer(settings, args[0]))
+
+    with nn.intercept_methods(speak):
+      return task.held_out(params, batch, jax.random.key(0))
+
+  many = jax.jit(lambda settings, batch: jax.vmap(lambda record: one(settings, record))(batch))
+
+  def measure(settings: Settings, batches: Iterable[Mapping[str, Any]]) -> dict[str, tuple]:
+    told = [jax.tree.map(np.asarray, many(settings, dict(batch))) for batch in batches]
+    return jax.tree.map(lambda *parts: np.concatenate(parts).astype(np.float64), *told)
+
+  return measure
