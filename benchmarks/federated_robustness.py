@@ -109,15 +109,9 @@ def main() -> None:
       found[f"{setting}: {name}"] = {"loss": loss.tolist(), "above_clean_percent": above.mean(0).tolist()}
       cells = [f"{a:+.1f} ± {s:.1f}" for a, s in zip(above.mean(0), above.std(0, ddof=1), strict=True)]
       print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    found[f"{setting}: clean"] = clean.mean()
+    found[f"{setting}: clean"] = float(clean.mean())
   given.out.mkdir(parents=True, exist_ok=True)
-  write_json_atomic(
-    given.out / "robustness.json", {"kinds": KINDS, "found": {k: _plain(v) for k, v in found.items()}}
-  )
-
-
-def _plain(value):
-  return value if isinstance(value, dict) else float(value)
+  write_json_atomic(given.out / "robustness.json", {"kinds": KINDS, "found": found})
 
 
 if __name__ == "__main__":
