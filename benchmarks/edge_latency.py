@@ -96,7 +96,7 @@ def written(run, root: pathlib.Path) -> None:
     graph = onnx_capture.capture(exported)
     observed = calibration.observe(exported, calibrating)
     recipes = [calibration.static_recipe(observed, "mse", signed, 8, {}) for signed in (False, True)]
-    parts = Parts(exported, graph, *recipes, tuple(moves))
+    parts = Parts(exported, graph, *recipes, exported, None, tuple(moves))
     for name in ("onnx_fp32", "onnx_int8", "tensorrt_int8", "openvino_int8"):
       (root / name).mkdir(parents=True, exist_ok=True)
       TARGETS[name].write(parts, root / name)

@@ -77,13 +77,14 @@ def targets(sensor: str, clips, config):
     return masked.standardised(values), values.std(-1) > 1.0
   grid = GridConfig(config.grid, 1, config.cell_m, config.rear_m)
 
-  def statistics(points_Px4, echo_P):
+  @jax.vmap
+  def statistics(points_TxPx4, echo_TxP):
     """Of each pillar: height over 3 m and intensity."""
-    cell_P, features_Px9, _ = point_features(points_Px4.astype(jnp.float32), echo_P, grid)
-    return masked.pillar_statistics(cell_P, features_Px9[:, 2:4], config.grid**2)
+    cell_TxP, features_TxPx9, _ = point_features(points_TxPx4.astype(jnp.float32), echo_TxP, grid)
+    own = features_TxPx9[..., 2:4]
+    return jax.vmap(lambda cell_P, x: masked.pillar_statistics(cell_P, x, config.grid**2))(cell_TxP, own)
 
-  points, echo = jnp.asarray(clips["points_BxTxPx4"]), jnp.asarray(clips["echo_BxTxP"])
-  values = jax.vmap(jax.vmap(statistics))(points, echo)
+  values = statistics(jnp.asarray(clips["points_BxTxPx4"]), jnp.asarray(clips["echo_BxTxP"]))
   return values, jnp.ones(values.shape[:3], bool)
 
 

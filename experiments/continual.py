@@ -14,8 +14,11 @@ from data.errors import BadInput
 from data.slices import members
 from evaluation import gates
 from experiments.config import Train
+from experiments.losses import LOSSES
 from experiments.per_record import labels, losses, probe_errors
 from experiments.run import Run, open_run
+
+_JUDGED_AS = {"distillation": "next_token", "policy_distillation": "multi_task"}
 
 
 def compare(
@@ -74,6 +77,11 @@ def _require_comparable(new: Run, old: Run) -> None:
 
 
 def _loss(config: Train) -> dict[str, object]:
-  """What makes a loss of another kind or unit, by its key: the same model may be judged easier or harder by it."""
-  settings = {f"loss.{name}": value for name, value in dataclasses.asdict(config.loss).items()}
-  return {"family": config.family, "objective": config.objective} | settings
+  """What makes a held-out loss of another kind or unit, by its key: a model may be judged easier or harder by it.
+
+  A student is judged as if it had no teacher (experiments/tasks/distillation.py).
+  """
+  objective = _JUDGED_AS.get(config.objective, config.objective)
+  counted = {field.name for field in dataclasses.fields(LOSSES[objective])}
+  own = {f"loss.{name}": value for name, value in dataclasses.asdict(config.loss).items() if name in counted}
+  return {"family": config.family, "objective": objective} | own

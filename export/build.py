@@ -26,6 +26,12 @@ _DATASET = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "Directory for the artifacts; it must not exist.", required=True)
 _TARGETS = flags.DEFINE_list("targets", [], "Which; empty: all of them.")
+_WHAT = flags.DEFINE_enum(
+  "what",
+  "forward",
+  ["forward", "decode_step"],
+  "A whole window at a time, or one step of it with keys and values handed on.",
+)
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
 _SMOOTH = flags.DEFINE_enum(
@@ -39,6 +45,7 @@ _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", l
 _CALIBRATION_SPLIT = flags.DEFINE_string("calibration_split", "train", "Their split.")
 _JUDGE = flags.DEFINE_integer("judge", 128, "Held-out records to judge on.", lower_bound=1)
 _CALLS = flags.DEFINE_integer("calls", 200, "Timed calls of every artifact.", lower_bound=1)
+_SIGN_KEY = flags.DEFINE_string("sign_key", "", "Elliptic private key, PEM, that signs the export.")
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of a runtime.", lower_bound=1)
 
 
@@ -49,9 +56,10 @@ def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import budget, manifest
+  from export import budget, manifest, signature
   from export.targets import TARGETS
 
+  signer = signature.signer(_SIGN_KEY.value) if _SIGN_KEY.value else None
   out = require_directory(_OUT.value, "--out")
   if out.exists():
     raise BadInput("exists already", out, "give a new directory as --out, or remove it")
@@ -81,6 +89,8 @@ def main() -> int:
     if profile:
       result["budget"] = {"profile": profile.name, "limits": profile.limits, "modelled": costs}
     write_json_atomic(root / manifest.NAME, result)
+    if signer:
+      signature.sign(root, signer)
     shutil.move(root, out)
   print(table(result))
   print(out / manifest.NAME)
@@ -125,7 +135,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   from data.errors import BadInput
   from experiments import run as runs
   from export import calibration, judge, onnx_capture, recipe_file, smoothing
-  from export.exportable import forward
+  from export.decoding import exportables
   from export.ranges import METHODS
   from export.targets import Parts
 
@@ -136,26 +146,28 @@ def prepare(run) -> tuple[Any, list[dict]]:
     raise BadInput(
       "is the split that artifacts are judged on", f"--calibration_split={held_out}", "choose another"
     )
-  model, weights, example = runs.deployed(run)
-  exported = forward(model.apply, weights, example)
+  window, step = exportables(run.task, run.params, runs.deployed(run), _WHAT.value)
   calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
   given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
   if given:
     moves = given[1]
   else:
     inputs = _SMOOTH.value == "inputs"
-    moves = [] if _SMOOTH.value == "none" else smoothing.plan(exported, calibrating, inputs)
-  exported = smoothing.smoothed(exported, moves)
+    moves = [] if _SMOOTH.value == "none" else smoothing.plan(window, calibrating, inputs)
+  window = smoothing.smoothed(window, moves)
+  step = step and dataclasses.replace(step, exported=smoothing.smoothed(step.exported, moves))
+  exported = step.exported if step else window
   four = given is not None and any(site.bits == 4 for site in given[0].sites.values())
   opset = _OPSET.value or (onnx_capture.FOUR_BITS if four else onnx_capture.OPSET)
   graph = onnx_capture.capture(exported, opset)
-  observed = calibration.observe(exported, calibrating)
+  observed = calibration.observe(window, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
+  notes["fingerprint"] = calibration.fingerprint(calibrating)
   unsigned, signed = (
     calibration.static_recipe(observed, _METHOD.value, sign, 8, notes) for sign in (False, True)
   )
   unsigned = given[0] if given else unsigned
-  return Parts(exported, graph, unsigned, signed, tuple(moves)), judge.records_of_split(
+  return Parts(exported, graph, unsigned, signed, window, step, tuple(moves)), judge.records_of_split(
     run, held_out, _JUDGE.value
   )
 
@@ -190,7 +202,8 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
         targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
       bar.update(1)
   machine = latency.machine(_THREADS.value)
-  for name, taken in latency.interleaved(answers, records[0], _CALLS.value).items():
+  asked = parts.step.inputs(records[0]) if parts.step else records[0]
+  for name, taken in latency.interleaved(answers, asked, _CALLS.value).items():
     targets[name] |= {"latency_ms": taken, "machine": machine}
   return {
     "format_version": manifest.FORMAT_VERSION,
@@ -198,6 +211,8 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
     "dataset_fingerprint": run.dataset.fingerprint,
+    "calibration_fingerprint": parts.signed.calibration["fingerprint"],
+    "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
@@ -217,12 +232,13 @@ def judged(run, parts, target, answer, records: list[dict]) -> dict[str, Any]:
   from export.reference import reference
 
   recipe = target.recipe(parts)
-  truth = jax.jit(lambda *arrays: parts.exported.function(parts.exported.weights, *arrays))
-  twin = reference(parts.exported, recipe) if recipe else None
+  truth = jax.jit(lambda *arrays: parts.window.function(parts.window.weights, *arrays))
+  twin = parts.to_records(reference(parts.exported, recipe)) if recipe else None
+  answer = parts.to_records(answer)
   apart, apart_from_twin = [], []
   for record in records:
     said = answer(record)
-    expected = truth(*(record[name] for name in parts.exported.inputs))
+    expected = truth(*(record[name] for name in parts.window.inputs))
     apart.append(judge.distance(said, expected))
     apart_from_twin.append(judge.distance(said, twin(record)) if twin else apart[-1])
   loss, slices = loss_of(run, answer, records)

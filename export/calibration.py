@@ -1,5 +1,6 @@
 """What activations are like at each site, over a calibration set read twice: their ranges, then their histograms."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -53,6 +54,15 @@ def static_recipe(
     low, high = ranges.choose(method, counts, least, greatest, grid, signed)
     sites[name] = Site(bits, "static", affine(low, high, grid, signed))
   return Recipe(sites, notes | {"method": method, "signed": signed})
+
+
+def fingerprint(records: Iterable[Mapping[str, np.ndarray]]) -> str:
+  """SHA-256 of what was calibrated on: names, shapes and numbers, record after record."""
+  digest = hashlib.sha256()
+  for record in records:
+    for name, value in sorted(record.items()):
+      digest.update(f"{name} {value.dtype} {value.shape};".encode() + np.ascontiguousarray(value).tobytes())
+  return digest.hexdigest()
 
 
 def _at_sites(exported: Exportable, measure: Callable[[jax.Array, str], Any]) -> Callable:

@@ -66,6 +66,41 @@ def _polynomial(values: list, params: dict) -> list:
   return [total]
 
 
+def _dynamic_slice(values: list, params: dict) -> list:
+  """One row of an axis, wherever it is: a sum over a mask, where runtimes would clamp and gather."""
+  x, *starts = values
+  axis = _cut(x.shape, params["slice_sizes"])
+  if axis is None:
+    return [jax.lax.dynamic_slice(x, starts, params["slice_sizes"])]
+  here = _row(x.shape, axis, starts[axis])
+  if x.dtype == bool:
+    return [(x & here).any(axis, keepdims=True)]
+  wide = x.astype(jnp.float32) if x.dtype == jnp.float16 else x  # LiteRT chooses between no halves
+  return [jnp.where(here, wide, jnp.zeros_like(wide)).sum(axis, keepdims=True).astype(x.dtype)]
+
+
+def _dynamic_update_slice(values: list, params: dict) -> list:
+  """The same row written: a choice between old and new."""
+  x, new, *starts = values
+  axis = _cut(x.shape, new.shape)
+  if axis is None:
+    return [jax.lax.dynamic_update_slice(x, new, starts)]
+  return [jnp.where(_row(x.shape, axis, starts[axis]), new, x)]
+
+
+def _cut(shape: tuple[int, ...], sizes: tuple[int, ...]) -> int | None:
+  """The axis of which a slice takes one row, if it is whole along the others."""
+  axes = [axis for axis, size in enumerate(sizes) if size != shape[axis]]
+  return axes[0] if len(axes) == 1 and sizes[axes[0]] == 1 else None
+
+
+def _row(shape: tuple[int, ...], axis: int, start) -> jax.Array:
+  """Where an axis is at `start`, clipped to it, as bool with as many axes as `shape`."""
+  form = [length if i == axis else 1 for i, length in enumerate(shape)]
+  place = jnp.clip(jnp.reshape(start, (1,) * len(shape)), 0, shape[axis] - 1)
+  return jnp.arange(shape[axis], dtype=place.dtype).reshape(form) == place
+
+
 RULES: dict[str, Rule] = {
   "gelu": _gelu,
   "rms_norm": _rms_norm,
@@ -74,4 +109,6 @@ RULES: dict[str, Rule] = {
   "softplus": _softplus,
   "cummax": _cummax,
   "polynomial": _polynomial,
+  "dynamic_slice": _dynamic_slice,
+  "dynamic_update_slice": _dynamic_update_slice,
 }

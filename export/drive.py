@@ -34,6 +34,8 @@ def main() -> int:
 
   root = pathlib.Path(_ARTIFACT.value)
   found = manifest.read(root)
+  if found["what"] != "forward":
+    raise BadInput(f"holds a {found['what']}", root, "drive what was exported with --what=forward")
   made = [name for name, own in found["targets"].items() if "failed" not in own]
   for flag, name in (("--target", _TARGET.value), ("--background", _BACKGROUND.value)):
     if name and name not in made:

@@ -1,9 +1,11 @@
 """What is exported: a function of weights and named arrays, with the shapes it is exported at."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,22 @@ class Exportable:
     """Shapes of what it returns, in the order in which JAX flattens them."""
     answer = jax.eval_shape(self.function, self.weights, *self.example.values())
     return {name: answer[name] for name in sorted(answer)}
+
+
+def called(model: nn.Module) -> Callable:
+  """apply(variables, arrays) of a model whose call may ask for more than a batch: see `arguments`."""
+  return lambda variables, arrays: model.apply(variables, arrays, *(arrays[name] for name in beside(model)))
+
+
+def arguments(model: nn.Module, batch: dict, *others: Any) -> dict[str, Any]:
+  """What a model is called with as named arrays: the batch's, and others by their name in its call, such as time_B."""
+  return dict(batch) | dict(zip(beside(model), others, strict=False))
+
+
+def beside(model: nn.Module) -> list[str]:
+  """Names of what a model must be called with beside a batch."""
+  _, _, *others = inspect.signature(type(model).__call__).parameters.values()
+  return [one.name for one in others if one.default is one.empty]
 
 
 def forward(apply: Callable, weights: Any, batch: dict[str, np.ndarray]) -> Exportable:

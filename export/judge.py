@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.reader import RecordSource
+from export.exportable import arguments, beside, called
 from export.runtimes import Answer
 
 IMPOSSIBLE = 1e8  # beyond it a logit says "never"; what number it is does not matter
@@ -21,20 +22,41 @@ def answering(model: nn.Module, weights: Any, answer: Answer, loss_fn: Callable)
   """
 
   def speak(next_call, args, kwargs, context):
-    if context.module.path or type(context.module) is not type(model) or context.method_name != "__call__":
+    if not _is_whole(model, context):
       return next_call(*args, **kwargs)
-    answers = [answer(record) for record in records_of(args[0])]
+    answers = [answer(record) for record in records_of(arguments(model, *args))]
     together = {name: jnp.concatenate([jnp.asarray(one[name]) for one in answers]) for name in answers[0]}
     return jax.tree.unflatten(form[0], [together[name] for name in sorted(together)])
 
   form: list = []
 
   def judged(params: Any, batch: Mapping[str, Any], key: jax.Array) -> dict:
-    form[:] = [jax.tree.structure(jax.eval_shape(lambda: model.apply({"params": weights}, dict(batch))))]
+    given = heard(model, loss_fn, params, batch)
+    form[:] = [jax.tree.structure(jax.eval_shape(lambda: called(model)({"params": weights}, given)))]
     with nn.intercept_methods(speak):
       return loss_fn(params, batch, key)
 
   return judged
+
+
+def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+  """What a loss calls its model with: the batch, and beside it what is drawn, such as a denoiser's noise and times."""
+  found: dict[str, Any] = dict(batch)
+
+  def listen(next_call, args, kwargs, context):
+    if _is_whole(model, context):
+      found.update(arguments(model, *args))
+    return next_call(*args, **kwargs)
+
+  if beside(model):
+    with nn.intercept_methods(listen):
+      loss_fn(params, batch, jax.random.key(0))
+  return found
+
+
+def _is_whole(model: nn.Module, context: Any) -> bool:
+  """Whether a call is one of the model itself, and no part's."""
+  return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
 
 
 def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
@@ -51,7 +73,8 @@ def records_of_split(run, split: str, count: int) -> list[dict]:
   there = len(RecordSource(run.dataset, split, fields))
   source = RecordSource(run.dataset, split, fields, limit=min(count, there))
   rows = np.arange(len(source))
-  return records_of(run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)}))
+  batch = run.task.to_batch(source.stacked(rows) | {"position": rows.astype(np.int32)})
+  return records_of(heard(run.task.model, run.task.held_out, run.params, batch))
 
 
 def distance(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> float:

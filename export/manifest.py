@@ -6,11 +6,12 @@ from typing import Any
 
 from data.errors import BadInput
 from data.files import read_json, sha256
+from export import signature, tensors
+from export.targets import TARGETS
+from export.tensors import LARGEST, REMEDY
 
 NAME = "manifest.json"
-FORMAT_VERSION = 1
-LARGEST = 8 << 30  # bytes of a file that anybody would put on a vehicle
-REMEDY = "export it again with export.build"
+FORMAT_VERSION = 2
 
 
 def files_of(directory: pathlib.Path, root: pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -26,7 +27,7 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
   """The manifest of an export whose files are all as it says.
 
   Raises BadInput for a directory that is none, for links, for files that are missing, larger than any export, changed
-  or not listed, and for names that lead out of the directory.
+  or not listed, for names that lead out of the directory, and for ONNX files whose tensors are kept elsewhere.
   """
   root = pathlib.Path(artifact)
   if not root.is_dir():
@@ -35,16 +36,22 @@ def read(artifact: os.PathLike | str) -> dict[str, Any]:
   if found.get("format_version") != FORMAT_VERSION:
     what = f"is of format {found.get('format_version')}, this version reads {FORMAT_VERSION}"
     raise BadInput(what, root / NAME, REMEDY)
+  for name in found["targets"]:
+    if name not in TARGETS:
+      raise BadInput(f"names {name!r}, which is no target", root / NAME, REMEDY)
   listed = {
     name: own for target in found["targets"].values() for name, own in target.get("files", {}).items()
   }
   for path in sorted(root.rglob("*")):
     if path.is_symlink():
       raise BadInput("is a link", path, "an export holds files alone: copy it whole")
-    if path.is_file() and path.name != NAME and str(path.relative_to(root)) not in listed:
+    if path.is_file() and str(path.relative_to(root)) not in {NAME, signature.NAME, *listed}:
       raise BadInput("is not listed in the manifest", path, f"remove it, or {REMEDY}")
   for name, own in listed.items():
     _check(root, name, own)
+  for name in listed:
+    if name.endswith(".onnx"):
+      tensors.check(root / name)
   return found
 
 

@@ -66,6 +66,8 @@ def capture(exported: Exportable, opset: int = OPSET):
     model, same = onnxsim.simplify(model)
   if not same:
     raise ValueError("the simplified graph answers otherwise than the captured one")
+  del model.graph.value_info[:]  # some shapes are from before the graph was simplified
+  model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
   _shorten_shapes(model)
   _name_sites(model, sites)
   onnx.checker.check_model(model, full_check=True)

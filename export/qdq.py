@@ -60,7 +60,10 @@ def _one(sites: set[Site], name: str) -> Site | None:
     raise ValueError(
       f"{name} is one product, its sites are to be made differently: {sorted(map(str, sites))}"
     )
-  return next(iter(sites), None)
+  own = next(iter(sites), None)
+  if own is not None and own.activation == "rows":
+    raise ValueError(f"{name} is to be quantised row by row, for which ONNX has no operator")
+  return own
 
 
 def _constant(graph, name: str, value: np.ndarray) -> str:

@@ -65,6 +65,15 @@ def dynamic_round_trip(x: jax.Array) -> jax.Array:
   return (jnp.clip(jnp.round(x / scale) + zero, 0, 255) - zero) * scale
 
 
+def row_round_trip(x: jax.Array) -> jax.Array:
+  """x' on the signed grid over the range of each row, its last axis, as LiteRT's kernels (XNNPACK) lay it."""
+  least = jnp.minimum(x.min(-1, keepdims=True), 0.0)
+  greatest = jnp.maximum(x.max(-1, keepdims=True), 0.0)
+  steps = jnp.where(greatest > least, 255.0 / (greatest - least), 1.0)
+  zero = jnp.clip(jnp.round(-128.0 - least * steps), -128, 127)
+  return (jnp.clip(jnp.round(x * steps) + zero, -128, 127) - zero) / steps
+
+
 def column_scales(weight_KxN: np.ndarray, bits: int) -> np.ndarray:
   """float32 [N]: the greatest weight of a column is the greatest integer."""
   greatest_N = np.abs(weight_KxN).max(0, initial=0.0)

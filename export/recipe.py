@@ -5,7 +5,7 @@ from typing import Any
 
 from export.quantisers import Affine, Grid
 
-ACTIVATIONS = ("static", "dynamic", "float")
+ACTIVATIONS = ("static", "dynamic", "rows", "float")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Site:
   """How one product of an activation and a weight is made.
 
   bits: of the weight: 8, 4, or 32 where it stays float32.
-  activation: "static" by `at`, "dynamic" by its own range on the unsigned grid, or "float".
+  activation: "static" by `at`, "dynamic" by its own range on the unsigned grid, "rows" by the range of each of its
+    rows, or "float".
   """
 
   bits: int

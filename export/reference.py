@@ -26,6 +26,8 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
       x = quantisers.round_trip(x, own.at)
     elif own.activation == "dynamic":
       x = quantisers.dynamic_round_trip(x)
+    elif own.activation == "rows":
+      x = quantisers.row_round_trip(x)
     if own.bits < 32:
       weight_KxN = quantisers.weight_round_trip(weight_KxN, own.bits)
     return product(x, weight_KxN, name)

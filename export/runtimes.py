@@ -1,10 +1,14 @@
 """Artifacts as functions: arrays by name in, arrays by name out, in the runtimes that vehicles use."""
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
+
+from export.quiet import quietly
 
 Answer = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -52,5 +56,57 @@ def openvino(path: pathlib.Path, threads: int, precision: str = "f32") -> Answer
   def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     request.infer([np.ascontiguousarray(arrays[name]) for name in inputs])
     return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(outputs)}
+
+  return answer
+
+
+def stablehlo(path: pathlib.Path) -> Answer:
+  """In JAX, on whatever devices this process has; its threads are JAX's own."""
+  from jax import export
+
+  there = export.deserialize(bytearray(path.read_bytes()))
+  (arguments,), _ = jax.tree.unflatten(there.in_tree, there.in_avals)
+  call = jax.jit(there.call)
+
+  def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    said = call({name: arrays[name] for name in arguments})
+    return {name: np.asarray(value) for name, value in said.items()}
+
+  return answer
+
+
+def saved_model(path: pathlib.Path, threads: int) -> Answer:
+  """In TensorFlow, which sets its threads once, before it runs anything."""
+  with quietly():
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):
+      tf.config.threading.set_intra_op_parallelism_threads(threads)
+      tf.config.threading.set_inter_op_parallelism_threads(1)
+    loaded = tf.saved_model.load(str(path))
+  (call,) = loaded.signatures.values()
+  inputs = list(call.structured_input_signature[1])
+
+  def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert loaded is not None  # its functions live as long as it does
+    said = call(**{name: tf.constant(arrays[name]) for name in inputs})
+    return {name: value.numpy() for name, value in said.items()}
+
+  return answer
+
+
+def litert(path: pathlib.Path, threads: int) -> Answer:
+  with quietly():
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    call = interpreter.get_signature_runner()
+    inputs = call.get_input_details()
+    call(
+      **{name: np.zeros(own["shape"], own["dtype"]) for name, own in inputs.items()}
+    )  # the first has remarks
+
+  def answer(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return call(**{name: np.asarray(arrays[name]) for name in inputs})
 
   return answer

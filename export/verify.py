@@ -1,8 +1,12 @@
 """Is an export what it says, and does it answer as its run? python -m export.verify --artifact=DIR [--run=W].
 
-Hashes every file, refuses links and what the manifest does not list, opens every artifact and, with --run, compares its
-answers with the checkpoint's on held-out records. Exit 1 when an artifact answers otherwise than its manifest says.
+Hashes every file, refuses links and what the manifest does not list, asks for a signature with --public_key, opens
+every artifact, lints what TensorRT will read and, with --run, compares answers with the checkpoint's on held-out
+records. Exit 1 when an artifact answers otherwise than its manifest says.
 """
+
+import pathlib
+from collections.abc import Callable, Collection
 
 from absl import flags
 
@@ -11,6 +15,7 @@ from experiments import program
 _ARTIFACT = flags.DEFINE_string("artifact", None, "Directory that export.build has made.", required=True)
 _RUN = flags.DEFINE_string("run", "", "The run it was exported from: answers are compared with it.")
 _DATASET = flags.DEFINE_string("dataset", "", "Where that run's dataset lies now, if it has been moved.")
+_PUBLIC_KEY = flags.DEFINE_string("public_key", "", "Of who must have signed the export, PEM.")
 _RECORDS = flags.DEFINE_integer("records", 16, "Held-out records to compare on.", lower_bound=1)
 
 FLOAT_PARITY = 1e-5  # relative L2 of an artifact without quantisation
@@ -18,23 +23,36 @@ TWIN_PARITY = 1e-3  # of a quantised one from its twin in JAX
 
 
 def main() -> int:
-  import pathlib
-
-  from export import manifest
+  from export import manifest, signature
   from export.targets import TARGETS
 
   root = pathlib.Path(_ARTIFACT.value)
+  if _PUBLIC_KEY.value:
+    signature.check(root, _PUBLIC_KEY.value)
+    print(f"signed by the owner of {_PUBLIC_KEY.value}")
   found = manifest.read(root)
   made = {name: own for name, own in found["targets"].items() if "failed" not in own}
   answers = {name: TARGETS[name].open(root / name, 1) for name in made}
   for name in made:
     print(f"{name}: files are as listed, and it opens")
-  if not _RUN.value:
-    return 0
-  wrong = compare(found, answers)
+  wrong = broken_rules(root, made)
+  if _RUN.value:
+    wrong += compare(found, answers)
   for line in wrong:
     print(line)
   return 1 if wrong else 0
+
+
+def broken_rules(root: pathlib.Path, made: Collection[str]) -> list[str]:
+  """A line for every rule of TensorRT that its artifact breaks."""
+  if "tensorrt_int8" not in made:
+    return []
+  import onnx
+
+  from export.lint import lint
+
+  model = onnx.load(root / "tensorrt_int8" / "model.onnx")
+  return [f"tensorrt_int8: {found.node} {found.what}" for found in lint(model)]
 
 
 def compare(found: dict, answers: dict) -> list[str]:
@@ -45,21 +63,24 @@ def compare(found: dict, answers: dict) -> list[str]:
   from data.errors import BadInput
   from experiments import run as runs
   from export import judge, smoothing
-  from export.exportable import forward
+  from export.decoding import exportables
   from export.recipe import Recipe
   from export.reference import reference
 
   run = runs.open_run(_RUN.value, _DATASET.value)
   if run.row["config_hash"] != found["config_hash"]:
     raise BadInput("is not the run that was exported", _RUN.value, f"give {found['source_run']}")
-  model, weights, example = runs.deployed(run)
-  moves = [smoothing.Move.from_json(move) for move in found.get("smoothing", ())]
-  exported = smoothing.smoothed(forward(model.apply, weights, example), moves)
+  window, step = exportables(run.task, run.params, runs.deployed(run), found["what"])
+  moves = [smoothing.Move.from_json(move) for move in found["smoothing"]]
   records = judge.records_of_split(run, run.config.data.eval_split, _RECORDS.value)
   wrong = []
   for name, answer in answers.items():
     recipe = found["targets"][name]["recipe"]
-    twin = reference(exported, Recipe.from_json(recipe)) if recipe else exported
+    twin: Callable = window
+    if recipe:
+      twin = reference(smoothing.smoothed(step.exported if step else window, moves), Recipe.from_json(recipe))
+    if step:
+      answer, twin = step.window(answer), step.window(twin) if recipe else twin
     bound = TWIN_PARITY if recipe else FLOAT_PARITY
     # The mean: rounding may toss one integer of one record the other way, which a narrow model shows in its answer.
     apart = sum(judge.distance(answer(record), twin(record)) for record in records) / len(records)

@@ -117,11 +117,9 @@ class Lidar(nn.Module):
     points = points_BxTxPx4[:, self.tube - 1 :: self.tube].astype(jnp.float32)
     echo = echo_BxTxP[:, self.tube - 1 :: self.tube]
     b, t, p, _ = points.shape
-    cell, features, count = jax.vmap(lambda x, e: point_features(x, e, grid))(
-      points.reshape(b * t, p, 4), echo.reshape(b * t, p)
-    )
+    cell, features, count = point_features(points.reshape(b * t, p, 4), echo.reshape(b * t, p), grid)
     x = jax.nn.relu(_linear(self, "point", features, c.channels, self.dtype))
-    pillars = jax.vmap(lambda x, cell, count: _pool(x, cell, count, grid.cells**2))(x, cell, count)
+    pillars = _pool(x, cell, count)
     x = patches(pillars.reshape(b, t, grid.cells, grid.cells, c.pillar), grid.patch, 1)
     return _linear(self, "patch", x, self.width, self.dtype) + _places(self, c.places, self.width)
 
@@ -143,31 +141,45 @@ class Ego(nn.Module):
     return (hidden @ down)[:, :, None]
 
 
-def point_features(points_Px4: jax.Array, echo_P: jax.Array, grid: GridConfig):
-  """(cell_P, features_Px9, count_G): where each point falls, what it looks like there, points of each cell.
+def point_features(points_NxPx4: jax.Array, echo_NxP: jax.Array, grid: GridConfig):
+  """(cell_NxP, features_NxPx9, count_NxG) of N sweeps: where each point falls, what it looks like there, points of
+  each cell.
 
   Points without an echo or outside the grid fall into cell G = cells^2, which is nobody's.
   """
   cells = grid.cells**2
-  place = (points_Px4[:, :2] + jnp.asarray(grid.corner_m, jnp.float32)[None]) / grid.cell_m
+  place = (points_NxPx4[..., :2] + jnp.asarray(grid.corner_m, jnp.float32)[None, None]) / grid.cell_m
   index = jnp.floor(place).astype(jnp.int32)
-  inside = echo_P & ((index >= 0) & (index < grid.cells)).all(-1)
-  cell = jnp.where(inside, index[:, 0] * grid.cells + index[:, 1], cells)
-  count = jax.ops.segment_sum(jnp.ones_like(place[:, 0]), cell, cells + 1)
-  mean = jax.ops.segment_sum(points_Px4[:, :3], cell, cells + 1) / jnp.maximum(count, 1)[:, None]
+  inside = echo_NxP & ((index >= 0) & (index < grid.cells)).all(-1)
+  cell = jnp.where(inside, index[..., 0] * grid.cells + index[..., 1], cells)
+  count = _by_cell(jax.ops.segment_sum, jnp.ones_like(place[..., :1]), cell, cells + 1)
+  sums = _by_cell(jax.ops.segment_sum, points_NxPx4[..., :3], cell, cells + 1)
+  mean = jnp.take_along_axis(sums / jnp.maximum(count, 1), cell[..., None], 1)
   scale = jnp.asarray([grid.half_m, grid.half_m, HEIGHT_SCALE_M, 1.0], jnp.float32)
-  from_mean = (points_Px4[:, :3] - mean[cell]) / jnp.asarray([grid.cell_m] * 2 + [HEIGHT_SCALE_M])[None]
+  spread = jnp.asarray([grid.cell_m] * 2 + [HEIGHT_SCALE_M])
+  from_mean = (points_NxPx4[..., :3] - mean) / spread[None, None]
   from_centre = place - index - 0.5
-  features = jnp.concatenate([points_Px4 / scale[None], from_mean, from_centre], -1)
-  return cell, jnp.where(inside[:, None], features, 0), count[:-1]
+  features = jnp.concatenate([points_NxPx4 / scale[None, None], from_mean, from_centre], -1)
+  return cell, jnp.where(inside[..., None], features, 0), count[:, :-1, 0]
 
 
-def _pool(x_PxM, cell_P, count_G, cells: int):
-  """[G, 2 M + 1]: of the points of each cell the largest, the mean, log(1 + number); zeros where there is none."""
-  largest = jax.ops.segment_max(x_PxM, cell_P, cells + 1)[:-1]
-  mean = jax.ops.segment_sum(x_PxM, cell_P, cells + 1)[:-1] / jnp.maximum(count_G, 1)[:, None]
-  largest = jnp.where(count_G[:, None] > 0, largest, 0)
-  return jnp.concatenate([largest, mean, jnp.log1p(count_G)[:, None]], -1)
+def _pool(x_NxPxM, cell_NxP, count_NxG):
+  """[N, G, 2 M + 1]: of the points of each cell the largest, the mean, log(1 + number); zeros where there is none."""
+  cells = count_NxG.shape[1] + 1
+  count = count_NxG[..., None]
+  largest = _by_cell(jax.ops.segment_max, x_NxPxM, cell_NxP, cells)[:, :-1]
+  mean = _by_cell(jax.ops.segment_sum, x_NxPxM, cell_NxP, cells)[:, :-1] / jnp.maximum(count, 1)
+  return jnp.concatenate([jnp.where(count > 0, largest, 0), mean, jnp.log1p(count)], -1)
+
+
+def _by_cell(reduction, x_NxPxM, cell_NxP, cells: int):
+  """[N, cells, M]: `reduction` of jax.ops over the points of each cell, sweep after sweep in one call.
+
+  Under vmap it would be a scatter over two axes, which runtimes of vehicles do not have.
+  """
+  n, p, m = x_NxPxM.shape
+  place = (cell_NxP + cells * jnp.arange(n)[:, None]).reshape(-1)
+  return reduction(x_NxPxM.reshape(n * p, m), place, n * cells).reshape(n, cells, m)
 
 
 def _linear(module, name: str, x, width: int, dtype, axes=("features", "embed")):

@@ -38,8 +38,11 @@ LAZY_IN_EXPORT = {
   "openvino",
   "jax2onnx",
   "onnxsim",
+  "model_signing",
+  "google",
   "ml_dtypes",
   "ai_edge_litert",
+  "ai_edge_quantizer",
   "qwix",
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}

@@ -73,12 +73,12 @@ def _pillars(batch, config: LidarConfig, tube: int):
   points, echo = (batch[name][:, tube - 1 :: tube] for name in ("points_BxTxPx4", "echo_BxTxP"))
   b, t, p, _ = points.shape
 
-  def statistics(points_Px4, echo_P):
-    cell_P, features_Px9, _ = point_features(points_Px4.astype(jnp.float32), echo_P, grid)
-    values = jnp.concatenate([features_Px9[:, 7:9], features_Px9[:, 2:4]], axis=-1)
-    return objective.pillar_statistics(cell_P, values, grid.cells**2)
-
-  found = jax.vmap(statistics)(points.reshape(b * t, p, 4), echo.reshape(b * t, p))
+  points = points.reshape(b * t, p, 4).astype(jnp.float32)
+  cell_NxP, features_NxPx9, _ = point_features(points, echo.reshape(b * t, p), grid)
+  values = jnp.concatenate([features_NxPx9[..., 7:9], features_NxPx9[..., 2:4]], axis=-1)
+  found = jax.vmap(lambda cell_P, own: objective.pillar_statistics(cell_P, own, grid.cells**2))(
+    cell_NxP, values
+  )
   return patches(found.reshape(b, t, grid.cells, grid.cells, PILLAR_VALUES), grid.patch, 1)
 
 

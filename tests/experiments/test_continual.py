@@ -16,7 +16,7 @@ from experiments import continual, per_record
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
 from experiments.evaluate import evaluate
-from experiments.losses import NextToken
+from experiments.losses import Distillation, NextToken
 from experiments.mesh import make_mesh
 from experiments.run import Run
 from experiments.task import make_task
@@ -142,7 +142,7 @@ def test_losses_that_rank_no_runs_or_need_a_batch_open_no_gate(run, monkeypatch,
   ("changes", "words"),
   [
     (dict(family="codes"), "family is 'codes' of the one, 'motion' of the other"),
-    (dict(objective="distillation"), "objective is 'distillation' of the one, 'next_token' of the other"),
+    (dict(objective="masked"), "objective is 'masked' of the one, 'next_token' of the other"),
     (dict(loss=NextToken(0.25)), "loss.z_weight is 0.25 of the one, 0.0001 of the other"),
   ],
 )
@@ -152,3 +152,13 @@ def test_losses_of_another_kind_are_not_compared(run, monkeypatch, changes, word
   monkeypatch.setattr(continual, "open_run", lambda name, dataset="": runs[name])
   with pytest.raises(BadInput, match=words):
     continual.compare("other", "base", {"domain=early": 0.0}, "train", 0.95)
+
+
+def test_a_student_is_judged_as_what_it_follows(run, monkeypatch):
+  loss = Distillation(
+    "build/run", weight=0.5, features=0.0, temperature=2.0, z_weight=run.config.loss.z_weight
+  )
+  config = dataclasses.replace(run.config, objective="distillation", loss=loss)
+  opened(monkeypatch, base=run, student=dataclasses.replace(run, config=config))
+  found = continual.compare("student", "base", {"domain=early": 0.0}, "validation", 0.95)
+  assert found["domain=early"].after == found["domain=early"].before

@@ -94,8 +94,8 @@ def test_the_largest_run_is_built_of_which_a_quantised_artifact_fits(monkeypatch
     types.SimpleNamespace(path=name, weights={"w": np.zeros(size)}) for name, size in (("s", 1), ("l", 9))
   )
   parts = {
-    "s": targets.Parts(None, graph(), recipe(8, "static"), recipe(8, "static")),
-    "l": targets.Parts(None, graph(), recipe(8, "dynamic"), recipe(4, "float")),
+    "s": targets.Parts(None, graph(), recipe(8, "static"), recipe(8, "static"), None),
+    "l": targets.Parts(None, graph(), recipe(8, "dynamic"), recipe(4, "float"), None),
   }
   monkeypatch.setattr(build, "prepare", lambda run: (parts[run.path], []))
 
@@ -107,7 +107,7 @@ def test_the_largest_run_is_built_of_which_a_quantised_artifact_fits(monkeypatch
   eight, four = (budget.constants_bytes(graph(), recipe(bits, "dynamic")) for bits in (8, 4))
   assert chosen(eight) == ("l", ["onnx_int8", "tensorrt_int8"])
   assert chosen(four) == ("l", ["tensorrt_int8"])
-  parts["l"] = targets.Parts(None, graph(), Recipe({}, {}), Recipe({}, {}))  # as large as in float
+  parts["l"] = targets.Parts(None, graph(), Recipe({}, {}), Recipe({}, {}), None)  # as large as in float
   assert chosen(eight) == ("s", ["onnx_int8", "tensorrt_int8"])
   with pytest.raises(BadInput, match="of s comes closest, 2 times the"):
     chosen(eight // 2)

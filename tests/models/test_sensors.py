@@ -14,7 +14,7 @@ LIDAR = LidarConfig(GRID, 30, 6)
 WIDTH = 8
 
 
-_FEATURES = jax.jit(lambda points, echo: point_features(points, echo, GRID))
+_FEATURES = jax.jit(lambda points, echo: point_features(points, echo, GRID))  # of sweeps
 _APPLY = jax.jit(lambda module, params, *inputs: module.apply({"params": params}, *inputs), static_argnums=0)
 
 
@@ -41,7 +41,7 @@ def _sweep(seed=0):
 def test_points_are_described_as_in_a_loop():
   """Cell by cell: x in [2 i - 3, 2 i - 1), y in [2 j - 4, 2 j - 2); offsets from the mean and from the centre."""
   points, echo = _sweep()
-  cell, features, count = (np.asarray(v) for v in _FEATURES(points, echo))
+  cell, features, count = (np.asarray(v)[0] for v in _FEATURES(points[None], echo[None]))
   inside = 0
   for i in range(4):
     for j in range(4):
@@ -76,7 +76,7 @@ def _lidar(points, echo, params=None):
 def test_pillars_are_the_largest_the_mean_and_the_number_of_their_points():
   points, echo = _sweep()
   found, params = _lidar(points, echo)
-  cell, features, _ = (np.asarray(v) for v in _FEATURES(points, echo))
+  cell, features, _ = (np.asarray(v)[0] for v in _FEATURES(points[None], echo[None]))
   hidden = np.maximum(features @ params["point"] + params["point_bias"][None], 0)
   pillars = np.zeros((16, LIDAR.pillar))
   for g in range(16):
@@ -87,6 +87,14 @@ def test_pillars_are_the_largest_the_mean_and_the_number_of_their_points():
   blocks = [grid[i : i + 2, j : j + 2].ravel() for i in (0, 2) for j in (0, 2)]
   expected = np.array(blocks) @ params["patch"] + params["patch_bias"][None] + params["place"]
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sweeps_of_a_batch_do_not_mix():
+  sweeps = [_sweep(seed) for seed in range(3)]
+  together = _FEATURES(*(np.stack(part) for part in zip(*sweeps, strict=True)))
+  for i, (points, echo) in enumerate(sweeps):
+    for own, alone in zip(together, _FEATURES(points[None], echo[None]), strict=True):
+      np.testing.assert_array_equal(own[i], alone[0])
 
 
 def test_sweeps_have_no_order_and_no_points_where_there_is_no_echo():

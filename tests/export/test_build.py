@@ -1,0 +1,162 @@
+"""The program on a run small enough for a test: what it writes, what it refuses, that one failure is one failure."""
+
+import dataclasses
+import json
+import types
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from data.errors import BadInput
+from experiments import program
+from experiments import run as runs
+from export import build, judge, manifest, targets
+from models.layers import weight
+
+
+class Small(nn.Module):
+  """x W."""
+
+  @nn.compact
+  def __call__(self, batch):
+    return batch["x_BxF"] @ weight(self, "kernel", (4, 3), ("features", "embed"), 4)
+
+
+class Strange(nn.Module):
+  """The incomplete gamma function of x W, which ONNX has not."""
+
+  @nn.compact
+  def __call__(self, batch):
+    y = Small(name="small")(batch)
+    return jax.lax.igamma(y, y)
+
+
+SMALL = Small()
+RECORDS = [{"x_BxF": np.random.default_rng(i).normal(size=(1, 4)).astype(np.float32)} for i in range(8)]
+
+
+def small_run(tmp_path, kernel, model):
+  """A run as `experiments.run.open_run` opens it, as far as the program looks."""
+  params = {"kernel": jnp.full((4, 3), kernel) + jnp.arange(3.0)[None]}
+  params = params if isinstance(model, Small) else {"small": params}
+
+  def held_out(params, batch, key):
+    y = model.apply({"params": params}, batch)
+    domain = jnp.asarray([y.sum(), 0.0]), jnp.asarray([float(y.size), 0.0])
+    return {"loss": (y.sum(), y.size), "by_domain": domain}
+
+  (tmp_path / "provenance.json").write_text('{"git_revision": "abc"}')
+  return types.SimpleNamespace(
+    task=types.SimpleNamespace(model=model, held_out=held_out, ranks=True),
+    params=params,
+    weights=params,
+    row={"run_id": "small", "config_hash": "hash"},
+    path=tmp_path,
+    dataset=types.SimpleNamespace(fingerprint="data", domains=("town", "none")),
+    config=types.SimpleNamespace(data=types.SimpleNamespace(eval_split="val")),
+  )
+
+
+@pytest.fixture
+def run_of(monkeypatch, tmp_path):
+  """run_of(*flags, kernel=, model=): the program's exit code, the run being the small one."""
+  source = tmp_path / "source"
+  source.mkdir()
+
+  def start(*argv: str, kernel: float = 1.0, model: nn.Module = SMALL) -> int:
+    run = small_run(source, kernel, model)
+    monkeypatch.setattr(runs, "open_run", lambda *_: run)
+    monkeypatch.setattr(runs, "deployed", lambda run: (run.task.model, run.weights, RECORDS[0]))
+    monkeypatch.setattr(judge, "records_of_split", lambda run, split, count: RECORDS[:count])
+    return program_of(f"--run={source}", *argv)
+
+  return start
+
+
+def program_of(*argv: str) -> int:
+  values = dict(one.removeprefix("--").split("=", 1) for one in argv)
+  with flagsaver.as_parsed(**values):
+    flags.FLAGS.mark_as_parsed()
+    return build.main()
+
+
+def broken(parts, directory):
+  (directory / "half").write_text("half")
+  raise RuntimeError("the converter gave up")
+
+
+def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, capsys):
+  failing = dataclasses.replace(targets.TARGETS["onnx_int8"], write=broken)
+  monkeypatch.setitem(targets.TARGETS, "stablehlo", failing)
+  out = tmp_path / "out"
+  code = run_of(f"--out={out}", "--targets=stablehlo,tensorrt_int8", "--calls=3", "--smooth=none")
+  assert code == program.FAULT
+  found = manifest.read(out)
+  assert found["targets"]["stablehlo"] == {"failed": "RuntimeError: the converter gave up"}
+  assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "tensorrt_int8"]
+  own = found["targets"]["tensorrt_int8"]
+  assert set(own["files"]) == {"tensorrt_int8/model.onnx"}
+  assert own["relative_l2"] <= own["worst_sample"] < 0.05 and own["relative_l2_to_twin"] < 1e-3
+  assert own["metric"] == pytest.approx(own["metric_fp32"], rel=0.05)
+  assert own["metric_by_slice"] == {"town": own["metric"]}
+  assert own["latency_ms"]["p50"] <= own["latency_ms"]["p99"] <= own["latency_ms"]["p99.9"]
+  assert own["machine"]["threads"] == 1 and own["recipe"]["sites"]["kernel"]["bits"] == 8
+  told = {"source_run": "small", "git_revision": "abc", "opset": 20, "what": "forward", "records": 8}
+  assert told.items() <= found.items() and len(found["calibration_fingerprint"]) == 64
+  assert "stablehlo" in capsys.readouterr().out
+
+
+def test_a_graph_that_breaks_tensorrts_rules_is_not_shipped(run_of, tmp_path, monkeypatch):
+  """Unsigned recipes in the place of signed ones."""
+  prepare = build.prepare
+
+  def planted(run):
+    parts, records = prepare(run)
+    return dataclasses.replace(parts, signed=parts.unsigned), records
+
+  monkeypatch.setattr(build, "prepare", planted)
+  out = tmp_path / "out"
+  run_of(f"--out={out}", "--targets=tensorrt_int8", "--calls=1", "--smooth=none")
+  told = json.loads((out / manifest.NAME).read_text())["targets"]["tensorrt_int8"]["failed"]
+  assert "TensorRT's rules are broken" in told and "zero point of uint8" in told
+
+
+@pytest.mark.parametrize(
+  "argv, told",
+  [
+    (["--targets=onnx_int9"], "no target 'onnx_int9'"),
+    (["--opset=17"], "no opset 17"),
+    (["--method=guess"], "no method 'guess'"),
+    (["--calibration_split=val"], "is the split that artifacts are judged on"),
+    (["--what=decode_step"], "Small has no step with a cache"),
+    (["--sign_key=none.pem"], "is no key to sign with"),
+  ],
+)
+def test_bad_input_is_refused_before_anything_is_written(run_of, tmp_path, argv, told):
+  before = sorted(tmp_path.rglob("*"))
+  with pytest.raises(BadInput, match=told):
+    run_of(f"--out={tmp_path}/deep/out", *argv)
+  assert sorted(tmp_path.rglob("*")) in (before, [*before, tmp_path / "source" / "provenance.json"])
+
+
+def test_weights_that_are_no_numbers_are_refused(run_of, tmp_path):
+  with pytest.raises(BadInput, match="weight kernel: holds a number that is not finite"):
+    run_of(f"--out={tmp_path}/deep/out", kernel=float("nan"))
+  assert not (tmp_path / "deep").exists()
+
+
+def test_an_operator_that_onnx_lacks_is_refused_by_name(run_of, tmp_path):
+  with pytest.raises(BadInput, match="igamma"):
+    run_of(f"--out={tmp_path}/deep/out", "--smooth=none", model=Strange())
+  assert not (tmp_path / "deep").exists()
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+  with pytest.raises(BadInput, match=r"config\.json"):
+    program_of(f"--run={tmp_path}", f"--out={tmp_path}/deep/out")
+  assert not (tmp_path / "deep").exists()
