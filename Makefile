@@ -2,7 +2,7 @@
 # requirements/, into .venv; a second call installs nothing. PYTHON=/path/to/python3.12 overrides the search.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tpu env lint lock clean
+.PHONY: help demo test tpu fleet env lint lock clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -27,6 +27,11 @@ test: $(VENV)/.full  ## run the test suite
 LIBTPU := build/libtpu
 tpu: $(VENV)/.full $(LIBTPU)/.done  ## the tests of TPU planning, with libtpu (0.6 GB, Linux)
 	@PYTHONPATH=$(LIBTPU) $(RUN) -m pytest -rs --durations=3 tests/scaling/planning/test_slices.py tests/scaling/test_plan.py
+
+# Flower needs older packages than the rest, so that it has an environment of its own.
+FLEET := build/fleet
+fleet: $(FLEET)/.done  ## a fleet of processes over Flower, with TLS and authenticated nodes
+	@$(FLEET)/bin/python -m pytest -rs --durations=1 tests/federated/test_flower.py
 
 env: $(VENV)/.full  ## build the full environment in .venv
 
@@ -55,7 +60,10 @@ endef
 # is built with the pinned setuptools instead of whatever is newest.
 $(VENV)/.demo: requirements/build.txt requirements/demo.txt
 $(VENV)/.full: requirements/build.txt requirements/test.txt
-$(VENV)/.demo $(VENV)/.full:
+$(FLEET)/.done: VENV := $(FLEET)
+$(FLEET)/.done: RUN := $(FLEET)/bin/python
+$(FLEET)/.done: requirements/build.txt requirements/fleet.txt
+$(VENV)/.demo $(VENV)/.full $(FLEET)/.done:
 	@$(FIND_PYTHON); start=$$SECONDS; quiet=-q; if [ -t 1 ]; then quiet=; fi; \
 	wheels="--only-binary :all: --no-binary promise --no-binary connection-pool --no-build-isolation --no-deps --require-hashes"; \
 	echo "Installing $(lastword $^) into $(VENV) (under 4 GB)"; \
@@ -82,7 +90,7 @@ COMPILE = uv pip compile -q --python-version 3.12 --generate-hashes --no-emit-in
 lock:  ## write requirements/*.txt again from pyproject.toml (needs uv)
 	$(COMPILE) --group build --universal -o requirements/build.txt
 	$(COMPILE) --group tpu -o requirements/tpu.txt
-	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra privacy --extra dev -o requirements/test.txt
+	$(COMPILE) pyproject.toml --universal --extra sim --extra logs --extra board --extra sweeps --extra onnx --extra export --extra updates --extra privacy --extra dev -o requirements/test.txt
 	$(COMPILE) pyproject.toml --universal --extra sim --extra sweeps --extra onnx -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml --universal -c requirements/test.txt -o requirements/base.txt
 	@for extra in clouds sweeps; do \

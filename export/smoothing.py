@@ -50,8 +50,14 @@ class Move:
 
 
 def smoothed(exported: Exportable, moves: Sequence[Move]) -> Exportable:
-  """The same function of other weights; of inputs, too, where those are divided."""
+  """The same function of other weights; of inputs, too, where those are divided.
+
+  Raises ValueError when an input that is to be divided is none of the function's.
+  """
   factors = _factors(moves)
+  absent = {name for name in factors if name.startswith(INPUT)} - {INPUT + name for name in exported.inputs}
+  if absent:
+    raise ValueError(f"there is no {', '.join(sorted(absent))} to divide")
   weights = scaled_weights(exported.weights, moves)
   if not any(INPUT + name in factors for name in exported.inputs):
     return dataclasses.replace(exported, weights=weights)

@@ -31,19 +31,10 @@ TABLE = {
     DEVICE | {"optax", "orbax", "grain", "ml_collections", "absl", "tqdm", "tensorboardX", "matplotlib"},
   ),
 }
-LAZY_IN_EXPORT = {
-  "tensorflow",
-  "onnx",
-  "onnxruntime",
-  "openvino",
-  "jax2onnx",
-  "onnxsim",
-  "model_signing",
-  "google",
-  "ml_dtypes",
-  "ai_edge_litert",
-  "ai_edge_quantizer",
-  "qwix",
+LAZY = {
+  "export": {"tensorflow", "onnx", "onnxruntime", "openvino", "jax2onnx", "onnxsim", "ml_dtypes", "qwix"}
+  | {"model_signing", "google", "ai_edge_litert", "ai_edge_quantizer"},
+  "federated": {"flwr", "tuf", "securesystemslib"},
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}
 PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"} | {
@@ -85,7 +76,7 @@ def violations(folder: str, source: str) -> list[str]:
   for line, name, inside in imported(source):
     top = name.split(".")[0]
     door = ".".join(name.split(".")[:2]) in doors
-    lazy = folder == "export" and inside and top in LAZY_IN_EXPORT
+    lazy = inside and top in LAZY.get(folder, set())
     known = top in sys.stdlib_module_names or top == folder or top in folders or top in packages
     if name.startswith(".") or not (known or door or lazy):
       wrong.append(f"line {line}: {name}")
@@ -121,6 +112,8 @@ PROGRAM = "from experiments import program\ndef main(): ...\nprogram.run(main)\n
     ("experiments", "import tensorflow as tf", 1),
     ("export", "def f():\n  import tensorflow as tf", 0),
     ("export", "import tensorflow as tf", 1),
+    ("federated", "def f():\n  from tuf.ngclient import Updater", 0),
+    ("federated", "from tuf.ngclient import Updater", 1),
   ],
 )
 def test_planted_imports_are_found(folder, source, count):

@@ -41,6 +41,7 @@ VARIANTS = {
   "driving": ("", "tiny", *(name + size for name in driving.NAMES for size in ("", ":tiny"))),
   "driving_distil": ("", "tiny"),
   "codes": ("", "tiny", "commavq", "bev"),
+  "edge": ("", "tiny"),
   "tokeniser": ("", "tiny", *(name + size for name in tokeniser.NAMES for size in ("", ":tiny"))),
 }
 RECORDS = {  # of the families that read no windows of agents
