@@ -58,6 +58,7 @@ class Adjustable:
       zero, low, high = own["grid"]
       static = (jnp.clip(jnp.round(x / own["scale"]) + zero, low, high) - zero) * own["scale"]
       kinds = {"static": static, "dynamic": quantisers.dynamic_round_trip(x), "float": x}
+      kinds["rows"] = quantisers.row_round_trip(x)
       chosen = kinds[ACTIVATIONS[-1]]
       for i, name in enumerate(ACTIVATIONS[:-1]):
         chosen = jnp.where(own["activation"] == i, kinds[name], chosen)

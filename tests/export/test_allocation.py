@@ -16,13 +16,18 @@ from tests.export.test_artifacts import exported
 
 
 def test_adjustable_twin_answers_as_the_twin():
-  """Mixed: static of either sign, dynamic, four bits, float."""
+  """Mixed: static of either sign, dynamic, by rows, four bits, float."""
   one = exported("motion")
   twin = Adjustable(one)
   observed = calibration.observe(one, [one.example])
   kinds = [calibration.static_recipe(observed, "minmax", sign, 8, {}).sites for sign in (False, True)]
   names = list(twin.weights)
-  kinds += [dict.fromkeys(names, Site(8, "dynamic")), dict.fromkeys(names, Site(4, "float")), {}]
+  kinds += [
+    dict.fromkeys(names, Site(8, "dynamic")),
+    dict.fromkeys(names, Site(8, "rows")),
+    dict.fromkeys(names, Site(4, "float")),
+    {},
+  ]
   sites = {name: own[name] for name, own in zip(names, itertools.cycle(kinds)) if name in own}
   recipe = Recipe(sites, {})
   told = dict(zip(one.outputs(), twin.answer(twin.settings(recipe), one.example), strict=True))
