@@ -223,7 +223,10 @@ def test_memory_of_blocks_grows_with_their_size_and_flops_stay():
 
 
 def test_the_scanned_program_does_not_grow_with_depth():
-  """Lowered text of the gradient at 2 and 8 layers: as long when scanned, about four times as long unrolled."""
+  """Lowered text of the gradient at 2 and 8 layers: as long when scanned, twice as long unrolled.
+
+  Not four times: what layers call by name (models/layers.py) is written once for all of them.
+  """
 
   def size(layers, scan):
     config = dataclasses.replace(MIXINGS["factorised"], layers=layers, scan=scan)
@@ -236,7 +239,7 @@ def test_the_scanned_program_does_not_grow_with_depth():
     return len(jax.jit(jax.grad(loss)).lower(params).as_text())
 
   assert size(8, True) == pytest.approx(size(2, True), rel=0.01)
-  assert size(8, False) > 3 * size(2, False)
+  assert size(8, False) > 1.9 * size(2, False)
 
 
 @pytest.mark.parametrize(
