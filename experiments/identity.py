@@ -41,7 +41,8 @@ def _part(config: dict[str, Any], wanted: bool, prefix: str = "") -> dict[str, A
   for key, value in config.items():
     name = prefix + key
     if isinstance(value, dict) and name in _DIVIDED:
-      part[key] = _part(value, wanted, f"{name}.")
+      if own := _part(value, wanted, f"{name}."):
+        part[key] = own
     elif name in LATER and value == LATER[name]:
       continue
     elif (name in OPERATIONAL) == wanted:

@@ -22,7 +22,7 @@ N, T, S, V = 3, 3, 4, 11
 def _trunk(steps, space):
   return TrunkConfig(
     width=16, layers=1, head_dim=8, mixing="full", state=0, chunk=0, causal=True, steps=steps, space=space,
-    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0,
+    dtype="float32", scan=False, remat="none", block=0, adapter=0, prefix=0, heads=0, hidden=0,
   )  # fmt: skip
 
 

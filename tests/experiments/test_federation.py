@@ -27,6 +27,7 @@ def values(dataset, **changes):
 def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   dataset = open_dataset(simulated)
   whole = values(simulated, clients=7, lanes=7, steps=1, batch=1)
+  whole["algorithm"] |= {"client": "sgd", "client_rate": 0.05}
   config, train = federation_config.parse(whole)
   made = federation.make_simulation(config, train, dataset)
   size = max(len(own) for own in made.fleet.records)
