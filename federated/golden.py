@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from data.errors import BadInput
 from federated.rounds import Cohort, Tree
@@ -82,9 +83,9 @@ def guarded(
   """
   if not 0 < level < 1:
     raise BadInput(f"a level of {level:g}", "the golden set", "choose one between 0 and 1")
-  few = jnp.flatnonzero(slice_PxS.sum(1) < LEAST_SCENES)
-  if len(few):
-    what = f"slice {int(few[0])} holds {int(slice_PxS[few[0]].sum())} scenes"
+  scenes_P = np.asarray(slice_PxS).sum(1)
+  if (few := np.flatnonzero(scenes_P < LEAST_SCENES)).size:
+    what = f"slice {few[0]} holds {scenes_P[few[0]]} scenes"
     raise BadInput(what, "the golden set", f"give every slice {LEAST_SCENES} at least")
 
   def step(held: Held, cohort: Cohort, key: jax.Array):
