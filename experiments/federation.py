@@ -102,18 +102,18 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
   transmit = compression.through(up, config.up.feedback) if up else plain
 
-  def build(data, frozen, key) -> Algorithm:
+  def build(noise, data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
     made = make_algorithm(config.algorithm, loss_fn)
-    made = private.keep(made, key) if private else made
+    made = private.keep(made, noise) if private else made
     return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
-  algorithm = build(data, params, jax.random.key(0))
+  algorithm = build(jax.random.key(0), data, params)
   server = algorithm.server_init(learning)
 
   def of_each(one):
@@ -124,8 +124,8 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(state, data, fixed, client_C, record, real, weight, key):
     common, noise = (jax.random.fold_in(key, place) for place in range(2))
-    one = make_round(
-      build(data, fixed["params"], noise),
+    run = make_round(
+      functools.partial(build, noise),
       config.lanes,
       config.algorithm.longest,
       config.algorithm.heaviest,
@@ -137,11 +137,15 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     before = state["memory"], state["link"]
     memory, link = jax.tree.map(lambda x: x[client_C], before)
     server, cohort = state["server"], Cohort(record, real, weight, memory, link)
+    best = state["best"]
+
+    def one(server, cohort, key):
+      return run(server, cohort, key, data, fixed["params"])
+
     if judged:
-      one = judged.guarding(one, fixed)
-      (server, best), memory, link, report = one(golden.Held(server, state["best"]), cohort, key)
+      guarded = judged.guarding(one, fixed)
+      (server, best), memory, link, report = guarded(golden.Held(server, best), cohort, key)
     else:
-      best = state["best"]
       server, memory, link, report = one(server, cohort, key)
     kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), before, (memory, link))
     return {"server": server, "memory": kept[0], "link": kept[1], "best": best}, report

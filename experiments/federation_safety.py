@@ -145,7 +145,8 @@ class GoldenSet:
       return self._task.held_out(params, one, jax.random.key(0))["loss"]
 
     sums_N, counts_N = jax.lax.map(alone, fixed["golden"], batch_size=_TOGETHER)
-    return tuple(jax.ops.segment_sum(x, self._scene_N, self._scenes) for x in (sums_N, counts_N))
+    by_scene = functools.partial(jax.ops.segment_sum, segment_ids=self._scene_N, num_segments=self._scenes)
+    return by_scene(sums_N), by_scene(counts_N)
 
   def guarding(self, run: Callable, fixed: dict[str, Any]) -> Callable:
     """The round `run`, undone where this set says so."""

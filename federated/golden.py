@@ -44,7 +44,7 @@ def student_tail(t: jax.Array, freedom: jax.Array) -> jax.Array:
   return jax.scipy.stats.norm.sf(jnp.sign(t) * z)
 
 
-def worse(before: Scores, after: Scores, slice_PxS: jax.Array, tolerance: float) -> jax.Array:
+def worse(before: Scores, after: Scores, slice_PxS: jax.Array | np.ndarray, tolerance: float) -> jax.Array:
   """[P]: how probable a difference this large is, in each slice, if the aggregate is worse by the tolerance alone.
 
   0 where the loss is not finite.
@@ -67,7 +67,11 @@ def start(server: dict, measure: Callable[[Tree], Scores]) -> Held:
 
 
 def guarded(
-  run: Callable, measure: Callable[[Tree], Scores], slice_PxS: jax.Array, level: float, tolerance: float
+  run: Callable,
+  measure: Callable[[Tree], Scores],
+  slice_PxS: jax.Array | np.ndarray,
+  level: float,
+  tolerance: float,
 ) -> Callable:
   """A round whose aggregate is refused and undone when the golden set says so: (held, cohort, key) as in make_round.
 

@@ -71,7 +71,7 @@ def client_mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 
 def make_round(
-  algorithm: Algorithm,
+  algorithm: Algorithm | Callable[..., Algorithm],
   lanes: int,
   longest: float,
   heaviest: float,
@@ -80,9 +80,11 @@ def make_round(
   aggregate: Callable | None = None,
   mesh: Mesh | None = None,
 ) -> Callable:
-  """round(server, cohort, key) -> (server, memory, link, report).
+  """round(server, cohort, key, *shared) -> (server, memory, link, report).
 
   Args:
+    algorithm: or a function to it of arrays that all clients share, such as the records that their batches name by
+      number. On a mesh no array may reach it otherwise.
     lanes: clients at a time, on each device; it must divide a device's share of C.
     longest: L2 norm beyond which an update is rejected; infinity: none is.
     heaviest: the most that one client's count may weigh, whatever it says it has seen.
@@ -93,9 +95,13 @@ def make_round(
   report: "metrics" added up over clients; "rejected" and "took_part", numbers of clients; "length" [C], the norms.
   """
 
-  def one(server, batches, real_K, weight, memory, link, key):
+  def made(shared) -> Algorithm:
+    return algorithm if isinstance(algorithm, Algorithm) else algorithm(*shared)
+
+  def one(given, batches, real_K, weight, memory, link, key):
     train, send = jax.random.split(key)
-    update, remembered, metrics = algorithm.client(server, memory, batches, real_K, train)
+    server, shared = given
+    update, remembered, metrics = made(shared).client(server, memory, batches, real_K, train)
     arrived, kept = transmit(update, link, send)
     length = norm(arrived)
     weight = weight * jnp.minimum(metrics["objective"][1], heaviest)
@@ -110,16 +116,16 @@ def make_round(
     metrics = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), metrics)
     return arrived, jnp.where(good, weight, 0.0), memory, link, metrics, here & ~good, length
 
-  def accumulate(server: dict, cohort: Cohort, keys_C: jax.Array):
-    """(sums over these clients, what is kept of each)."""
+  def accumulate(given: tuple[dict, tuple], cohort: Cohort, keys_C: jax.Array):
+    """(sums over these clients, what is kept of each); given: the server, and what is shared."""
     clients = len(keys_C)
     if clients % lanes:
       raise ValueError(f"{clients} clients are no whole sets of {lanes}")
     cut = jax.tree.map(lambda x: x.reshape(clients // lanes, lanes, *x.shape[1:]), (*cohort, keys_C))
 
-    def piece(server, batches, real, weight, memory, link, keys):
+    def piece(batches, real, weight, memory, link, keys):
       arrived, weight, memory, link, metrics, bad, length = jax.vmap(one, (None, 0, 0, 0, 0, 0, 0))(
-        server, batches, real, weight, memory, link, keys
+        given, batches, real, weight, memory, link, keys
       )
       here = {"weight": weight, "metrics": metrics, "rejected": bad, "took_part": weight > 0}
       here, kept = jax.tree.map(lambda x: x.sum(0), here), (memory, link, length)
@@ -128,10 +134,10 @@ def make_round(
       return here | {"update": jax.tree.map(lambda x: jnp.tensordot(weight, x, 1), arrived)}, kept
 
     def add(total, part):
-      here, kept = piece(server, *part)
+      here, kept = piece(*part)
       return jax.tree.map(jnp.add, total, here), kept
 
-    shapes, _ = jax.eval_shape(piece, server, *jax.tree.map(lambda x: x[0], cut))
+    shapes, _ = jax.eval_shape(piece, *jax.tree.map(lambda x: x[0], cut))
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     total, kept = jax.lax.scan(add, zero, cut)
     if mesh is not None:
@@ -144,8 +150,8 @@ def make_round(
       accumulate, mesh=mesh, in_specs=(whole, split, split), out_specs=(whole, split), check_vma=False
     )
 
-  def run(server: dict, cohort: Cohort, key: jax.Array):
-    total, kept = accumulate(server, cohort, jax.random.split(key, len(cohort.weight_C)))
+  def run(server: dict, cohort: Cohort, key: jax.Array, *shared):
+    total, kept = accumulate((server, shared), cohort, jax.random.split(key, len(cohort.weight_C)))
     weight = total["weight"]
     if aggregate is None:
       memory, link, length = kept
@@ -153,7 +159,7 @@ def make_round(
     else:
       memory, link, length, updates, weight_C = kept
       mean = aggregate(updates, weight_C)
-    moved = algorithm.server_step(server, mean, total["took_part"] / vehicles)
+    moved = made(shared).server_step(server, mean, total["took_part"] / vehicles)
     # A round in which nobody took part moves nothing.
     server = jax.tree.map(lambda new, old: jnp.where(weight > 0, new, old), moved, server)
     report = {name: total[name] for name in ("metrics", "rejected", "took_part")} | {"length": length}
