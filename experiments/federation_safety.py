@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import leaks, reader
+from data import leaks, reader, scene_labels
 from data.datasets import Dataset
 from data.errors import BadInput
 from data.traces import Trace
@@ -119,19 +119,14 @@ class GoldenSet:
     """Raises BadInput for an axis that records do not carry."""
     axes = [name for name in config.axes.split(",") if name]
     source = reader.RecordSource(dataset, config.split, task.fields)
-    scalars = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
-    for axis in axes:
-      if axis not in scalars:
-        what = f"records carry no {axis!r}"
-        raise BadInput(what, "config.golden.axes", f"choose of {', '.join(scalars)}")
-    labels = reader.labels(reader.RecordSource(dataset, config.split, scalars), ["scene", *axes])
+    labels, names = scene_labels.of_records(dataset, config.split, axes)
     scenes, first, self._scene_N = np.unique(labels["scene"], return_index=True, return_inverse=True)
     self._task, self._config, self._scenes = task, config, len(scenes)
     slices, self.names = [np.ones(self._scenes, bool)], ["all"]
     for axis in axes:
       for value in np.unique(labels[axis]):
         slices.append(labels[axis][first] == value)
-        self.names.append(f"{axis}={dataset.domains[value] if axis == 'domain' else value}")
+        self.names.append(f"{axis}={names[axis][value] if axis in names else value}")
     self.slice_PxS = np.stack(slices)
     stacked = source.stacked(np.arange(len(source)))
     self.records = {name: jnp.asarray(value) for name, value in task.to_batch(stacked).items()}

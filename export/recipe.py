@@ -12,7 +12,7 @@ ACTIVATIONS = ("static", "dynamic", "rows", "float")
 class Site:
   """How one product of an activation and a weight is made.
 
-  bits: of the weight: 8, 4, or 32 where it stays float32.
+  bits: of the weight: of quantisers.WEIGHTS, or 32 where it stays float32.
   activation: "static" by `at`, "dynamic" by its own range on the unsigned grid, "rows" by the range of each of its
     rows, or "float".
   """

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data import scene_labels
 from data.datasets import open_dataset
 from data.errors import BadInput
 from experiments import federation, federation_config
@@ -49,6 +50,23 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   expected = jax.tree.map(lambda x, g: x - config.algorithm.client_rate * g, before, slope)
   for got, want in zip(jax.tree.leaves(state["server"]["params"]), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_vehicles_are_dealt_by_what_scenes_say_of_themselves(simulated):
+  """Records carry no side of traffic: it is in the metadata of their scenes."""
+  dataset = open_dataset(simulated)
+  made = values(simulated)
+  made["fleet"] |= {"axes": "traffic_side", "without": "domain=rural", "vehicles": 4}
+  config, train = federation_config.parse(made)
+  fleet = federation.make_fleet(config, dataset, train.data.train_split)
+  side = {n: scene.metadata.traffic_side for n, scene in enumerate(dataset.scenes(train.data.train_split))}
+  labels, names = scene_labels.of_records(dataset, train.data.train_split, ["traffic_side"])
+  _, place = np.unique(labels["scene"], return_inverse=True)
+  for own, home in zip(fleet.records, fleet.home_V, strict=True):
+    assert {side[n] for n in place[own]} == {names["traffic_side"][fleet.cells[home]["traffic_side"]]}
+  held = np.concatenate(fleet.records)
+  assert len(fleet.cells) == 2
+  assert len(set(held)) == len(held) == (labels["domain"] != dataset.domains.index("rural")).sum()
 
 
 @pytest.mark.parametrize("variant", ["", "tiny", "demo"])
