@@ -113,21 +113,17 @@ class Privacy:
 
 
 class GoldenSet:
-  """records: on devices. slice_PxS: which scenes each slice holds, the first all; names: of the slices."""
+  """records: on devices. slice_PxS: which scenes each slice holds, the first all."""
 
   def __init__(self, config: GoldenConfig, task: Task, dataset: Dataset):
     """Raises BadInput for an axis that records do not carry."""
     axes = [name for name in config.axes.split(",") if name]
     source = reader.RecordSource(dataset, config.split, task.fields)
-    labels, names = scene_labels.of_records(dataset, config.split, axes)
+    labels, _ = scene_labels.of_records(dataset, config.split, axes)
     scenes, first, self._scene_N = np.unique(labels["scene"], return_index=True, return_inverse=True)
     self._task, self._config, self._scenes = task, config, len(scenes)
-    slices, self.names = [np.ones(self._scenes, bool)], ["all"]
-    for axis in axes:
-      for value in np.unique(labels[axis]):
-        slices.append(labels[axis][first] == value)
-        self.names.append(f"{axis}={names[axis][value] if axis in names else value}")
-    self.slice_PxS = np.stack(slices)
+    slices = [labels[axis][first] == value for axis in axes for value in np.unique(labels[axis])]
+    self.slice_PxS = np.stack([np.ones(self._scenes, bool), *slices])
     stacked = source.stacked(np.arange(len(source)))
     self.records = {name: jnp.asarray(value) for name, value in task.to_batch(stacked).items()}
 

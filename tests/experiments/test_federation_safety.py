@@ -108,7 +108,7 @@ PRIVATE = {"name": "central", "epsilon": 8.0, "delta": 0.01}
     ({"privacy": PRIVATE, "aggregate": {"name": "median"}}, "measured for a mean, not for a median"),
     ({"aggregate": {"name": "multi_krum", "byzantine": 3}}, "8 clients, of whom 3 may be attackers"),
     ({"aggregate": {"name": "trimmed_mean", "share": 0.5}}, "leave out less than half"),
-    ({"golden": {"split": "tune", "axes": "rig"}}, "carry no 'rig'"),
+    ({"golden": {"split": "tune", "axes": "rig"}}, "carry 'rig'"),
     ({"golden": {"split": "train"}}, "vehicles hold the split 'train'"),
     ({"golden": {"split": "validation"}}, "slice 0 holds 4 scenes"),
     ({"golden": {"split": "nowhere"}}, "split 'nowhere' holds no windows"),
