@@ -49,7 +49,7 @@ def worse(before: Scores, after: Scores, slice_PxS: jax.Array | np.ndarray, tole
 
   0 where the loss is not finite.
   """
-  own_PxS = slice_PxS.astype(jnp.float32)
+  own_PxS = jnp.asarray(slice_PxS, jnp.float32)
   apart_S, count_S = after[0] - before[0], before[1]
   finite_P = jnp.isfinite(jnp.where(slice_PxS, after[0][None], 0)).all(1)
   apart_S = jnp.where(jnp.isfinite(apart_S), apart_S, 0)
