@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data import datasets, reader
+from data import datasets, reader, scene_labels, slices
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
@@ -34,20 +34,22 @@ from models.trainable import insert, select
 
 
 def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
+  """The vehicles and what they hold: axes of the records, or of their scenes' metadata, say how vehicles differ."""
   axes = [name for name in config.fleet.axes.split(",") if name]
-  spec = [name for name, (shape, _) in dataset.config.spec.items() if shape == ()]
-  if "scene" not in spec:
-    raise BadInput("its records carry no scene", dataset.path, "choose a dataset of windows, clips or codes")
-  for name in axes:
-    if name not in spec:
-      raise BadInput(f"records carry no {name!r}", "config.fleet.axes", f"choose of {', '.join(spec)}")
-  labels = reader.labels(reader.RecordSource(dataset, split, spec), spec)
+  absent = [one for one in config.fleet.without.split(";") if one]
+  labels, names = scene_labels.of_records(dataset, split, [*axes, *slices.axes(config.fleet.without)])
+  there = np.ones(len(labels["scene"]), bool)
+  for one in absent:
+    there &= ~slices.members(one, labels, names)
+  held = np.flatnonzero(there)
+  here = {name: values[held] for name, values in labels.items()}
   if axes:
-    made = fleet.by_metadata(labels, axes, config.fleet.vehicles, config.seed)
+    made = fleet.by_metadata(here, axes, config.fleet.vehicles, config.seed)
   elif config.fleet.alpha > 0:
-    made = fleet.dirichlet(labels, "domain", config.fleet.alpha, config.fleet.vehicles, config.seed)
+    made = fleet.dirichlet(here, "domain", config.fleet.alpha, config.fleet.vehicles, config.seed)
   else:
     raise BadInput("neither axes nor alpha is given", "config.fleet", "say how vehicles differ")
+  made = [(cell, held[own]) for cell, own in made]
   hardware = fleet.Hardware(
     config.fleet.steps_per_second,
     config.fleet.up,

@@ -17,6 +17,7 @@ from federated.rounds import Algorithm
 class FleetConfig:
   vehicles: Count
   axes: str  # "domain,weather": a vehicle lives in one cell of these; "": shares drawn by `alpha`
+  without: str  # slices of records that no vehicle holds, joined by ";": "domain=rural;weather=snow"
   alpha: Least0  # of the Dirichlet distribution over domains, where axes is ""
   steps_per_second: Positive  # medians; vehicles spread log-normally around them
   up: Positive  # bytes per second

@@ -33,6 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
       fleet=dict(
         vehicles=14 if tiny else 56,
         axes="domain",
+        without="",
         alpha=0.0,
         steps_per_second=2.0,
         up=250_000.0,

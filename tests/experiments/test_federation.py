@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data import scene_labels
 from data.datasets import open_dataset
 from data.errors import BadInput
 from experiments import federation, federation_config
@@ -79,6 +80,23 @@ def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path
   whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
   assert {**whole, "run_id": ""} == {**cut, "run_id": ""}
   assert whole["uplink_bytes"] > 0 and set(whole["loss_by_domain"])
+
+
+def test_vehicles_are_dealt_by_what_scenes_say_of_themselves(simulated):
+  """Records carry no side of traffic: it is in the metadata of their scenes."""
+  dataset = open_dataset(simulated)
+  made = values(simulated)
+  made["fleet"] |= {"axes": "traffic_side", "without": "domain=rural", "vehicles": 4}
+  config, train = federation_config.parse(made)
+  fleet = federation.make_fleet(config, dataset, train.data.train_split)
+  side = {n: scene.metadata.traffic_side for n, scene in enumerate(dataset.scenes(train.data.train_split))}
+  labels, names = scene_labels.of_records(dataset, train.data.train_split, ["traffic_side"])
+  _, place = np.unique(labels["scene"], return_inverse=True)
+  for own, home in zip(fleet.records, fleet.home_V, strict=True):
+    assert {side[n] for n in place[own]} == {names["traffic_side"][fleet.cells[home]["traffic_side"]]}
+  held = np.concatenate(fleet.records)
+  assert len(fleet.cells) == 2
+  assert len(set(held)) == len(held) == (labels["domain"] != dataset.domains.index("rural")).sum()
 
 
 @pytest.mark.parametrize("variant", ["", "tiny", "demo"])
