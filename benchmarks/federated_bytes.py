@@ -12,7 +12,7 @@ import argparse
 import pathlib
 from typing import Any
 
-ROUNDS, STEPS = 80, 32  # of the reference
+ROUNDS, STEPS = 40, 32  # of the reference
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -50,7 +50,7 @@ def values(dataset: str, rounds: int, seed: int, change: dict[str, Any]) -> dict
   made = config_file.get_config("demo").to_dict()
   fewer = change.get("fewer", 1)
   made |= {"seed": seed, "rounds": rounds // fewer, "steps": STEPS * fewer, "epochs": 1e6}
-  made["evaluate_every"] = max(1, made["rounds"] // 5)
+  made["lanes"], made["evaluate_every"] = made["clients"], max(1, made["rounds"] // 2)
   made["train"]["seed"], made["train"]["data"]["dataset"] = seed, dataset
   made["fleet"]["reached"] = 1.0
   for name, value in change.items():
