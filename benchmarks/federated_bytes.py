@@ -13,6 +13,7 @@ import pathlib
 from typing import Any
 
 ROUNDS, STEPS = 40, 32  # of the reference
+FINAL = 0.05  # of the clients' rate, in the last round
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -53,6 +54,7 @@ def values(dataset: str, rounds: int, seed: int, change: dict[str, Any]) -> dict
   made["lanes"], made["evaluate_every"] = made["clients"], max(1, made["rounds"] // 2)
   made["train"]["seed"], made["train"]["data"]["dataset"] = seed, dataset
   made["fleet"]["reached"] = 1.0
+  made["algorithm"]["client_final"] = FINAL
   for name, value in change.items():
     if name != "fewer":
       made[name] = made[name] | value
