@@ -12,7 +12,7 @@ import argparse
 import pathlib
 from typing import Any
 
-ROUNDS, STEPS = 40, 32  # of the reference
+ROUNDS, STEPS = 120, 32  # of the reference
 FINAL = 0.05  # of the clients' rate, in the last round
 
 
@@ -27,6 +27,7 @@ def settings() -> dict[str, dict[str, Any]]:
 
   return {
     "all": {},
+    "all, constant rate": {"algorithm": {"client_final": 1.0}},
     "all, Nesterov": {"algorithm": outer},
     "all, 4 x fewer": {"fewer": 4},
     "all, 4 x fewer, Nesterov": {"fewer": 4, "algorithm": outer},
