@@ -92,10 +92,10 @@ def judge(
   for one, other in ((before.count_N, after.count_N), (before.unit_N, after.unit_N)):
     if one.shape != other.shape or not np.array_equal(one, other):
       raise BadInput("the two were judged on different records", "gates", "evaluate both on one split")
-  for whose, one in (("that would follow", after), ("that are followed", before)):
-    broken = int(((one.count_N > 0) & ~np.isfinite(one.sum_N)).sum())
+  for whose, losses in (("that would follow", after), ("that are followed", before)):
+    broken = int(((losses.count_N > 0) & ~np.isfinite(losses.sum_N)).sum())
     if broken:
-      what = f"the loss of the weights {whose} is not finite in {broken} of {len(one.sum_N)} records"
+      what = f"the loss of the weights {whose} is not finite in {broken} of {len(losses.sum_N)} records"
       raise BadInput(what, "gates", "give weights that have not diverged")
   if missing := sorted(set(canaries) - gates.keys()):
     raise BadInput(f"canary {missing[0]!r} is no gate", "gates", f"choose of {', '.join(gates)}")
