@@ -11,7 +11,7 @@ from data import motion
 from data.windows import WindowConfig
 from evaluation import intervals
 from evaluation.metrics import realism, road
-from evaluation.simulation import commands, scores
+from evaluation.simulation import commands, report, scores
 from evaluation.simulation.control import followers
 from evaluation.simulation.scenarios import Scenarios, make_scenarios
 from evaluation.simulation.simulator import FREE
