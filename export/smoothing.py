@@ -24,7 +24,7 @@ import numpy as np
 
 from export.canonical import RULES
 from export.exportable import Exportable
-from export.interpreter import evaluate, path_name, product, trace
+from export.interpreter import evaluate, named_leaves, path_name, product, trace
 from export.judge import distance
 
 ALPHA = 0.5
@@ -136,7 +136,7 @@ class _Probe:
     self.exported = exported
     self.weights: dict[str, np.ndarray] = {}
     self.made: dict[str, int] = {}
-    self._leaves = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(exported.weights)[0]}
+    self._leaves = named_leaves(exported.weights)
     traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
     paths = {id(leaf): path for path, leaf in self._leaves.items()}
 
