@@ -11,11 +11,12 @@ the objective's own loss on validation scenes, before and after.
 
 The world model of codes ("codes") reads what experiments.encode made of the clips, and is left out without it.
 
-What is finished is kept; processes with different --only may share a workdir. With --out, what
-is finished becomes OUT.csv and a figure in OUT.
+What is finished is kept; processes with different --only may share a workdir. With --out, what is finished becomes
+OUT.csv and a figure in OUT; objectives of which the workdir has nothing stay in OUT.csv as they are.
 """
 
 import argparse
+import csv
 import dataclasses
 import json
 import pathlib
@@ -127,6 +128,26 @@ def rows(root: pathlib.Path) -> list[dict]:
   return found
 
 
+def merged(table: list[dict], path: pathlib.Path) -> list[dict]:
+  """The rows, and those of a table made before whose objective has none among them; in the order of STUDIES."""
+  fresh = {row["objective"] for row in table}
+  kept = [row for row in read(path) if row["objective"] not in fresh] if path.exists() else []
+  return sorted(kept + table, key=lambda row: list(STUDIES).index(row["objective"]))
+
+
+def read(path: pathlib.Path) -> list[dict]:
+  """Rows as `rows` makes them."""
+
+  def value(text: str):
+    try:
+      return json.loads(text.lower())
+    except json.JSONDecodeError:
+      return text
+
+  with open(path, newline="", encoding="utf-8") as file:
+    return [{name: value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
 def summary(table: list[dict]) -> list[dict]:
   """One row per objective: mean, deviation over finished seeds and least of the main target's margin."""
   found = []
@@ -204,7 +225,7 @@ def main() -> None:
         measure(name, seed, getattr(asked, STUDIES[name].data), asked.workdir)
         print(name, seed, flush=True)
   if asked.out:
-    table = rows(asked.workdir)
+    table = merged(rows(asked.workdir), asked.out.with_suffix(".csv"))
     asked.out.mkdir(parents=True, exist_ok=True)
     seeded_runs.write(asked.out.with_suffix(".csv"), table)
     draw(table, asked.out / "objectives")

@@ -164,7 +164,7 @@ def main() -> int:
 
   from experiments import run as runs
   from export import allocation, sensitivity
-  from export.allocate import prepare, scene_batches
+  from export.candidates import prepare, scene_batches
   from export.recipe import Recipe
 
   run = runs.open_run(given.run, given.dataset)
@@ -177,7 +177,7 @@ def main() -> int:
   }
   lines = result["lines"]
   for smooth in given.smooth.split(","):
-    found = prepare(run, "train", given.calibrate, "mse", smooth)
+    found = prepare(run, runs.deployed(run), "train", given.calibrate, "mse", smooth)
     line = measured(found, batches, scene_R)
     suffix = {"weights": "", "inputs": ", inputs smoothed, too", "none": ", not smoothed"}[smooth]
     if smooth == "weights":

@@ -68,7 +68,7 @@ def compared(base: str, given: argparse.Namespace) -> dict:
   from experiments import run as runs
   from export import recipe_file
   from export.adjustable import record_losses
-  from export.allocate import scene_batches
+  from export.candidates import scene_batches
   from export.sensitivity import increase
 
   paths = trained(base, given)

@@ -29,6 +29,9 @@ _SCENES = flags.DEFINE_integer(
   "scenes_per_domain", 8, "Simulated worlds or streams per domain.", lower_bound=3
 )
 _STEPS = flags.DEFINE_integer("steps", 240, "Frames per simulated world, moves per stream.", lower_bound=8)
+_WEATHERS = flags.DEFINE_list(
+  "weathers", [], "Weather of a domain's simulated worlds, in turn, each in every split; empty: drawn."
+)
 _NOISE = flags.DEFINE_float("driver_noise", 0.1, "Imperfection of simulated drivers, 0 to 1.", 0.0, 1.0)
 _FRACTIONS = flags.DEFINE_list("fractions", ["0.8", "0.06", "0.14"], "Shares of train, tune and validation.")
 _SPLIT_BY = flags.DEFINE_enum(
@@ -69,6 +72,8 @@ def main() -> int:
     raise BadInput(
       f"is {_INPUT.value!r} for {_SOURCE.value}", "--input", "name the logs' directory, for real logs only"
     )
+  if _WEATHERS.value and _SOURCE.value != "sumo":
+    raise BadInput(f"is {_WEATHERS.value} for {_SOURCE.value}", "--weathers", "leave it out")
   dataset_writer.require_new(_OUT.value)
   window = WindowConfig(_DT.value, _WINDOW_STEPS.value, _WINDOW_AGENTS.value, 64, 2, _PHASES.value, 4)
   split_by = _SPLIT_BY.value or ("overlap" if _SOURCE.value == "commonroad" else "recording")
@@ -124,6 +129,8 @@ def _arguments(split_by: str) -> dict[str, Any]:
     values |= {"scenes_per_domain": _SCENES, "steps": _STEPS}
   if _SOURCE.value == "sumo":
     values |= {"driver_noise": _NOISE}
+  if _WEATHERS.value:
+    values |= {"weathers": _WEATHERS}
   if _PUSHED.value:
     values |= {"pushed": _PUSHED}
   return {name: flag.value for name, flag in values.items()} | {"split_by": split_by}
@@ -144,12 +151,20 @@ def _simulated(fractions: dict[str, float], split_by: str) -> tuple[list, Callab
       raise BadInput(f"is {_PUSHED.value} for streams of tokens", "--pushed", "leave it out")
     jobs, make = list(markov.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value)), _draw
   else:
-    jobs = list(sumo.plan(_SEED.value, _SCENES.value, _STEPS.value, _DT.value, _NOISE.value))
+    jobs = list(
+      sumo.plan(
+        _SEED.value, _SCENES.value, _STEPS.value, _DT.value, _NOISE.value, sumo.DOMAINS, _WEATHERS.value
+      )
+    )
     make = functools.partial(_cut, load=sumo.simulate, pushed=_PUSHED.value)
+
+  def stratum(job) -> str:
+    return f"{job.domain} {job.weather}" if _WEATHERS.value else job.domain
+
   worlds = [
     Trace(
       Metadata(
-        scene_id=f"{job.seed:020d}", source=_SOURCE.value, domain=job.domain, geography="", route="",
+        scene_id=f"{job.seed:020d}", source=_SOURCE.value, domain=stratum(job), geography="", route="",
         map_id=str(job.seed), recording=str(job.seed), start_s=-1.0, dt=job.dt, seed=job.seed,
       ),
       job.steps * job.dt,

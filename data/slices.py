@@ -30,6 +30,12 @@ def members(text: str, labels: Labels, names: Names) -> np.ndarray:
   return inside
 
 
+def axes(text: str) -> list[str]:
+  """The axes that slices name, joined by ";" and ","."""
+  terms = (term.partition("=")[0].strip() for term in text.replace(";", ",").split(","))
+  return list(dict.fromkeys(axis for axis in terms if axis))
+
+
 def known_axis(axis: str, labels: Labels, where: str) -> None:
   """Raises BadInput that names the nearest axis when records do not carry `axis`."""
   if axis not in labels:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,9 +64,20 @@ class SumoJob:
 
 
 def plan(
-  seed: int, scenes_per_domain: int, steps: int, dt: float, driver_noise: float, domains=DOMAINS
+  seed: int,
+  scenes_per_domain: int,
+  steps: int,
+  dt: float,
+  driver_noise: float,
+  domains: Sequence[str] = DOMAINS,
+  weathers: Sequence[str] = (),
 ) -> list[SumoJob]:
-  """Jobs with distinct seeds; a job depends on its domain and number, not on how many others there are."""
+  """Jobs with distinct seeds; a job depends on its domain and number, not on how many others there are.
+
+  weathers: of a domain's worlds, in turn; none: drawn, mostly clear.
+  """
+  if unknown := sorted(set(weathers) - _WEATHER.keys()):
+    raise BadInput(f"unknown weather {unknown[0]!r}", "source sumo", f"choose from {', '.join(_WEATHER)}")
   jobs = []
   for domain in domains:
     if domain not in DOMAINS:
@@ -74,7 +85,8 @@ def plan(
     for k in range(scenes_per_domain):
       own = (seed * 1_000_000 + k) * len(DOMAINS) + DOMAINS.index(domain)
       rng = np.random.default_rng([own, 0])
-      weather = str(rng.choice(list(_WEATHER), p=[share for share, _ in _WEATHER.values()]))
+      drawn = str(rng.choice(list(_WEATHER), p=[share for share, _ in _WEATHER.values()]))
+      weather = weathers[k % len(weathers)] if weathers else drawn
       jobs.append(
         SumoJob(
           domain=domain,

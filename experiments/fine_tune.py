@@ -20,54 +20,14 @@ _RATE = flags.DEFINE_float("rate", 0.1, "Peak learning rate, over the run's own.
 
 
 def main() -> int:
-  import dataclasses
-  import pathlib
-
+  from experiments import fine_tuning
   from experiments import run as runs
-  from experiments import start
-  from experiments import step as steps
-  from experiments.loop import train
-  from experiments.optimizer import make_optimizer
-  from experiments.preemption import StopSignal
-  from experiments.run_directory import RunDirectory
-  from experiments.setup import make_setup
   from export import recipe_file
-  from export.exportable import forward
-  from export.straight_through import quantised_task
 
   base = runs.open_run(_RUN.value, _DATASET.value)
   recipe, moves = recipe_file.read(_RECIPE.value)
-  model, weights, example = runs.deployed(base)
-  config = dataclasses.replace(
-    base.config,
-    tokens=_TOKENS.value,
-    model=model_shape(base.config.model),
-    data=dataclasses.replace(base.config.data, dataset=str(base.dataset.path)),
-    start=dataclasses.replace(base.config.start, run=str(base.path), other_shapes="refuse"),
-    optimizer=dataclasses.replace(
-      base.config.optimizer, learning_rate=_RATE.value * base.config.optimizer.learning_rate
-    ),
-  )
-  with StopSignal() as stop:
-    setup = make_setup(config, base.dataset)
-    task = quantised_task(setup.task, forward(model.apply, weights, example), moves, recipe)
-    tx = make_optimizer(config.optimizer, setup.total, config.model.width)
-    step = steps.make_step(task, tx, setup.mesh, setup.spec, config.optimizer.accumulate)
-    setup, _ = start.starting_from(dataclasses.replace(setup, task=task, step=step), weights)
-    with RunDirectory.open(_WORKDIR.value, dataclasses.asdict(config)) as directory:
-      if directory.result() is not None:
-        return 0
-      recipe_file.keep(pathlib.Path(_WORKDIR.value) / "recipe.json", recipe, moves)
-      row = train(directory, setup, stop)
-      directory.write_result({"run_id": directory.path.name, "config_hash": directory.hash} | row)
+  fine_tuning.go_on(base, recipe, moves, _WORKDIR.value, _TOKENS.value, _RATE.value)
   return 0
-
-
-def model_shape(shape):
-  """As it is deployed: layers unrolled, float32."""
-  import dataclasses
-
-  return dataclasses.replace(shape, scan=False, remat="none", dtype="float32")
 
 
 if __name__ == "__main__":

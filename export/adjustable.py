@@ -16,7 +16,7 @@ from data.errors import BadInput
 from export import quantisers
 from export.canonical import RULES
 from export.exportable import Exportable
-from export.interpreter import evaluate, product, trace
+from export.interpreter import Traced, evaluate, product, trace
 from export.recipe import ACTIVATIONS, Recipe
 
 Settings = dict[str, dict[str, Any]]  # by site
@@ -50,8 +50,15 @@ class Adjustable:
       }
     return found
 
-  def answer(self, settings: Settings, arrays: Mapping[str, Any]) -> list:
-    """Outputs in the order of their names; of the exported shapes."""
+  def answer(self, settings: Settings, arrays: Mapping[str, Any], weights: Any = None) -> list:
+    """Outputs in the order of their names; of the exported shapes.
+
+    Args: weights: of another model of this shape, whose `settings` these are; None: the exported ones.
+    """
+    traced = self._traced
+    if weights is not None:
+      paths = [own for _, own in traced.weights]
+      traced = Traced(traced.jaxpr, tuple(zip(jax.tree.leaves(weights), paths, strict=True)))
 
     def site(x, weight_KxN, name):
       own = settings[name]
@@ -64,11 +71,13 @@ class Adjustable:
         chosen = jnp.where(own["activation"] == i, kinds[name], chosen)
       return jnp.matmul(chosen, own["weight"])
 
-    return evaluate(self._traced, tuple(arrays[name] for name in self.exported.inputs), RULES, site)
+    return evaluate(traced, tuple(arrays[name] for name in self.exported.inputs), RULES, site)
 
 
 def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Callable:
-  """(settings, batches) -> {metric: (sum [R], count [R])} of the task's held-out loss, record by record.
+  """(settings, batches, deployed) -> {metric: (sum [R], count [R])} of the task's held-out loss, record by record.
+
+  Compiled once: runs of one shape are asked about one after the other, by `deployed` (weights) and settings of theirs.
 
   Args: weights: of the task's model, for the form of its answers.
 
@@ -77,7 +86,7 @@ def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Cal
   if task.compares:
     raise BadInput("its loss compares the records of a batch", "the run", "judge it by a probe")
 
-  def one(settings, record):
+  def one(settings, deployed, record):
     batch = {name: value[None] for name, value in record.items()}
     form = jax.tree.structure(jax.eval_shape(lambda: task.model.apply({"params": weights}, batch)))
 
@@ -88,15 +97,20 @@ def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Cal
         or context.method_name != "__call__"
       ):
         return next_call(*args, **kwargs)
-      return jax.tree.unflatten(form, twin.answer(settings, args[0]))
+      return jax.tree.unflatten(form, twin.answer(settings, args[0], deployed))
 
     with nn.intercept_methods(speak):
       return task.held_out(params, batch, jax.random.key(0))
 
-  many = jax.jit(lambda settings, batch: jax.vmap(lambda record: one(settings, record))(batch))
+  many = jax.jit(
+    lambda settings, deployed, batch: jax.vmap(lambda record: one(settings, deployed, record))(batch)
+  )
 
-  def measure(settings: Settings, batches: Iterable[Mapping[str, Any]]) -> dict[str, tuple]:
-    told = [jax.tree.map(np.asarray, many(settings, dict(batch))) for batch in batches]
+  def measure(
+    settings: Settings, batches: Iterable[Mapping[str, Any]], deployed: Any = None
+  ) -> dict[str, tuple]:
+    deployed = twin.exported.weights if deployed is None else deployed
+    told = [jax.tree.map(np.asarray, many(settings, deployed, dict(batch))) for batch in batches]
     return jax.tree.map(lambda *parts: np.concatenate(parts).astype(np.float64), *told)
 
   return measure

@@ -7,7 +7,6 @@ least within --share of the bytes of the float weights. FILE gets both; export.b
 
 import dataclasses
 import pathlib
-from typing import Any
 
 from absl import flags
 
@@ -24,22 +23,23 @@ _SMOOTH = flags.DEFINE_enum("smooth", "weights", ["none", "weights", "inputs"], 
 _METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _SPLIT = flags.DEFINE_string("split", "train", "Their split: not the one that artifacts are judged on.")
-_BATCH = 64
 
 
 def main() -> int:
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import allocation, recipe_file, sensitivity
+  from export import allocation, candidates, recipe_file, sensitivity
 
   out = pathlib.Path(_OUT.value)
   require_directory(out.parent, "--out")
   run = runs.open_run(_RUN.value, _DATASET.value)
   if _SPLIT.value == run.config.data.eval_split:
     raise BadInput("is the split that artifacts are judged on", f"--split={_SPLIT.value}", "choose another")
-  found = prepare(run, _SPLIT.value, _CALIBRATE.value, _METHOD.value, _SMOOTH.value)
-  batches, scene_R = scene_batches(run, _SPLIT.value, _RECORDS.value)
+  found = candidates.prepare(
+    run, runs.deployed(run), _SPLIT.value, _CALIBRATE.value, _METHOD.value, _SMOOTH.value
+  )
+  batches, scene_R = candidates.scene_batches(run, _SPLIT.value, _RECORDS.value)
   rows = sensitivity.scan(found.losses(batches), found.groups, found.candidates, scene_R)
   float_bytes = 4 * sum(weight.size for weight in found.twin.weights.values())
   budget = int(_SHARE.value * float_bytes)
@@ -56,68 +56,6 @@ def main() -> int:
   write_json_atomic(out, sensitivities | recipe_file.as_json(recipe, found.moves))
   print(out)
   return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-  """A run ready to be asked about recipes. candidates: what a product can be made as, by name."""
-
-  run: Any
-  twin: Any
-  weights: Any
-  observed: dict
-  groups: list
-  candidates: dict
-  moves: list
-
-  def losses(self, batches: list[dict]):
-    """recipe -> (sums, counts) of the records' loss."""
-    from export.adjustable import record_losses
-
-    measure = record_losses(self.run.task, self.run.params, self.weights, self.twin)
-    return lambda recipe: measure(self.twin.settings(recipe), batches)["loss"]
-
-
-def prepare(run, split: str, calibrate: int, method: str, smooth: str) -> Prepared:
-  """Smoothed, captured for its products, calibrated."""
-  from experiments import run as runs
-  from export import calibration, judge, onnx_capture, sensitivity, smoothing
-  from export.adjustable import Adjustable
-  from export.exportable import forward
-  from export.recipe import Recipe, Site
-
-  model, weights, example = runs.deployed(run)
-  exported = forward(model.apply, weights, example)
-  calibrating = judge.records_of_split(run, split, calibrate)
-  moves = [] if smooth == "none" else smoothing.plan(exported, calibrating, smooth == "inputs")
-  exported = smoothing.smoothed(exported, moves)
-  groups = sensitivity.products(onnx_capture.capture(exported))
-  observed = calibration.observe(exported, calibrating)
-  notes = {"dataset": run.dataset.fingerprint, "split": split, "records": len(calibrating)}
-  eight = calibration.static_recipe(observed, method, False, 8, notes)
-  candidates = {"int8": eight} | {
-    f"int{bits} weights alone": Recipe(dict.fromkeys(eight.sites, Site(bits, "float")), notes)
-    for bits in (8, 4)
-  }
-  return Prepared(run, Adjustable(exported), run.weights, observed, groups, candidates, moves)
-
-
-def scene_batches(run, split: str, count: int) -> tuple[list[dict], Any]:
-  """(batches, the scene of each record) of records drawn from the whole of a split."""
-  import numpy as np
-
-  from data.reader import RecordSource
-
-  there = len(RecordSource(run.dataset, split, ("scene",)))
-  fields = tuple(dict.fromkeys((*run.task.fields, "scene")))
-  source = RecordSource(run.dataset, split, fields, limit=min(count, there))
-  batches, scenes = [], []
-  for start in range(0, len(source), _BATCH):
-    rows = np.arange(start, min(start + _BATCH, len(source)))
-    stacked = source.stacked(rows)
-    scenes.append(stacked["scene"] if "scene" in run.task.fields else stacked.pop("scene"))
-    batches.append(run.task.to_batch(stacked | {"position": rows.astype(np.int32)}))
-  return batches, np.concatenate(scenes)
 
 
 if __name__ == "__main__":

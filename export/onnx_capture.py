@@ -22,7 +22,7 @@ OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activ
 FOUR_BITS = 21  # the first that has weights of 4 bits
 OPSETS = range(20, 24)
 MERGED = ";"  # between the sites of one product
-_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Where")
 
 
 def capture(exported: Exportable, opset: int = OPSET):
@@ -77,8 +77,9 @@ def capture(exported: Exportable, opset: int = OPSET):
 def _shorten_shapes(model) -> None:
   """Factors [1, ..., 1, D] as [D] and constants of one value as scalars: so runtimes take them into a fusion.
 
-  JAX writes all axes; ONNX needs none that the other operand has. Biases stay as they are: with one of a single axis
-  ONNX Runtime makes a Gemm of a product and its sum before it looks for integers, and then finds none.
+  JAX writes all axes; ONNX needs none that the other operand has. What chooses between the impossible and an answer is
+  the same for all times and agents, and kept once. Biases stay as they are: with one of a single axis ONNX Runtime
+  makes a Gemm of a product and its sum before it looks for integers, and then finds none.
   """
   import onnx
   from onnx import numpy_helper
@@ -92,20 +93,31 @@ def _shorten_shapes(model) -> None:
     for name in node.input:
       readers.setdefault(name, []).append(node)
 
-  def gives(node, name: str) -> bool:
-    """Whether the other operand has the shape of the result."""
-    others = [shapes.get(other) for other in node.input if other != name]
-    return node.op_type in _ELEMENTWISE and others == [shapes[node.output[0]]]
+  def gives(node) -> bool:
+    """Whether an operand that is no constant has the shape of the result."""
+    others = [shapes.get(other) for other in node.input if other not in held]
+    return node.op_type in _ELEMENTWISE and shapes[node.output[0]] in others
 
   for name, one in held.items():
     value = numpy_helper.to_array(one)
-    if name not in readers or not value.size or not all(gives(node, name) for node in readers[name]):
+    if name not in readers or not value.size or not all(gives(node) for node in readers[name]):
       continue
     if (value == value.flat[0]).all():
       value = value.flat[0].reshape(())
-    elif all(node.op_type == "Mul" for node in readers[name]):
+    elif all(node.op_type in ("Mul", "Where") for node in readers[name]):
+      if all(node.op_type == "Where" for node in readers[name]):
+        value = _once(value)
       value = value.reshape(value.shape[next(i for i, n in enumerate(value.shape) if n > 1) :])
     one.CopyFrom(numpy_helper.from_array(value, name))
+
+
+def _once(value: np.ndarray) -> np.ndarray:
+  """With axes along which nothing changes of length one."""
+  for axis in range(value.ndim):
+    first = np.take(value, [0], axis)
+    if (value == first).all():
+      value = first
+  return value
 
 
 def _name_sites(model, sites: list[tuple[str, np.ndarray]]) -> None:

@@ -15,7 +15,7 @@ from export.recipe import Recipe, Site
 def quantised(model, recipe: Recipe):
   """A copy of a captured model with its sites made as the recipe says.
 
-  Raises ValueError for sites that share a product and differ in their bits or activation.
+  Raises ValueError for sites that share a product and differ in their bits or activation, and for bits that ONNX lacks.
   """
   import onnx
   from onnx import numpy_helper
@@ -31,6 +31,8 @@ def quantised(model, recipe: Recipe):
       {recipe.of(name) for name in node.name.split(MERGED)} if node.op_type in ("MatMul", "Gemm") else set()
     )
     own = _one(sites, node.name)
+    if own is not None and own.bits not in (32, 8, 4):
+      raise ValueError(f"{node.name} is to have weights of {own.bits} bits, which no file can hold")
     if own is None or own.bits == 32 or len(node.input) < 2 or node.input[1] not in held:
       nodes.append(node)
       continue

@@ -52,6 +52,19 @@ def going_on(ego_BxTxS: jax.Array, steps: int, seconds: float) -> jax.Array:
   return jnp.cumsum(length[..., None] * jnp.stack([jnp.cos(heading), jnp.sin(heading)], -1), axis=2)
 
 
+def straight_on(place: jax.Array, velocity: jax.Array, steps: int, seconds: float) -> jax.Array:
+  """[..., steps, 2]: where points [..., 2] m with these velocities, m/s, are after 1, 2, ... times `seconds`."""
+  time_F = seconds * jnp.arange(1, steps + 1)
+  return place[..., None, :] + velocity[..., None, :] * time_F.reshape((1,) * (place.ndim - 1) + (-1, 1))
+
+
+def ego_straight_on(ego_BxTxS: jax.Array, steps: int, seconds: float) -> jax.Array:
+  """[B, T, steps, 2]: the ego's future positions straight ahead at its present speed."""
+  speed = ego_BxTxS[..., SPEED]
+  velocity = jnp.stack([speed, jnp.zeros_like(speed)], -1)
+  return straight_on(jnp.zeros_like(velocity), velocity, steps, seconds)
+
+
 def turned(xy: jax.Array, angle: jax.Array) -> jax.Array:
   """Vectors [..., 2] turned to the left by angles [...], rad."""
   cos, sin = jnp.cos(angle), jnp.sin(angle)

@@ -165,16 +165,12 @@ class Heads(nn.Module):
     boxes, (velocity, known) = self._boxes(batch), self._velocities(batch)
     unit = jnp.where(known, STRAY_M, STRIDE_M)[..., None, None, None]
     stray = geometry.turned(unit * mean, boxes[..., 6][..., None, None])
-    expected = boxes[..., None, :2] + velocity[..., None, :] * self._seconds()[None, None, None, :, None]
+    expected = geometry.straight_on(boxes[..., :2], velocity, self.config.futures, self.config.step_seconds)
     return {
       "forecast_mean_BxTxKxNxFx2": expected[..., None, :, :] + stray,
       "forecast_scale_BxTxKxNxFx2": scale,
       "forecast_logits_BxTxKxN": logits,
     }
-
-  def _seconds(self):
-    """[F]: of the points of a trajectory, from now."""
-    return self.config.step_seconds * jnp.arange(1, self.config.futures + 1)
 
   def _tracking(self, said, batch):
     """Affinity: a product of features, less the squared miss of where the agent is expected, in the next frame."""
@@ -204,10 +200,3 @@ class Heads(nn.Module):
 
   def _actions(self, said, batch):
     return {"actions_BxTxFxV": said[:, :, 0].reshape(*said.shape[:2], self.config.futures, self.config.moves)}
-
-
-def straight_on(ego_BxTxS: jax.Array, futures: int, step_seconds: float) -> jax.Array:
-  """[B, T, F, 2] m: the ego straight ahead at the speed that it has, its state's first entry in m/s."""
-  seconds_F = step_seconds * jnp.arange(1, futures + 1)
-  x = ego_BxTxS[..., :1] * seconds_F[None, None]
-  return jnp.stack([x, jnp.zeros_like(x)], -1)

@@ -44,7 +44,7 @@ def init(key: jax.Array, params: Params, rank: int, match: Callable[[Path], bool
     raise BadInput(
       "no weight matches the pattern",
       "low-rank deltas (config.adaptation.match)",
-      f"match paths such as {paths[0]} and {paths[-1]}; '/(attention|mlp)/' takes every layer's",
+      f"match paths such as {paths[0]} and {paths[-1]}; '{MATRICES}' takes every layer's",
     )
   return unflatten_dict(deltas)
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from objectives.collapse import code_perplexity
+from objectives.likelihood import cross_entropy
 from objectives.metrics import Metrics, by_domain, record_weights, weighted
 
 
@@ -40,7 +41,7 @@ def make_loss(
     cells = batch["cells_BxTxHxW"].astype(jnp.int32)
     real_B = record_weights(batch)
     weights = jnp.broadcast_to(real_B[:, None, None, None], cells.shape)
-    nats = -jnp.take_along_axis(jax.nn.log_softmax(logits), cells[..., None], axis=-1)[..., 0]
+    nats, _ = cross_entropy(logits, cells)
     loss, count = weighted(nats, weights)
     coded = jnp.broadcast_to(real_B[:, None, None], encoded.shape[:-1])
     apart = ((encoded - jax.lax.stop_gradient(out["quantised_BxTxSxE"])) ** 2).mean(-1)

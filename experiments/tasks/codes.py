@@ -37,7 +37,6 @@ def next_token(config: Train, dataset_config: RecordConfig, domains: int) -> Tas
 def model_config(config: Train, windows: Windows) -> CodesConfig:
   """The model of a configuration on windows of these shapes; ValueError when there is none."""
   shape = config.model
-
   past = trunk_config(config, windows.steps, windows.places + 1, layers=shape.past_layers, causal=True)
   frame = trunk_config(config, windows.places, 1, layers=shape.frame_layers, causal=True)
   return CodesConfig(windows.codes, windows.actions, past, frame)

@@ -9,7 +9,6 @@ import numpy as np
 from data import rigs
 from data.clips import FIRST_BOX_CLASS, ClipConfig
 from models import geometry
-from models.heads import straight_on
 from models.perception_config import PerceptionConfig
 from objectives import (
   detection,
@@ -89,8 +88,7 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     velocity, _ = geometry.velocities(
       centre, batch["agent_BxTxK"], present, batch["ego_BxTxS"], clips.step_seconds
     )
-    time_F = clips.step_seconds * jnp.arange(1, clips.futures + 1)
-    straight = centre[..., None, :] + velocity[..., None, :] * time_F[None, None, None, :, None]
+    straight = geometry.straight_on(centre, velocity, clips.futures, clips.step_seconds)
     known = mask & present[..., None]
     error = imitation.displacement(future, known, straight[..., None, :, :])[..., 0]
     return found | {"constant_velocity": metrics.by_sample(error, known.any(-1))}
@@ -104,7 +102,7 @@ def terms(sensors: PerceptionConfig, clips: ClipConfig, ahead: int, density: str
     logits = answers["plan_logits_BxTxN"]
     found = imitation.trajectory(future, mask, mean, imitation.scale(raw), logits, density)
     simple = {
-      "constant_velocity": straight_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
+      "constant_velocity": geometry.ego_straight_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
       "constant_turn": geometry.going_on(batch["ego_BxTxS"], clips.futures, clips.step_seconds),
     }
     for name, path in simple.items():

@@ -14,9 +14,10 @@ from data.records import RecordConfig
 from experiments.config import Train
 from experiments.task import Task, record_batch
 from experiments.tasks import perception
+from models import geometry
 from models.denoiser import ConditionalDenoiser
 from models.denoiser_config import ConditionalConfig, DenoiserConfig
-from models.heads import STRAY_M, straight_on
+from models.heads import STRAY_M
 from models.perception import summary
 from models.reading_config import ReadConfig
 from models.sensors import patches, unpatch
@@ -112,7 +113,7 @@ class Plan:
     self.clips, self.tokens = clips, clips.futures
 
   def _straight_on(self, batch):
-    return straight_on(batch["ego_BxTxS"], self.clips.futures, self.clips.step_seconds)
+    return geometry.ego_straight_on(batch["ego_BxTxS"], self.clips.futures, self.clips.step_seconds)
 
   def _unit(self):
     """Metres [1, 1, F, 1]: how far the ego strays by each step, so that targets have about unit scale."""

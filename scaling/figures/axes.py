@@ -83,6 +83,11 @@ def loss_axis(axis: Axis, label: str = "held-out loss (nats per token)") -> None
   axis.set_minor_locator(LogLocator(10, subs=[]))
 
 
+def nats_axis(axis: Axis, label: str) -> None:
+  """Differences of losses, over decades."""
+  _log(axis, label, lambda value, _: f"{value:.3g}")
+
+
 def _log(axis: Axis, label: str, text) -> None:
   (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
   axis.set_major_locator(LogTicks())

@@ -17,10 +17,12 @@ tables only.
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from data.errors import BadInput
 from scaling.fitting import parametric, solver
 from scaling.laws import hoffmann
 
@@ -45,12 +47,12 @@ class Law:
 
 @dataclasses.dataclass(frozen=True)
 class PostTraining:
-  """delta = exp(log_scale) D^g_d N^-g_n exp(-P / g_post), nats per token."""
+  """delta = exp(log_scale) D^g_d N^-g_n exp(-P / g_post), nats per token; coefficients, or arrays over draws."""
 
-  log_scale: float
-  g_d: float
-  g_n: float
-  g_post: float
+  log_scale: Any
+  g_d: Any
+  g_n: Any
+  g_post: Any
 
   def added(self, params, tokens, bits):
     """Nats per token that quantising to `bits` adds."""
@@ -104,3 +106,65 @@ def fit_post_training(
   design = np.stack([np.ones(len(added)), np.log(tokens), np.log(params), bits], -1)
   scale, by_data, by_size, by_bits = (float(v) for v in np.linalg.lstsq(design, np.log(added), rcond=None)[0])
   return PostTraining(scale, by_data, -by_size, -1 / by_bits)
+
+
+def shrunk_added(theta, columns):
+  """asinh(delta / s) at theta = (ln C_T, g_D, g_N, 1 / g_post); columns (ln N, ln D, P, s).
+
+  As ln delta where delta is far above the noise s of its measurement, as delta / s where it is not.
+  """
+  log_delta = theta[0] + theta[1] * columns[1] - theta[2] * columns[0] - theta[3] * columns[2]
+  return jnp.arcsinh(jnp.exp(log_delta) / columns[3])
+
+
+def fit_noisy_post_training(
+  params: np.ndarray,
+  tokens: np.ndarray,
+  bits: np.ndarray,
+  added: np.ndarray,
+  noise: float,
+  weights: np.ndarray | None = None,
+  draws: np.ndarray | None = None,
+) -> tuple[PostTraining, PostTraining | None]:
+  """The law of R degradations that noise may have made negative, by least squares of asinh(delta / noise); its draws.
+
+  Args:
+    noise: standard error of a small degradation, nats: below it nothing is read out of a logarithm.
+    weights, draws: [L, R] of a bootstrap: how often each counts, and degradations in the place of `added`. With both
+      the law of every draw is the second that is returned, its coefficients arrays [L].
+
+  Bits that never vary leave C_T exp(-P / g_post) one number: g_post is then infinite, and stays so.
+  """
+  n, d = np.log(params), np.log(tokens)
+  middle = n.mean(), d.mean()
+  columns = n - middle[0], d - middle[1], np.asarray(bits, float), np.full(len(n), noise)
+  varied = bool(np.ptp(bits))
+  above = added > noise
+  if above.sum() < 4:
+    raise BadInput(
+      f"{above.sum()} degradations stand out of the noise", "the table", "quantise to fewer bits"
+    )
+  design = np.stack(
+    [np.ones(above.sum()), *(column[above] for column in columns[1::-1]), -columns[2][above]], -1
+  )
+  start = np.linalg.lstsq(design[:, : 3 + varied], np.log(added[above]), rcond=None)[0]
+  start = np.array([start[0], start[1], -start[2], start[3] if varied else 0.0])
+  low, high = np.full(4, -np.inf), np.full(4, np.inf)
+  free = np.array([True, True, True, varied])
+  theta = solver.minimise(
+    shrunk_added, columns, np.arcsinh(added / noise), start[None], "mse", low, high, free=free
+  ).theta
+  law = _post_training(theta, middle)
+  if weights is None or draws is None:
+    return law, None
+  thetas, _ = solver.lanes(
+    shrunk_added, columns, np.arcsinh(draws / noise), theta, "mse", low, high, weights=weights, free=free
+  )
+  return law, _post_training(thetas, middle)
+
+
+def _post_training(theta: np.ndarray, middle: tuple[float, float]) -> PostTraining:
+  """From [..., 4] about the middle of ln N and ln D."""
+  scale, by_data, by_size, by_bits = np.moveaxis(theta, -1, 0)
+  with np.errstate(divide="ignore"):
+    return PostTraining(scale - by_data * middle[1] + by_size * middle[0], by_data, by_size, 1 / by_bits)

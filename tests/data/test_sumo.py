@@ -59,9 +59,17 @@ def test_plan_is_stable_and_varied():
   assert len({job.density for job in jobs}) > 100
 
 
-def test_plan_refuses_an_unknown_domain():
+def test_weathers_that_are_asked_for_take_turns_and_bring_their_friction():
+  jobs = sumo.plan(5, 4, STEPS, DT, 0.1, ("rural", "apron"), ("clear", "snow"))
+  assert [job.weather for job in jobs] == ["clear", "snow"] * 4
+  assert all((job.friction <= 0.5) == (job.weather == "snow") for job in jobs)
+
+
+def test_plan_refuses_what_it_does_not_know():
   with pytest.raises(BadInput, match="urban_grid"):
     sumo.plan(0, 1, STEPS, DT, 0.1, ("urban",))
+  with pytest.raises(BadInput, match=r"unknown weather 'hail'.*snow"):
+    sumo.plan(0, 1, STEPS, DT, 0.1, weathers=("hail",))
 
 
 @pytest.mark.parametrize("dt", [0.0, -0.5, 0.0333, 0.001])

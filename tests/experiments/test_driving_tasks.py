@@ -17,7 +17,7 @@ from experiments.optimizer import make_optimizer
 from experiments.step import abstract_state, make_eval, make_step
 from experiments.task import make_task, record_batch
 from experiments.tasks import generative, perception
-from models.heads import straight_on
+from models.geometry import ego_straight_on
 from objectives import draws
 from tests.experiments.test_perception_tasks import CLIPS, ROWS, _stacked
 from tests.experiments.test_perception_tasks import _config as self_supervised
@@ -104,7 +104,7 @@ def test_samples_are_judged_by_what_came():
   still = (batch["cells_BxTxHxW"][:, 1:] == batch["cells_BxTxHxW"][:, :-1]).mean()
   np.testing.assert_allclose(copied[0] / copied[1], still, rtol=1e-5)
   straight = batch | {
-    "future_BxTxFx2": np.asarray(straight_on(batch["ego_BxTxS"], CLIPS.futures, CLIPS.step_seconds))
+    "future_BxTxFx2": np.asarray(ego_straight_on(batch["ego_BxTxS"], CLIPS.futures, CLIPS.step_seconds))
   }
   data, _ = plan.target(straight)
   np.testing.assert_allclose(data, 0, atol=1e-5)

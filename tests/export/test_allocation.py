@@ -1,7 +1,9 @@
 """Sensitivity and bits: the twin with its recipe as an argument, errors over scenes, the best choice in a budget."""
 
+import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,6 +35,11 @@ def test_adjustable_twin_answers_as_the_twin():
   told = dict(zip(one.outputs(), twin.answer(twin.settings(recipe), one.example), strict=True))
   assert distance(told, reference(one, recipe)(one.example)) < 1e-6
   assert distance(told, one(one.example)) > 1e-3
+
+  weights = jax.tree.map(lambda w: 1.1 * w, one.weights)
+  other = dataclasses.replace(one, weights=weights)
+  own = twin.answer(Adjustable(other).settings(recipe), one.example, weights)
+  assert distance(dict(zip(one.outputs(), own, strict=True)), reference(other, recipe)(one.example)) < 1e-6
 
 
 def test_increase_is_a_ratio_over_scenes():

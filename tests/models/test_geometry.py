@@ -80,3 +80,11 @@ def test_tokens_of_a_grid_are_at_the_centres_of_their_patches_and_others_nowhere
     assert np.isfinite(mine).all() if name in grids else np.isnan(mine).all(), name
     start += sensor.places
   assert start == len(found)
+
+
+def test_going_straight_on_keeps_the_velocity():
+  place, velocity = jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[2.0, 0.0], [0.0, -4.0]])
+  expected = [[[2, 2], [3, 2]], [[0, -2], [0, -4]]]
+  np.testing.assert_allclose(geometry.straight_on(place, velocity, 2, SECONDS), expected)
+  ego = geometry.ego_straight_on(drive()[-1], 2, SECONDS)
+  np.testing.assert_allclose(ego[0, 0], [[SPEED * SECONDS, 0], [2 * SPEED * SECONDS, 0]])

@@ -57,3 +57,33 @@ def test_quantising_afterwards():
   best = truth.best_tokens(BASE, 3e8, 4.0)
   total = [BASE.loss(3e8, d) + truth.added(3e8, d, 4.0) for d in (best / 1.05, best, best * 1.05)]
   assert total[1] == min(total)  # beyond it, training on makes the quantised model worse
+
+
+def test_quantising_afterwards_in_noise():
+  """Without noise the closed form, to rounding; with it, some increases negative, the planted exponents; and draws."""
+  truth = kumar.PostTraining(np.log(20.0), 0.4, 0.3, 0.6)
+  params, tokens, bits = (
+    g.ravel() for g in np.meshgrid(np.geomspace(1e3, 2e4, 4), np.geomspace(1e5, 3e6, 4), [3.0, 4.0, 8.0])
+  )
+  added = truth.added(params, tokens, bits)
+  noise = 2 * added[bits == 8].max()
+  exact, _ = kumar.fit_noisy_post_training(params, tokens, bits, added, noise / 100)
+  oracle = kumar.fit_post_training(params, tokens, bits, added)
+  names = ("log_scale", "g_d", "g_n", "g_post")
+  assert [getattr(exact, n) for n in names] == pytest.approx([getattr(oracle, n) for n in names], rel=1e-7)
+
+  rng = np.random.default_rng(0)
+  noisy = added + noise * rng.standard_normal((1 + 200, len(added)))
+  assert (noisy[0] < 0).sum() >= 5
+  law, drawn = kumar.fit_noisy_post_training(
+    params, tokens, bits, noisy[0], noise, np.ones((200, len(added))), noisy[1:]
+  )
+  for name in names:
+    spread = getattr(drawn, name).std()
+    assert abs(getattr(law, name) - getattr(truth, name)) < 3 * spread, name
+    assert spread < 0.15 * abs(getattr(truth, name)) or name == "log_scale", name
+  alone, _ = kumar.fit_noisy_post_training(
+    *(v[bits == 4] for v in (params, tokens, bits, added)), noise / 100
+  )
+  assert (alone.g_d, alone.g_n) == pytest.approx((0.4, 0.3), rel=1e-6)
+  assert alone.g_post == np.inf

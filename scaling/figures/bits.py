@@ -1,0 +1,49 @@
+"""What few bits cost: nats added, measured beside the law; and at one training budget the loss over bytes by recipe."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from scaling.advice.vehicle import Answer
+from scaling.figures import axes
+from scaling.figures.theme import INK, ORANGE, PAGE, RAMP, SOFT, STYLE, WIDTH
+from scaling.precision_table import FLOAT, Laws
+from scaling.table import Runs
+
+
+def draw(runs: Runs, found: Laws, answer: Answer, limits: Mapping[str, float]) -> Figure:
+  """Left: a point per run and recipe. Right: a line per recipe over sizes, its best size within the limits marked."""
+  recipes = (FLOAT, *found.recipes)
+  colours = {name: RAMP[round(k * (len(RAMP) - 1) / (len(recipes) - 1))] for k, name in enumerate(recipes)}
+  with mpl.rc_context(STYLE):
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    seen = []
+    for k, name in enumerate(found.recipes):
+      told = found.of(name).added(runs.params, runs.tokens, found.bits[k])
+      clear = found.added[k] > 0
+      left.plot(
+        told[clear], found.added[k][clear], "o", ms=3, mfc=colours[name], mec=PAGE, mew=0.3, label=name
+      )
+      seen += [told[clear], found.added[k][clear]]
+    low, high = (float(edge(np.concatenate(seen))) for edge in (np.min, np.max))
+    left.plot([low, high], [low, high], color=SOFT, lw=0.8, zorder=1)
+    axes.nats_axis(left.xaxis, "nats added, by the law")
+    axes.nats_axis(left.yaxis, "nats added, measured")
+    left.legend(loc="upper left", handletextpad=0.1)
+    for name in recipes:
+      right.plot(answer.costs[name]["bytes"], answer.losses[name], color=colours[name], label=name)
+    for one in answer.best:
+      chosen = one is answer.best[0]
+      style = {"mfc": ORANGE if chosen else PAGE, "mec": ORANGE if chosen else colours[one.recipe]}
+      right.plot(one.costs["bytes"], one.loss, "D" if chosen else "o", ms=6 if chosen else 4, **style)
+    if "bytes" in limits:
+      right.axvline(limits["bytes"], color=INK, lw=0.8, ls="--")
+    axes.count_axis(right.xaxis, "bytes on the vehicle")
+    axes.loss_axis(right.yaxis, "loss after quantisation (nats per token)")
+    best = min(one.loss for one in answer.best)
+    right.set_ylim(best * 0.97, best * 1.5)
+    right.legend(loc="upper right", handlelength=1.2)
+  return figure
