@@ -3,10 +3,9 @@
 One trained model (experiments/configs/edge.py: ViT-S/16 at 224 x 224) as float32 and INT8 in ONNX Runtime, OpenVINO and
 LiteRT, OpenVINO's bfloat16, and NNCF at every setting of its smoothing beside ours, all on the same calibration
 records. Every variant is called in turn in one process; a ratio is of two calls of the same turn, told as the median
-over turns with its quartiles, in processor time and in wall time. The base of a runtime is the fastest float32 there
-is of it here. Errors are relative L2 from the float model over held-out records; what becomes of the task is told cell
-by cell, paired with float32: nats, how many cells are right, how many fewer in the worst domain, how many name another
-class; a standard error is over scenes.
+over turns with its quartiles, in processor time and by the clock. Errors are relative L2 from the float model over
+held-out records; what becomes of the task is told cell by cell, paired with float32: nats, how many cells are right, how
+many fewer in the worst domain, how many name another class; a standard error is over scenes.
 
 Artifacts are kept in --artifacts and taken from there when the program is run again; --turns=0 or --judge=0 leaves out
 times or errors, and --out keeps what it has of the other. NNCF is optional: it is in requirements/bench.txt, which
@@ -25,6 +24,7 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks.edge_artifacts import ALPHAS, written
 from experiments import program
 
 _RUN = flags.DEFINE_string("run", None, "Run directory of experiments/configs/edge.py.", required=True)
@@ -42,14 +42,8 @@ _THREADS = flags.DEFINE_list("threads", ["1", "2"], "Threads of a runtime; one t
 _SMOOTH = flags.DEFINE_bool("smooth", True, "Smooth ours first, as export.build does.")
 _NNCF = flags.DEFINE_bool("nncf", True, "Also NNCF.")
 
-ALPHAS = {"off": -1.0, ".15": 0.15, ".5": 0.5, ".95": 0.95}  # of its smoothing; .95 is NNCF's own choice
 TRUTH = "onnxruntime float32"
-# Of each runtime: what an INT8 variant is a ratio of is the faster of these.
-BASES = {
-  "onnxruntime": (TRUTH, "onnxruntime float32, attention fused"),
-  "openvino": ("openvino float32",),
-  "litert": ("litert float32",),
-}
+BASES = {"onnxruntime": TRUTH, "openvino": "openvino float32", "litert": "litert float32"}
 
 
 def main() -> int:
@@ -57,9 +51,10 @@ def main() -> int:
   from experiments.provenance import git_revision
   from export import judge, latency
 
-  root = pathlib.Path(_ARTIFACTS.value)
   run = runs.open_run(_RUN.value, _DATASET.value)
-  written(run, root)
+  told = f"{run.row['config_hash']}_{_CALIBRATE.value}{'_smooth' * _SMOOTH.value}"
+  root = pathlib.Path(_ARTIFACTS.value) / told
+  written(run, root, _CALIBRATE.value, _SMOOTH.value, _NNCF.value)
   kinds = variants(root)
   out = pathlib.Path(_OUT.value) if _OUT.value else None
   result: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
@@ -86,83 +81,6 @@ def main() -> int:
   return 0
 
 
-def written(run, root: pathlib.Path) -> None:
-  """All artifacts, those that are there already left as they are."""
-  import tempfile
-
-  import onnx
-
-  from experiments import run as runs
-  from export import calibration, fused_attention, judge, onnx_capture, smoothing, tensorflow_capture
-  from export.exportable import forward
-  from export.targets import TARGETS, Parts
-
-  calibrating = judge.records_of_split(run, run.config.data.train_split, _CALIBRATE.value)
-  if not root.exists():
-    model, weights, example = runs.deployed(run)
-    plain = forward(model.apply, weights, example)
-    moves = smoothing.plan(plain, calibrating, inputs=False) if _SMOOTH.value else []
-    exported = smoothing.smoothed(plain, moves)
-    graph = onnx_capture.capture(exported)
-    observed = calibration.observe(exported, calibrating)
-    recipes = [calibration.static_recipe(observed, "mse", signed, 8, {}) for signed in (False, True)]
-    parts = Parts(exported, graph, *recipes, exported, None, tuple(moves))
-    with tempfile.TemporaryDirectory(dir=root.parent) as temporary:
-      whole = pathlib.Path(temporary) / "whole"
-      for name in (
-        "onnx_fp32",
-        "onnx_int8",
-        "onnx_int8_dynamic",
-        "tensorrt_int8",
-        "openvino_int8",
-        "litert_int8",
-      ):
-        (whole / name).mkdir(parents=True)
-        TARGETS[name].write(parts, whole / name)
-      for name in ("onnx_fp32_fused", "litert_fp32"):
-        (whole / name).mkdir()
-      onnx.save(fused_attention.fused(graph), whole / "onnx_fp32_fused" / "model.onnx")
-      saved = pathlib.Path(temporary) / "saved_model"
-      tensorflow_capture.save(exported, saved)
-      (whole / "litert_fp32" / "model.tflite").write_bytes(tensorflow_capture.litert(saved))
-      whole.rename(root)
-  if _NNCF.value:
-    for name, alpha in ALPHAS.items():
-      if not (root / f"nncf{name}").exists():
-        by_nncf(root / "onnx_fp32" / "model.onnx", calibrating, alpha, root / f"nncf{name}")
-
-
-def by_nncf(path: pathlib.Path, records: list[dict], alpha: float, out: pathlib.Path) -> None:
-  """Post-training quantisation as NNCF's documentation has it for transformers, on the same records."""
-  from data.errors import BadInput
-  from export.runtimes import import_openvino
-
-  ov = import_openvino()
-  try:
-    import nncf
-    from nncf.quantization.advanced_parameters import (
-      AdvancedQuantizationParameters,
-      AdvancedSmoothQuantParameters,
-    )
-  except ImportError:
-    raise BadInput(
-      "nncf is not installed", "--nncf", "make an environment of requirements/bench.txt, or give --nonncf"
-    ) from None
-  model = ov.Core().read_model(path)
-  names = [one.get_any_name() for one in model.inputs]
-  smooth = AdvancedSmoothQuantParameters(matmul=alpha, convolution=-1)
-  quantised = nncf.quantize(
-    model,
-    nncf.Dataset(records, lambda record: {name: record[name] for name in names}),
-    preset=nncf.QuantizationPreset.PERFORMANCE,
-    model_type=nncf.ModelType.TRANSFORMER,
-    subset_size=len(records),
-    advanced_parameters=AdvancedQuantizationParameters(smooth_quant_alphas=smooth),
-  )
-  out.mkdir()
-  ov.save_model(quantised, out / "model.xml", compress_to_fp16=False)
-
-
 def variants(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Callable]]:
   """name -> (its directory, threads -> answer)."""
   from export import runtimes
@@ -175,7 +93,6 @@ def variants(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Callable]]:
   ort, ov, lite = runtimes.onnxruntime, runtimes.openvino, runtimes.litert
   found = {
     TRUTH: opened("onnx_fp32", ort),
-    "onnxruntime float32, attention fused": opened("onnx_fp32_fused", ort),
     "onnxruntime U8S8 static": opened("onnx_int8", ort),
     "onnxruntime dynamic": opened("onnx_int8_dynamic", ort),
     "openvino float32": opened("onnx_fp32", ov, "f32"),
@@ -202,7 +119,7 @@ def errors(run, kinds: dict) -> dict[str, Any]:
   import numpy as np
 
   from export import judge
-  from export.allocate import scene_batches
+  from export.candidates import scene_batches
   from export.sensitivity import increase
 
   batches, scene_R = scene_batches(run, run.config.data.eval_split, _JUDGE.value)
@@ -271,7 +188,7 @@ def summaries(taken: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
   for name, own in seconds.items():
     told[name] = {}
     for i, kind in enumerate(("processor", "clock")):
-      base = min((seconds[one][:, i] for one in BASES[name.split()[0]]), key=np.median)
+      base = seconds[BASES[name.split()[0]]][:, i]
       told[name] |= {
         f"{kind}_ms": float(1e3 * np.median(own[:, i])),
         f"{kind}_ms_least": float(1e3 * own[:, i].min()),
