@@ -1,4 +1,4 @@
-"""What benchmarks/edge_latency.py compares: a run in float32 and INT8 for every runtime, ours and NNCF's, calibrated alike."""
+"""What benchmarks/edge_latency.py compares: a run in float32 and INT8 for every runtime, ours beside NNCF's."""
 
 import pathlib
 

@@ -4,7 +4,7 @@ One trained model (experiments/configs/edge.py: ViT-S/16 at 224 x 224) as float3
 LiteRT, OpenVINO's bfloat16, and NNCF at every setting of its smoothing beside ours, all on the same calibration
 records. Every variant is called in turn in one process; a ratio is of two calls of the same turn, told as the median
 over turns with its quartiles, in processor time and by the clock. Errors are relative L2 from the float model over
-held-out records; what becomes of the task is told cell by cell, paired with float32: nats, how many cells are right, how
+held-out records; what becomes of the task is told by cells, paired with float32: nats, how many cells are right, how
 many fewer in the worst domain, how many name another class; a standard error is over scenes.
 
 Artifacts are kept in --artifacts and taken from there when the program is run again; --turns=0 or --judge=0 leaves out
