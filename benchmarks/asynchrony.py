@@ -65,7 +65,7 @@ def curve(dataset: str, seed: int, hours: float, way: str) -> list[tuple[float, 
     plain = drafting.seconds(fleet, drafted, made.returned, made.sent)
     return plain * np.where(slow[drafted.client_C], SLOWER, 1.0)
 
-  server = algorithm.server_init(made.params)
+  server = algorithm.server_init(made.fixed["params"])
   shape = (config.steps, config.batch)
   found, end = [(0.0, loss(server["params"]), 0)], hours * 3600
   if way == "synchronous":
@@ -96,8 +96,9 @@ def curve(dataset: str, seed: int, hours: float, way: str) -> list[tuple[float, 
     return (plain + made.returned / fleet.up_V[vehicle]) * (SLOWER if slow[vehicle] else 1.0)
 
   arrivals = asynchrony.buffered(
-    algorithm, server, take, seconds, fleet.vehicles, config.clients, BUFFER, rng, jax.random.key(seed)
-  )
+    algorithm, server, take, seconds, fleet.vehicles, config.clients, BUFFER,
+    config.algorithm.longest, config.algorithm.heaviest, rng, jax.random.key(seed),
+  )  # fmt: skip
   for arrival in arrivals:
     if arrival.seconds > end:
       return found

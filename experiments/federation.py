@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from data import datasets, reader, scene_labels, slices
 from data.datasets import Dataset
@@ -23,13 +24,14 @@ from experiments.checkpoints import Checkpoints
 from experiments.config import Train
 from experiments.evaluate import evaluate
 from experiments.federation_config import Federation, make_algorithm, make_codec, parse
+from experiments.federation_safety import GoldenSet, Privacy, make_aggregate, make_attack, refuse_leaks
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from experiments.task import Task, make_task
-from federated import compression, drafting, fleet, wire
-from federated.rounds import Algorithm, Cohort, make_round, plain
+from federated import attacks, compression, drafting, fleet, golden, wire
+from federated.rounds import Algorithm, Cohort, client_mesh, make_round, plain
 from models.trainable import insert, select
 
 
@@ -62,16 +64,21 @@ def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-  """state: {"server", "memory" and "link" of all vehicles [V, ...]}. advance: (state, data, frozen, draft, key)."""
+  """state: {"server", "memory" and "link" of all vehicles [V, ...], "best": golden scores of what was accepted}.
+
+  advance: (state, data, fixed, draft, key) -> (state, report). fixed: {"params", "golden": records}.
+  """
 
   task: Task
   fleet: fleet.Fleet
   data: dict[str, jax.Array]
-  params: Any
+  fixed: dict[str, Any]
   state: dict[str, Any]
   advance: typing.Callable
   sent: int  # bytes to a client
   returned: int  # and from it
+  privacy: Privacy | None
+  golden: GoldenSet | None
 
 
 def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simulation:
@@ -80,27 +87,35 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   if task.after is not None:
     what = f"{train.objective} moves weights without a gradient, which no average of clients knows of"
     raise BadInput(what, "config.train.objective", "choose another objective")
+  held_out = (train.data.eval_split, *filter(None, [config.golden.split]))
+  refuse_leaks(dataset, train.data.train_split, held_out, config.accept)
+  aggregate = make_aggregate(config.aggregate, config.clients)
+  private = Privacy(config) if config.privacy.name != "none" else None
   vehicles = make_fleet(config, dataset, train.data.train_split)
   source = reader.RecordSource(dataset, train.data.train_split, task.fields)
   whole = task.to_batch(source.stacked(np.arange(len(source))))
   data = {name: jnp.asarray(value) for name, value in whole.items()}
   example = {name: value[: config.batch] for name, value in whole.items()}
   params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+  judged = GoldenSet(config.golden, task, dataset) if config.golden.split else None
+  fixed = {"params": params, "golden": judged.records if judged else {}}
+  mesh = client_mesh(jax.devices()[: config.mesh.clients]) if config.mesh.clients > 1 else None
 
   up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
   transmit = compression.through(up, config.up.feedback) if up else plain
 
-  def build(data, frozen) -> Algorithm:
+  def build(noise, data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
     made = make_algorithm(config.algorithm, loss_fn)
+    made = private.keep(made, noise) if private else made
     return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
-  algorithm = build(data, params)
+  algorithm = build(jax.random.key(0), data, params)
   server = algorithm.server_init(learning)
 
   def of_each(one):
@@ -109,20 +124,33 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   memory = of_each(algorithm.memory_init(learning))
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def advance(state, data, frozen, client_C, record, real, weight, key):
-    one = make_round(
-      build(data, frozen),
+  def advance(state, data, fixed, client_C, record, real, weight, key):
+    common, noise = (jax.random.fold_in(key, place) for place in range(2))
+    run = make_round(
+      functools.partial(build, noise),
       config.lanes,
       config.algorithm.longest,
       config.algorithm.heaviest,
       vehicles.vehicles,
-      transmit,
+      make_attack(config.attack, transmit, common),
+      aggregate,
+      mesh,
     )
     before = state["memory"], state["link"]
     memory, link = jax.tree.map(lambda x: x[client_C], before)
-    server, memory, link, report = one(state["server"], Cohort(record, real, weight, memory, link), key)
+    server, cohort = state["server"], Cohort(record, real, weight, memory, link)
+    best = state["best"]
+
+    def one(server, cohort, key):
+      return run(server, cohort, key, data, fixed["params"])
+
+    if judged:
+      guarded = judged.guarding(one, fixed)
+      (server, best), memory, link, report = guarded(golden.Held(server, best), cohort, key)
+    else:
+      server, memory, link, report = one(server, cohort, key)
     kept = jax.tree.map(lambda all, own: all.at[client_C].set(own), before, (memory, link))
-    return {"server": server, "memory": kept[0], "link": kept[1]}, report
+    return {"server": server, "memory": kept[0], "link": kept[1], "best": best}, report
 
   shapes = jax.eval_shape(
     lambda: algorithm.client(
@@ -134,14 +162,20 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     )[0]
   )
   link = of_each(compression.link_init(up, shapes, config.up.feedback)) if up else {}
+  if config.attack.name != "none":
+    attacker_V = attacks.chosen(vehicles.vehicles, config.attack.share, config.seed)
+    link = {"attacker": jnp.asarray(attacker_V), "link": link}
   # A client that follows a compressed way down is sent what it lacks; and what else of the server it reads.
   beside = {name: value for name, value in server.items() if name not in ("opt", "params", "view", "codec")}
   sent = compression.message_shapes(down, learning) if down else learning
   returned = compression.message_shapes(up, shapes) if up else shapes
+  best = judged.scores(fixed, learning) if judged else {}
   # Copies: a step gives its state up, and some of these are the same arrays.
-  state = jax.tree.map(jnp.copy, {"server": server, "memory": memory, "link": link})
+  state = jax.tree.map(jnp.copy, {"server": server, "memory": memory, "link": link, "best": best})
+  if mesh:
+    state, data, fixed = jax.device_put((state, data, fixed), NamedSharding(mesh, PartitionSpec()))
   sizes = wire.size({"params": sent, **beside}), wire.size(returned)
-  return Simulation(task, vehicles, data, params, state, advance, *sizes)
+  return Simulation(task, vehicles, data, fixed, state, advance, *sizes, private, judged)
 
 
 def _unboxed(params):
@@ -171,8 +205,11 @@ def simulate(workdir: str, values: dict) -> int:
 
 def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) -> dict[str, Any]:
   """All rounds from the newest checkpoint on, and the row."""
-  state, mesh = simulation.state, meshes.make_mesh(1, 1, 1, 1, jax.devices()[:1])
+  state, devices = simulation.state, config.mesh.clients
+  mesh = meshes.make_mesh(devices, 1, 1, 1, jax.devices()[:devices])
   done, totals = 0, {"uplink_bytes": 0, "downlink_bytes": 0, "simulated_seconds": 0.0, "rejected": 0}
+  if simulation.golden:
+    totals["refused"] = 0
   restored = checkpoints.restore_newest(jax.tree.map(_shape, state))
   if restored:
     done, state, meta = restored
@@ -181,7 +218,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
   held_out: dict[str, Any] = {}
 
   def judge() -> dict[str, Any]:
-    params = insert(simulation.params, state["server"]["params"])
+    params = insert(simulation.fixed["params"], state["server"]["params"])
     return evaluate(simulation.task, dataset, mesh, params, train.data.eval_split)
 
   with Progress(config.rounds, directory.path.name, done, unit="round") as bar:
@@ -192,7 +229,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
       state, report = simulation.advance(
         state,
         simulation.data,
-        simulation.params,
+        simulation.fixed,
         jnp.asarray(drafted.client_C),
         jnp.asarray(drafted.record_CxKxB, jnp.int32),
         jnp.asarray(drafted.real_CxK),
@@ -206,13 +243,14 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
         "uplink_bytes": totals["uplink_bytes"] + int(reached.sum()) * simulation.returned,
         "downlink_bytes": totals["downlink_bytes"] + config.clients * simulation.sent,
         "simulated_seconds": totals["simulated_seconds"] + float(taken[reached].max(initial=0.0)),
-        "rejected": totals["rejected"] + int(report["rejected"]),
-      }
+      } | {name: totals[name] + int(report[name]) for name in ("rejected", "refused") if name in totals}
       total, count = (float(value) for value in report["metrics"]["loss"])
       loss = total / count if count else float("nan")
       record = {"step": done, "clients": int(report["took_part"])} | totals
-      if count:
+      if count and not simulation.privacy:  # what clients say of their losses is not private
         record["train_loss"] = loss
+      if simulation.golden:
+        record["golden_loss"] = float(report["golden_loss"])
       stopping = stop.requested(done)
       if done % config.evaluate_every == 0 or done == config.rounds or stopping:
         if done % config.evaluate_every == 0 or done == config.rounds:
@@ -226,18 +264,25 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
         raise Preempted(f"saved round {done} of {config.rounds}; run the same command to continue")
   checkpoints.wait()
   held_out = held_out or judge()
-  return {
-    "algorithm": config.algorithm.name,
-    "rounds": done,
-    "clients": config.clients,
-    "vehicles": simulation.fleet.vehicles,
-    "params": simulation.task.model.config.non_embedding_params(),
-    "loss": held_out["loss"],
-    "loss_by_domain": {
-      name: held_out["by_slice"][name] for name in dataset.domains if name in held_out["by_slice"]
-    },
-    "dataset_fingerprint": dataset.fingerprint,
-  } | totals
+  privacy = {}
+  if promise := simulation.privacy:
+    privacy = {"epsilon": promise.epsilon, "delta": config.privacy.delta, "noise": promise.noise}
+  return (
+    {
+      "algorithm": config.algorithm.name,
+      "rounds": done,
+      "clients": config.clients,
+      "vehicles": simulation.fleet.vehicles,
+      "params": simulation.task.model.config.non_embedding_params(),
+      "loss": held_out["loss"],
+      "loss_by_domain": {
+        name: held_out["by_slice"][name] for name in dataset.domains if name in held_out["by_slice"]
+      },
+      "dataset_fingerprint": dataset.fingerprint,
+    }
+    | privacy
+    | totals
+  )
 
 
 def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:

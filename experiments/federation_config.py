@@ -43,11 +43,61 @@ class AlgorithmConfig:
 class LinkConfig:
   """How updates are made smaller, federated/compression.py; `none` sends them as they are."""
 
-  codec: typing.Literal["none", "top_k", "sign", "stochastic", "rotated", "power"]
+  codec: typing.Literal["none", "top_k", "one_of", "sign", "stochastic", "rotated", "power"]
   share: Share  # of top_k
-  bits: typing.Literal[2, 4, 8, 16, 32]  # of stochastic and rotated; of top_k's values
+  bits: typing.Literal[1, 2, 4, 8, 16, 32]  # of stochastic and rotated; of top_k's values
   rank: Natural  # of power
   feedback: bool  # what could not be sent is added to what is sent next
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientMesh:
+  clients: Count  # devices that the clients of a round are spread over
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackConfig:
+  """What a share of the vehicles sends in place of its updates, federated/attacks.py."""
+
+  name: typing.Literal["none", "sign_flip", "scaling", "colluding_gaussian"]
+  share: Share  # of the vehicles
+  factor: Positive  # how much longer; of the Gaussian, its deviation
+
+
+@dataclasses.dataclass(frozen=True)
+class AggregateConfig:
+  """How updates become one, federated/robust.py; all but `mean` count every client alike."""
+
+  name: typing.Literal["mean", "median", "trimmed_mean", "multi_krum", "centred_clipping"]
+  share: Share  # of trimmed_mean: left out at either end
+  byzantine: Natural  # of multi_krum: attackers to withstand
+  keep: Natural  # and updates to keep, 1: Krum
+  radius: Positive  # of centred_clipping
+  iterations: Count
+
+
+@dataclasses.dataclass(frozen=True)
+class GoldenConfig:
+  """The set that an aggregate must not get worse on, federated/golden.py."""
+
+  split: str  # held by the server; "": there is none
+  axes: str  # "domain,weather": every value of these is a slice of its own, beside the whole
+  level: Share  # of false refusals
+  tolerance: Least0  # nats
+
+
+@dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+  """Of vehicles with all they hold, federated/privacy.py and accounting.py."""
+
+  name: typing.Literal["none", "central", "local"]
+  clip: Positive  # L2 norm of an update; of the first round, where it adapts
+  noise: Least0  # in clips; 0: the least that keeps to epsilon
+  epsilon: Least0  # not to be exceeded; 0: whatever the noise is worth
+  delta: Share
+  quantile: Share  # of lengths, that the clip follows; 0: it is fixed
+  quantile_rate: Positive
+  quantile_noise: Positive  # on the sum of who is within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +107,8 @@ class Federation:
   seed: Natural
   rounds: Count
   clients: Count  # in a round
-  lanes: Count  # clients computed at a time
+  lanes: Count  # clients computed at a time, on each device
+  mesh: ClientMesh
   steps: Count  # local steps at most
   batch: Count  # records of a local step
   epochs: Positive  # of a client's own records in a round
@@ -66,6 +117,13 @@ class Federation:
   algorithm: AlgorithmConfig
   up: LinkConfig
   down: LinkConfig
+  attack: AttackConfig
+  aggregate: AggregateConfig
+  golden: GoldenConfig
+  privacy: PrivacyConfig
+  accept: (
+    str  # kinds of leak between training and held-out logs that are lived with, such as "same_route_same_day"
+  )
   train: dict
 
 
@@ -76,9 +134,9 @@ def parse(values: dict) -> tuple[Federation, Train]:
   if config.clients > config.fleet.vehicles:
     what = f"{config.clients} clients in a round, {config.fleet.vehicles} vehicles"
     raise BadInput(what, "config.clients", "lower it")
-  if config.clients % config.lanes:
-    what = f"{config.clients} clients are no whole sets of {config.lanes}"
-    raise BadInput(what, "config.lanes", "choose a divisor of config.clients")
+  if config.clients % (config.lanes * config.mesh.clients):
+    what = f"{config.clients} clients are no whole sets of {config.lanes} on {config.mesh.clients} devices"
+    raise BadInput(what, "config.lanes", "let config.clients be a multiple of lanes times devices")
   return config, train
 
 
@@ -102,16 +160,26 @@ def make_codec(config: LinkConfig, where: str) -> compression.Codec | None:
   """None: everything is sent; BadInput for a codec without the number that it needs."""
   if config.codec == "none":
     return None
-  needs = {"top_k": config.share > 0 and config.bits >= 16, "power": config.rank > 0, "sign": True}
-  if not needs.get(config.codec, config.bits <= 8):
+  needs = {
+    "top_k": config.share > 0 and config.bits >= 16,
+    "one_of": True,
+    "sign": True,
+    "stochastic": 1 < config.bits <= 8,
+    "rotated": config.bits <= 8,
+    "power": config.rank > 0,
+  }
+  if not needs[config.codec]:
     what = f"{config.codec} with share {config.share:g}, {config.bits} bits and rank {config.rank}"
     raise BadInput(
-      what, where, "top_k needs a share and 16 or 32 bits, stochastic and rotated 2 to 8, power a rank"
+      what, where, "top_k needs a share and 16 or 32 bits, stochastic 2 to 8, rotated 1 to 8, power a rank"
     )
   return {
     "top_k": lambda: compression.top_k(config.share, config.bits),
+    "one_of": compression.one_of,
     "sign": compression.sign,
     "stochastic": lambda: compression.stochastic(config.bits),
-    "rotated": lambda: compression.stochastic(config.bits, rotate=0),
+    "rotated": lambda: (
+      compression.sign(rotate=0) if config.bits == 1 else compression.stochastic(config.bits, rotate=0)
+    ),
     "power": lambda: compression.power(config.rank),
   }[config.codec]()

@@ -84,14 +84,13 @@ def static(run) -> Any:
   from data.errors import BadInput
   from experiments import run as runs
   from export import calibration, judge
-  from export.exportable import forward
+  from export.exportable import of_batch
   from export.ranges import METHODS
 
   if _METHOD.value not in METHODS:
     raise BadInput(f"no method {_METHOD.value!r}", "--method", f"choose from {', '.join(METHODS)}")
-  model, weights, example = runs.deployed(run)
   records = judge.records_of_split(run, run.config.data.train_split, _CALIBRATE.value)
-  observed = calibration.observe(forward(model.apply, weights, example), records)
+  observed = calibration.observe(of_batch(*runs.deployed(run)), records)
   return calibration.static_recipe(observed, _METHOD.value, False, 8, {"records": len(records)})
 
 

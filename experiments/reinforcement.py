@@ -18,7 +18,7 @@ from experiments.run import Run
 from export import smoothing
 from export.adjustable import Adjustable, record_losses
 from export.candidates import scene_batches
-from export.exportable import Exportable, forward
+from export.exportable import Exportable, of_batch
 from export.recipe import Recipe
 from export.sensitivity import Losses, increase
 from export.smoothing import Move
@@ -48,8 +48,7 @@ class Replay:
 
 
 def _smoothed(run: Run, moves: Sequence[Move]) -> Exportable:
-  model, weights, example = runs.deployed(run)
-  return smoothing.smoothed(forward(model.apply, weights, example), moves)
+  return smoothing.smoothed(of_batch(*runs.deployed(run)), moves)
 
 
 def slices(labels: Labels, names: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:

@@ -56,9 +56,11 @@ def allocated(
   """The recipe of least summed increase within `budget` bytes of weights; a product's sites share their bits.
 
   weights: {site: weight_KxN}. An increase of less than two standard errors counts as none: of candidates that cost the
-  same, the one whose name comes first is then taken.
+  same, the one whose name comes first is then taken. Raises BadInput when no error is known.
   """
   groups: list[Group] = list(dict.fromkeys(row.group for row in rows))
+  if not all(np.isfinite(row.error) for row in rows):
+    raise BadInput("records of one scene know no error", "the measured increases", "measure on more records")
   costs, losses = [], []
   for group in groups:
     own = {row.candidate: row for row in rows if row.group == group}
@@ -71,7 +73,8 @@ def allocated(
   for group, name in zip(groups, allocate(costs, losses, budget), strict=True):
     if name != FLOAT:
       sites |= {site: candidates[name].of(site) for site in group}
-  return Recipe(sites, {"allocated_bytes": budget})
+  notes = next(iter(candidates.values())).calibration
+  return Recipe(sites, notes | {"allocated_bytes": budget})
 
 
 def significant(row: Row) -> float:

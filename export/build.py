@@ -150,6 +150,7 @@ def prepare(run) -> tuple[Any, list[dict]]:
   calibrating = judge.records_of_split(run, _CALIBRATION_SPLIT.value, _CALIBRATE.value)
   given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
   if given:
+    recipe_file.check(window, *given)
     moves = given[1]
   else:
     inputs = _SMOOTH.value == "inputs"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data.errors import BadInput
 from export import ranges
 from export.canonical import RULES
 from export.exportable import Exportable
@@ -21,13 +22,18 @@ def observe(
 ) -> dict[str, tuple[float, float, np.ndarray]]:
   """site -> (least, greatest, counts [ranges.BINS] between them) over all records, of the exported shapes.
 
-  The records are read twice: `records` must be a collection, not an iterator.
+  The records are read twice: `records` must be a collection, not an iterator. Raises BadInput for an activation that
+  is not finite.
   """
   bounds: dict[str, tuple[float, float]] = {}
   measure = _at_sites(exported, lambda x, name: (x.min(), x.max()))
   for record in records:
     for name, (low, high) in measure(record).items():
       least, greatest = bounds.get(name, (np.inf, -np.inf))
+      if not np.isfinite([low, high]).all():
+        raise BadInput(
+          "is not finite", f"the activation of {name}", "calibrate on records without such numbers"
+        )
       bounds[name] = min(least, float(low)), max(greatest, float(high))
 
   def count(x, name):

@@ -9,7 +9,7 @@ import numpy as np
 from data.reader import RecordSource
 from export import calibration, judge, onnx_capture, sensitivity, smoothing
 from export.adjustable import Adjustable, record_losses
-from export.exportable import forward
+from export.exportable import of_batch
 from export.recipe import Recipe, Site
 
 _BATCH = 64
@@ -38,7 +38,7 @@ def prepare(
 ) -> Prepared:
   """Smoothed, captured for its products, calibrated. deployed: of the run, as of experiments.run."""
   model, weights, example = deployed
-  exported = forward(model.apply, weights, example)
+  exported = of_batch(model, weights, example)
   calibrating = judge.records_of_split(run, split, calibrate)
   moves = [] if smooth == "none" else smoothing.plan(exported, calibrating, smooth == "inputs")
   exported = smoothing.smoothed(exported, moves)

@@ -83,6 +83,14 @@ def named_outputs(answer: Any) -> dict[str, jax.Array]:
   return {"logits": answer}
 
 
+def of_batch(model: nn.Module, weights: Any, batch: dict[str, np.ndarray]) -> Exportable:
+  """`forward` of a model that is called with a batch and nothing else; BadInput for another."""
+  if others := beside(model):
+    what = f"{type(model).__name__} is called with {', '.join(others)} beside a batch"
+    raise BadInput(what, "the run", "export.build exports it; its products cannot be asked about one by one")
+  return forward(model.apply, weights, batch)
+
+
 def _read(function: Callable, weights: Any, batch: dict[str, np.ndarray]) -> tuple[str, ...]:
   """The arrays of a batch that a function's result depends on, by name."""
   names = sorted(batch)

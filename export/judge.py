@@ -78,12 +78,18 @@ def records_of_split(run, split: str, count: int) -> list[dict]:
 
 
 def distance(answer: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
-  """|answer - expected| / |expected| of the output that is furthest off, what is impossible left out."""
+  """|answer - expected| / |expected| of the output that is furthest off; infinite where either is not finite.
+
+  What is impossible by either must be so by both, and is left out.
+  """
   worst = 0.0
   for name, value in expected.items():
     told, other = np.asarray(value, np.float64), np.asarray(answer[name], np.float64)
     real = np.abs(told) < IMPOSSIBLE
-    if not np.isfinite(other).all() or (np.abs(other[real]) >= IMPOSSIBLE).any():
+    if (
+      not (np.isfinite(told).all() and np.isfinite(other).all())
+      or ((np.abs(other) < IMPOSSIBLE) != real).any()
+    ):
       return float("inf")
     off = float(np.linalg.norm((told - other)[real]))
     worst = max(worst, off / max(float(np.linalg.norm(told[real])), 1e-9))

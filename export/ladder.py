@@ -104,10 +104,10 @@ def judged(run: Any, deployed: tuple, costs: dict, measures: dict, profile: Any)
   from export import judge
   from export.adjustable import Adjustable, record_losses
   from export.candidates import scene_batches
-  from export.exportable import forward
+  from export.exportable import of_batch
 
   model, weights, example = deployed
-  exported = forward(model.apply, weights, example)
+  exported = of_batch(model, weights, example)
   made = recipes(exported, judge.records_of_split(run, _SPLIT.value, _CALIBRATE.value))
   twin, shape = Adjustable(exported), model.config
   if shape not in measures:

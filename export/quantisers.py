@@ -24,8 +24,8 @@ class Grid:
 
 UNSIGNED = Grid(0, 255)
 SIGNED = Grid(-128, 127)
-# Weights leave the lowest integer out: the grid is symmetric, and sums of two products of 8 bits fit into 16. Files
-# have 8 and 4 bits; the others are for laws of what bits cost.
+# Weights leave the lowest integer out: the grid is symmetric, and sums of two signed products of 8 bits fit into 16.
+# Files have 8 and 4 bits; the others are for laws of what bits cost.
 WEIGHTS = {bits: Grid(1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) for bits in (8, 6, 5, 4, 3)}
 
 
@@ -36,6 +36,10 @@ class Affine:
   scale: float
   zero: int
   grid: Grid
+
+  def __post_init__(self):
+    if not (0 < self.scale < np.inf and self.grid.low <= self.zero <= self.grid.high):
+      raise ValueError(f"no grid has scale {self.scale} and zero {self.zero}")
 
 
 def affine(least: float, greatest: float, grid: Grid, symmetric: bool) -> Affine:

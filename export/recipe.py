@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from export.quantisers import Affine, Grid
+from export.quantisers import WEIGHTS, Affine, Grid
 
 ACTIVATIONS = ("static", "dynamic", "rows", "float")
 
@@ -24,6 +24,8 @@ class Site:
   def __post_init__(self):
     if (self.at is not None) != (self.activation == "static"):
       raise ValueError("a static activation, and no other, has a grid")
+    if self.activation not in ACTIVATIONS or self.bits not in (*WEIGHTS, 32):
+      raise ValueError(f"no product has weights of {self.bits} bits and {self.activation} activations")
 
 
 FLOAT = Site(32, "float")

@@ -30,6 +30,8 @@ from export.judge import distance
 ALPHA = 0.5
 INPUT = "input "  # before the name of an input, among the paths of weights
 UNCHANGED = 1e-5  # relative L2 between the function before and after
+TRIED = 8  # records on which moves are tried: what reads a channel may be idle in one
+STEEPEST = 8  # powers of two between channels: more is a channel that calibration has hardly seen
 Record = dict[str, np.ndarray]
 # A weight and its adjacent axes, first to last, that run over the channels together.
 Leaf = tuple[str, int, int]
@@ -102,7 +104,7 @@ def plan(exported: Exportable, records: Sequence[Record], inputs: bool, alpha: f
 
   inputs: whether they may be divided, too.
   """
-  probe = _Probe(exported, records[0])
+  probe = _Probe(exported, records[:TRIED])
   greatest = probe.greatest(records)
   moves = []
   for move, readers in probe.movable(inputs):
@@ -114,7 +116,7 @@ def plan(exported: Exportable, records: Sequence[Record], inputs: bool, alpha: f
     power_K = np.zeros(len(x_K))
     power_K[alive] = alpha * np.log2(x_K[alive]) - (1 - alpha) * np.log2(w_K[alive])
     power_K[alive] -= np.median(power_K[alive])  # a common factor changes nothing
-    scale_K = np.exp2(np.round(power_K))
+    scale_K = np.exp2(np.clip(np.round(power_K), -STEEPEST, STEEPEST))
     if (scale_K != 1).any():
       moves.append(dataclasses.replace(move, scale=tuple(map(float, scale_K))))
   return moves
@@ -127,8 +129,8 @@ class _Probe:
   of a site or of an input.
   """
 
-  def __init__(self, exported: Exportable, record: Record):
-    self.exported, self.record = exported, record
+  def __init__(self, exported: Exportable, records: Sequence[Record]):
+    self.exported, self.records = exported, records
     self.weights: dict[str, np.ndarray] = {}
     self.made: dict[str, int] = {}
     self._leaves = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(exported.weights)[0]}
@@ -159,7 +161,7 @@ class _Probe:
       evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
       return found
 
-    jax.eval_shape(run, {}, *self._arrays(record))
+    jax.eval_shape(run, {}, *self._arrays(records[0]))
     rows = {len(weight_KxN) for weight_KxN in self.weights.values()}
     self.made = {place: channels for place, channels in self.made.items() if channels in rows}
     self._run = jax.jit(run)
@@ -167,22 +169,18 @@ class _Probe:
 
   def greatest(self, records: Sequence[Record]) -> dict[str, np.ndarray]:
     """{site: greatest |x| [K] over records}."""
-    found: dict[str, np.ndarray] = {}
-    for record in records:
-      for name, x_K in self._answer({}, record).items():
-        found[name] = np.maximum(found.get(name, 0.0), x_K)
-    return found
+    return self._answer({}, records)
 
   def movable(self, inputs: bool):
     """(move of scale two or a half, its readers' sites) of every place that the function allows it at."""
     rng = np.random.default_rng(0)
-    before = self._answer({}, self.record)
-    expected = self._plain(self.exported.weights, *self._arrays(self.record))
+    before = self._answer({}, self.records)
+    expected = [self._plain(self.exported.weights, *self._arrays(record)) for record in self.records]
     for place, channels in self.made.items():
       if place.startswith(INPUT) and not inputs:
         continue
       scale_K = rng.choice([0.5, 2.0], channels).astype(np.float32)
-      after = self._answer({place: scale_K}, self.record)
+      after = self._answer({place: scale_K}, self.records)
       readers = [name for name, x_K in before.items() if _arrived(x_K, after[name], scale_K)]
       own = self._axes(place, self.weights[place].T) if place in self.weights else [(place, 0, 0)]
       rows = [self._axes(name, self.weights[name]) for name in readers]
@@ -193,7 +191,8 @@ class _Probe:
       )
       other = smoothed(self.exported, [move])
       call = self._plain if other.function is self.exported.function else jax.jit(other.function)
-      if distance(call(other.weights, *self._arrays(self.record)), expected) < UNCHANGED:
+      told = (call(other.weights, *self._arrays(record)) for record in self.records)
+      if all(distance(one, own) < UNCHANGED for one, own in zip(told, expected, strict=True)):
         yield move, readers
 
   def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:
@@ -215,9 +214,13 @@ class _Probe:
       found.append((path, *runs[-1]))
     return found
 
-  def _answer(self, divisors: dict[str, np.ndarray], record: Record) -> dict[str, np.ndarray]:
+  def _answer(self, divisors: dict[str, np.ndarray], records: Sequence[Record]) -> dict[str, np.ndarray]:
     whole = {place: divisors.get(place, np.ones(n, np.float32)) for place, n in self.made.items()}
-    return {name: np.asarray(x) for name, x in self._run(whole, *self._arrays(record)).items()}
+    found: dict[str, np.ndarray] = {}
+    for record in records:
+      for name, x_K in self._run(whole, *self._arrays(record)).items():
+        found[name] = np.maximum(found.get(name, 0.0), x_K)
+    return found
 
   def _arrays(self, record: Record) -> tuple[np.ndarray, ...]:
     return tuple(record[name] for name in self.exported.inputs)

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from data.errors import BadInput
 from export import quantisers
 from export.canonical import RULES
 from export.exportable import Exportable
@@ -27,14 +28,18 @@ def quantised_task(task: Any, exported: Exportable, moves: Sequence[Move], recip
   """The task with every call of its model answered by the quantised twin of the weights of that call.
 
   Args: exported: task.model with its layers unrolled, as it is deployed.
+
+  The loss raises BadInput when it never calls the model as a whole.
   """
   answer = twin(exported, moves, recipe)
+  asked: list[str] = []
 
   def speak(next_call, args, kwargs, context):
     if (
       context.module.path or type(context.module) is not type(task.model) or context.method_name != "__call__"
     ):
       return next_call(*args, **kwargs)
+    asked.append(context.method_name)
     weights = nn.unbox(context.module.variables["params"])
     form = jax.tree.structure(jax.eval_shape(lambda: next_call(*args, **kwargs)))
     batch = {name: args[0][name][:, None] for name in exported.inputs}  # records, each a batch of one
@@ -45,7 +50,12 @@ def quantised_task(task: Any, exported: Exportable, moves: Sequence[Move], recip
   def speaking(loss_fn: Callable) -> Callable:
     def loss(params, batch, key):
       with nn.intercept_methods(speak):
-        return loss_fn(params, batch, key)
+        told = loss_fn(params, batch, key)
+      if not asked:
+        raise BadInput(
+          "its loss never calls its model as a whole", "the run", "nothing of it would be quantised"
+        )
+      return told
 
     return loss
 
@@ -65,6 +75,8 @@ def twin(exported: Exportable, moves: Sequence[Move], recipe: Recipe) -> Callabl
       x = _straight(jnp.clip(x, low, high), quantisers.round_trip(x, own.at))
     elif own.activation == "dynamic":
       x = _straight(x, quantisers.dynamic_round_trip(x))
+    elif own.activation == "rows":
+      x = _straight(x, quantisers.row_round_trip(x))
     if own.bits < 32:
       weight_KxN = _straight(weight_KxN, _weight_round_trip(weight_KxN, own.bits))
     return jnp.matmul(x, weight_KxN)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from data.errors import BadInput
 from federated.rounds import Cohort, Tree
@@ -43,12 +44,12 @@ def student_tail(t: jax.Array, freedom: jax.Array) -> jax.Array:
   return jax.scipy.stats.norm.sf(jnp.sign(t) * z)
 
 
-def worse(before: Scores, after: Scores, slice_PxS: jax.Array, tolerance: float) -> jax.Array:
+def worse(before: Scores, after: Scores, slice_PxS: jax.Array | np.ndarray, tolerance: float) -> jax.Array:
   """[P]: how probable a difference this large is, in each slice, if the aggregate is worse by the tolerance alone.
 
   0 where the loss is not finite.
   """
-  own_PxS = slice_PxS.astype(jnp.float32)
+  own_PxS = jnp.asarray(slice_PxS, jnp.float32)
   apart_S, count_S = after[0] - before[0], before[1]
   finite_P = jnp.isfinite(jnp.where(slice_PxS, after[0][None], 0)).all(1)
   apart_S = jnp.where(jnp.isfinite(apart_S), apart_S, 0)
@@ -66,7 +67,11 @@ def start(server: dict, measure: Callable[[Tree], Scores]) -> Held:
 
 
 def guarded(
-  run: Callable, measure: Callable[[Tree], Scores], slice_PxS: jax.Array, level: float, tolerance: float
+  run: Callable,
+  measure: Callable[[Tree], Scores],
+  slice_PxS: jax.Array | np.ndarray,
+  level: float,
+  tolerance: float,
 ) -> Callable:
   """A round whose aggregate is refused and undone when the golden set says so: (held, cohort, key) as in make_round.
 
@@ -82,9 +87,9 @@ def guarded(
   """
   if not 0 < level < 1:
     raise BadInput(f"a level of {level:g}", "the golden set", "choose one between 0 and 1")
-  few = jnp.flatnonzero(slice_PxS.sum(1) < LEAST_SCENES)
-  if len(few):
-    what = f"slice {int(few[0])} holds {int(slice_PxS[few[0]].sum())} scenes"
+  scenes_P = np.asarray(slice_PxS).sum(1)
+  if (few := np.flatnonzero(scenes_P < LEAST_SCENES)).size:
+    what = f"slice {few[0]} holds {scenes_P[few[0]]} scenes"
     raise BadInput(what, "the golden set", f"give every slice {LEAST_SCENES} at least")
 
   def step(held: Held, cohort: Cohort, key: jax.Array):

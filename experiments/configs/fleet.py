@@ -15,6 +15,19 @@ from ml_collections import ConfigDict
 from experiments.configs import motion, variants
 
 ALL = dict(codec="none", share=0.0, bits=32, rank=0, feedback=False)  # everything is sent as it is
+HONEST = dict(name="none", share=0.0, factor=1.0)
+MEAN = dict(name="mean", share=0.0, byzantine=0, keep=1, radius=1.0, iterations=1)
+NO_GOLDEN_SET = dict(split="", axes="", level=0.01, tolerance=0.0)
+OPEN = dict(
+  name="none",
+  clip=1.0,
+  noise=0.0,
+  epsilon=0.0,
+  delta=0.0,
+  quantile=0.0,
+  quantile_rate=0.2,
+  quantile_noise=1.0,
+)
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -26,6 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
       rounds={"tiny": 4, "demo": 40}.get(variant, 100),
       clients=8,
       lanes=4,
+      mesh=dict(clients=1),
       steps=4 if tiny else 32,
       batch=1,
       epochs=1.0,
@@ -54,6 +68,11 @@ def get_config(variant: str = "") -> ConfigDict:
       ),
       up=dict(ALL),
       down=dict(ALL),
+      attack=dict(HONEST),
+      aggregate=dict(MEAN),
+      golden=dict(NO_GOLDEN_SET),
+      privacy=dict(OPEN),
+      accept="",
       train=motion.get_config("w8").to_dict(),
     )
   )

@@ -1,6 +1,4 @@
-"""A fleet over a real dataset: the same gradient as central training, the same run after an interruption."""
-
-import json
+"""A fleet over a real dataset: the same gradient as central training; what is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ from data.datasets import open_dataset
 from data.errors import BadInput
 from experiments import federation, federation_config
 from experiments.configs import fleet as config_file
-from experiments.program import Preempted
 from models.trainable import insert
 
 
@@ -39,9 +36,9 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   record = np.full((7, 1, size), len(mask))
   for row, own in enumerate(made.fleet.records):
     record[row, 0, : len(own)] = own
-  before = jax.tree.map(np.asarray, made.params)
+  before = jax.tree.map(np.asarray, made.fixed["params"])
   state, _ = made.advance(
-    made.state, data, made.params, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7),
+    made.state, data, made.fixed, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7),
     jax.random.key(0),
   )  # fmt: skip
 
@@ -53,33 +50,6 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   expected = jax.tree.map(lambda x, g: x - config.algorithm.client_rate * g, before, slope)
   for got, want in zip(jax.tree.leaves(state["server"]["params"]), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(got, want, atol=1e-6)
-
-
-def test_a_fleet_that_is_interrupted_ends_as_one_that_is_not(simulated, tmp_path, monkeypatch):
-  made = values(simulated)
-  made["algorithm"] |= {"name": "scaffold"}  # which remembers
-  made["up"] |= {"codec": "top_k", "share": 0.05, "feedback": True}  # and so does its link
-  made["down"] |= {"codec": "stochastic", "bits": 8}
-  federation.simulate(str(tmp_path / "whole"), made)
-
-  class Stop:
-    def __enter__(self):
-      return self
-
-    def __exit__(self, *_):
-      pass
-
-    def requested(self, done):
-      return done == 2
-
-  with monkeypatch.context() as patched:
-    patched.setattr(federation, "StopSignal", Stop)
-    with pytest.raises(Preempted, match="saved round 2 of 3"):
-      federation.simulate(str(tmp_path / "cut"), made)
-  federation.simulate(str(tmp_path / "cut"), made)
-  whole, cut = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut"))
-  assert {**whole, "run_id": ""} == {**cut, "run_id": ""}
-  assert whole["uplink_bytes"] > 0 and set(whole["loss_by_domain"])
 
 
 def test_vehicles_are_dealt_by_what_scenes_say_of_themselves(simulated):

@@ -163,3 +163,11 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path):
   with pytest.raises(BadInput, match=r"config\.json"):
     program_of(f"--run={tmp_path}", f"--out={tmp_path}/deep/out")
   assert not (tmp_path / "deep").exists()
+
+
+def test_a_distance_sees_what_is_possible_and_what_is_not():
+  never = np.float32([[-1e9, 1.0, 2.0]])
+  assert judge.distance({"y": never * np.float32([[2, 1, 1]])}, {"y": never}) == 0
+  for other in ([[5.0, 1, 2]], [[-1e9, -1e9, 2]], [[np.nan, 1, 2]]):
+    assert judge.distance({"y": np.float32(other)}, {"y": never}) == np.inf
+  assert judge.distance({"y": never}, {"y": np.float32([[np.nan, 1, 2]])}) == np.inf

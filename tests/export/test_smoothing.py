@@ -85,3 +85,25 @@ def test_an_input_of_features_of_all_sizes_is_divided_as_it_comes_in():
 def test_moves_survive_json():
   move = smoothing.Move((("a/b", 1, 2),), (("c", 0, 1), ("d", 0, 0)), (0.5, 2.0))
   assert smoothing.Move.from_json(dataclasses.asdict(move)) == move
+
+
+def test_a_reader_that_is_idle_in_one_record_is_found_in_another():
+  """y = (x G) A + gate (x G) B, gate 0 in the first record: the rows of B must be multiplied, too."""
+  rng = np.random.default_rng(0)
+  weights = {name: rng.normal(size=(8, 8)).astype(np.float32) for name in ("g", "a", "b")}
+  weights["g"][:, 0] *= 64
+  records = [
+    {"x": rng.normal(size=(1, 4, 8)).astype(np.float32), "gate": np.full((1, 1, 1), gate, np.float32)}
+    for gate in (0.0, 1.0)
+  ]
+
+  def function(weights, gate, x):
+    h = x @ weights["g"]
+    return {"y": h @ weights["a"] + (gate * h) @ weights["b"]}
+
+  one = Exportable(function, weights, {name: records[0][name] for name in ("gate", "x")})
+  moves = smoothing.plan(one, records, inputs=False)
+  assert moves
+  smooth = smoothing.smoothed(one, moves)
+  for record in records:
+    assert distance(smooth(record), one(record)) < 1e-6

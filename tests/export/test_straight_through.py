@@ -1,6 +1,7 @@
 """Training with quantised products: what is trained is the artifact, and gradients pass its rounding."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,44 @@ def test_a_recipe_survives_its_file_and_another_is_refused(tmp_path):
   recipe_file.keep(path, recipe, moves)
   with pytest.raises(BadInput, match="another recipe"):
     recipe_file.keep(path, recipe, [])
+  for wrong in (
+    {"bits": 7},
+    {"activation": "foo"},
+    {"at": {"scale": float("nan"), "zero": 0, "grid": {"low": 0, "high": 255}}},
+  ):
+    found = json.loads(path.read_text())
+    found["recipe"]["sites"]["w"] |= wrong
+    (tmp_path / "wrong.json").write_text(json.dumps(found))
+    with pytest.raises(BadInput, match="holds no recipe"):
+      recipe_file.read(tmp_path / "wrong.json")
   (tmp_path / "other.json").write_text("{}")
   with pytest.raises(BadInput, match="holds no recipe"):
     recipe_file.read(tmp_path / "other.json")
+
+
+def test_a_recipe_of_another_model_is_refused_by_name():
+  one = exported("motion")
+  recipe = Recipe({"pair_0/time/attention/o": Site(8, "float"), "tail": Site(8, "float")}, {})
+  with pytest.raises(BadInput, match="quantises 'tail', which the model has not"):
+    recipe_file.check(one, recipe, [])
+  move = smoothing.Move((("pair_0/time/norm", 0, 0),), (), (2.0,))
+  with pytest.raises(BadInput, match="moves 1 channels of 'pair_0/time/norm'"):
+    recipe_file.check(one, Recipe({}, {}), [move])
+  recipe_file.check(one, Recipe({}, {}), smoothing.plan(one, [one.example], inputs=True))
+
+
+def test_a_loss_that_never_calls_its_model_is_refused():
+  one, (_, model, _, _) = exported("motion"), MODELS["motion"]()
+
+  @dataclasses.dataclass(frozen=True)
+  class Task:
+    model: object
+    loss_fn: object
+    held_out: object
+
+  def loss_fn(params, batch, key):
+    return {"objective": (0.0, 1)}
+
+  task = quantised_task(Task(model, loss_fn, loss_fn), one, [], Recipe({}, {}))
+  with pytest.raises(BadInput, match="never calls its model"):
+    task.loss_fn(one.weights, {}, None)

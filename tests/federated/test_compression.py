@@ -19,7 +19,9 @@ ENTRIES = 60 * 40 + 37
 CODECS = {
   "top_k": compression.top_k(0.01),
   "top_k16": compression.top_k(0.01, 16),
+  "one_of": compression.one_of(),
   "sign": compression.sign(),
+  "rotated 1": compression.sign(rotate=7),
   "8": compression.stochastic(8),
   "4": compression.stochastic(4),
   "2": compression.stochastic(2),
@@ -49,7 +51,9 @@ def test_bytes_are_those_of_the_message(name):
   [
     ("top_k", round(0.01 * ENTRIES) * (2 + 4)),
     ("top_k16", round(0.01 * ENTRIES) * (2 + 2)),
+    ("one_of", -(-ENTRIES // 32) + 3 * 2),  # 77 blocks
     ("sign", 3 * (1024 // 8 + 4)),
+    ("rotated 1", 3 * (1024 // 8 + 4)),
     ("8", 3 * (1024 + 4)),
     ("4", 3 * (512 + 4)),
     ("2", 3 * (256 + 4)),
@@ -60,7 +64,10 @@ def test_a_message_is_as_short_as_it_should_be(name, body):
   assert wire.size(compression.message_shapes(CODECS[name], UPDATE)) == wire.size({}) + body
 
 
-@pytest.mark.parametrize(("name", "most"), [("8", 0.02), ("4", 0.3), ("rotated 4", 0.3), ("top_k", 0.98)])
+@pytest.mark.parametrize(
+  ("name", "most"),
+  [("8", 0.02), ("4", 0.3), ("rotated 4", 0.3), ("rotated 1", 0.8), ("top_k", 0.98), ("one_of", 0.93)],
+)
 def test_an_update_arrives_about_as_it_was(name, most):
   assert 0 < apart(sent(CODECS[name])[1], UPDATE) < most
 
@@ -93,7 +100,31 @@ def test_power_is_exact_for_a_matrix_of_its_rank():
   assert apart(sent(CODECS["power"], low)[1], low) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["sign", "top_k", "2", "power"])
+def test_one_of_keeps_the_greatest_of_every_block_within_half_a_step():
+  _, back = sent(CODECS["one_of"])
+  flat, got = (
+    np.pad(np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)]), (0, 77 * 32 - ENTRIES)).reshape(
+      32, 77
+    )
+    for tree in (UPDATE, back)
+  )
+  assert (np.count_nonzero(got, axis=0) <= 1).all()
+  place = np.abs(flat).argmax(0)
+  kept, meant = got[place, np.arange(77)], flat[place, np.arange(77)]
+  assert np.count_nonzero(kept) == np.count_nonzero(got)
+  groups = [np.abs(meant[k : k + 32]).max() for k in range(0, 77, 32)]
+  assert (np.abs(kept - meant) <= np.repeat(groups, 32)[:77] / 4 + 1e-3).all()
+
+
+def test_signs_after_a_rotation_are_hardly_biased():
+  """Averaged over rotations; in a block of its own the mean sign would stay |x|_1 / |x|_2 sqrt(n) short."""
+  update = {"a": jnp.asarray(RNG.gamma(0.5, size=1024), jnp.float32)}
+  codecs = [compression.sign(rotate=seed) for seed in range(64)]
+  mean = jax.tree.map(lambda *x: sum(x) / 64, *(sent(codec, update)[1] for codec in codecs))
+  assert apart(mean, update) < 0.12 < 0.5 < apart(sent(compression.sign(), update)[1], update)
+
+
+@pytest.mark.parametrize("name", ["sign", "top_k", "one_of", "2", "power"])
 def test_error_feedback_telescopes(name):
   """All that arrived, and what is still unsent, add up to all that was meant."""
   codec = CODECS[name]
