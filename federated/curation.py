@@ -49,9 +49,9 @@ def disagreement(
   one_BxTxAxV: jax.Array, other_BxTxAxV: jax.Array, mask_BxTxA: jax.Array, span: int
 ) -> jax.Array:
   """[B]: Jensen-Shannon divergence of what two models foresee, nats."""
-  logs = [jax.nn.log_softmax(logits.astype(jnp.float32)) for logits in (one_BxTxAxV, other_BxTxAxV)]
-  middle = jnp.logaddexp(*logs) - jnp.log(2.0)
-  apart = sum((jnp.exp(log) * (log - middle)).sum(-1) for log in logs) / 2
+  one, other = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (one_BxTxAxV, other_BxTxAxV))
+  middle = jnp.logaddexp(one, other) - jnp.log(2.0)
+  apart = (jnp.exp(one) * (one - middle) + jnp.exp(other) * (other - middle)).sum(-1) / 2
   return longest_run(apart, mask_BxTxA, span)
 
 
