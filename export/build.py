@@ -183,7 +183,6 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
 
   from data.files import read_json
   from experiments.progress import Progress
-  from experiments.provenance import git_revision
   from export import calibration, latency, manifest
   from export.interpreter import named_leaves
   from export.targets import TARGETS
@@ -217,7 +216,6 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
     "source_run": run.row["run_id"],
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
-    "exported_by": git_revision(),
     "weights_fingerprint": calibration.fingerprint([weights]),
     "dataset_fingerprint": run.dataset.fingerprint,
     "calibration_fingerprint": parts.signed.calibration["fingerprint"],
