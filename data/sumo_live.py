@@ -29,6 +29,11 @@ _SIGNAL = np.zeros(128, np.uint8)  # by character of a light's state
 _SIGNAL[[ord(character) for character in SIGNAL_OF_CHARACTER]] = list(SIGNAL_OF_CHARACTER.values())
 
 
+def _normal(heading_M: np.ndarray) -> np.ndarray:
+  """float64 [M, 2]: to the left."""
+  return np.stack([-np.sin(heading_M), np.cos(heading_M)], -1)
+
+
 class LiveWorld:
   """One running simulation (`data.sumo.running`). `advance` moves it by `STEP` s.
 
@@ -58,6 +63,7 @@ class LiveWorld:
       pairs = [(link.index, lane) for link in world.links if link.tl == light for lane in link.lanes]
       self._shown.append((light, *np.array(pairs, np.int64).T))
     self._signal_L, self._signal_of = np.zeros(len(world.lanes), np.uint8), -1
+    self._states = [""] * len(self._shown)
     demand.begin()
 
   def name_of(self, slot: int) -> str:
@@ -106,8 +112,11 @@ class LiveWorld:
     if self._signal_of != self._steps:
       self._signal_of = self._steps
       state_of = self.sim.trafficlight.getRedYellowGreenState
-      for light, links, shown in self._shown:
-        self._signal_L[shown] = _SIGNAL[np.frombuffer(state_of(light).encode("ascii"), np.uint8)[links]]
+      for k, (light, links, shown) in enumerate(self._shown):
+        state = state_of(light)
+        if state != self._states[k]:  # every few seconds
+          self._states[k] = state
+          self._signal_L[shown] = _SIGNAL[np.frombuffer(state.encode("ascii"), np.uint8)[links]]
     return self._signal_L
 
   def _step(self) -> None:
@@ -135,47 +144,52 @@ class LiveWorld:
 
   def _move(self, slot_M: np.ndarray, front_Mx2: np.ndarray) -> None:
     """Arrays follow from where the fronts are now; a slot that was entered in this step keeps its first heading."""
-    known = (np.abs(front_Mx2) < _NOWHERE).all(-1)
-    if not known.all():
+    if not np.abs(front_Mx2).max(initial=0.0) < _NOWHERE:
+      known = (np.abs(front_Mx2) < _NOWHERE).all(-1)
       self.faults["no position"] += int(self.present_N[slot_M[~known]].sum())  # once, not at every step
       self.present_N[slot_M[~known]] = False
       slot_M, front_Mx2 = slot_M[known], front_Mx2[known]
     was, old = self.present_N[slot_M], self.heading_N[slot_M]
-    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._raw_Nx2[slot_M], 0.0)
+    pull_Mx2 = front_Mx2 - self._raw_Nx2[slot_M]
+    pull_Mx2[~was] = 0.0
     far = np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
     self._raw_Nx2[slot_M] = front_Mx2
-    leapt = (far > _LEAP) & ~self.taken_N[slot_M]
-    if leapt.any():  # somebody else, as far as anyone can tell: its track begins anew
+    if far.max(initial=0.0) > _LEAP:
+      leapt = (far > _LEAP) & ~self.taken_N[
+        slot_M
+      ]  # somebody else, as far as anyone can tell: its track begins anew
       self.faults["a vehicle leapt"] += int(leapt.sum())
       was = was & ~leapt
       for slot in slot_M[leapt].tolist():
         self.serial_N[slot], self._appeared = self._appeared, self._appeared + 1
-    front_Mx2 = self._drawn_out(slot_M, front_Mx2, pull_Mx2, was, old)
-    pull_Mx2 = np.where(was[:, None], front_Mx2 - self._front_Nx2[slot_M], 0.0)
-    far = np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
-    heading = pulled_heading(old, pull_Mx2, WHEELBASE * self.size_Nx2[slot_M, 0])
+    front_Mx2 = self._drawn_out(slot_M, front_Mx2, pull_Mx2, far, was, old)
+    pull_Mx2 = front_Mx2 - self._front_Nx2[slot_M]
+    pull_Mx2[~was] = 0.0
+    rod_M = WHEELBASE * self.size_Nx2[slot_M, 0]
+    heading = pulled_heading(old, pull_Mx2, rod_M)
     ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
     self.heading_N[slot_M] = heading
     self.centre_Nx2[slot_M] = front_Mx2 - 0.5 * self.size_Nx2[slot_M, :1] * ahead
-    self.speed_N[slot_M] = np.where(was, far / STEP, self.speed_N[slot_M])
+    self.speed_N[slot_M[was]] = np.hypot(pull_Mx2[was, 0], pull_Mx2[was, 1]) / STEP
     self._front_Nx2[slot_M], self.present_N[slot_M] = front_Mx2, True
 
-  def _drawn_out(self, slot_M, front_Mx2, pull_Mx2, was_M, heading_M) -> np.ndarray:
+  def _drawn_out(self, slot_M, front_Mx2, pull_Mx2, far_M, was_M, heading_M) -> np.ndarray:
     """Fronts [M, 2] m with changes of lane drawn out over time and distance, as scenes have them."""
-    left_Mx2 = np.stack([-np.sin(heading_M), np.cos(heading_M)], -1)
-    aside = (pull_Mx2 * left_Mx2).sum(-1)
-    stepped = was_M & (np.abs(aside) > _SIDESTEP) & ~self.taken_N[slot_M]
     self._aside_N[slot_M[~was_M]] = 0.0
-    if not (stepped.any() or self._aside_N.any()):  # mostly nobody changes lanes
+    quick_M = np.flatnonzero(was_M & (far_M > _SIDESTEP))  # nobody else can have changed lanes
+    normal_Kx2 = _normal(heading_M[quick_M])
+    aside_K = (pull_Mx2[quick_M] * normal_Kx2).sum(-1)
+    stepped_K = (np.abs(aside_K) > _SIDESTEP) & ~self.taken_N[slot_M[quick_M]]
+    if not (stepped_K.any() or self._aside_N.any()):  # mostly nobody changes lanes
       return front_Mx2
-    chosen = slot_M[stepped]
-    self._aside_N[chosen] = self._to_come()[chosen] + aside[stepped]
+    chosen = slot_M[quick_M[stepped_K]]
+    self._aside_N[chosen] = self._to_come()[chosen] + aside_K[stepped_K]
     self._since_N += STEP
-    self._driven_N[slot_M] += np.hypot(pull_Mx2[:, 0], pull_Mx2[:, 1])
+    self._driven_N[slot_M] += far_M
     self._since_N[chosen] = self._driven_N[chosen] = 0.0
     to_come = self._to_come()
     self._aside_N[to_come == 0] = 0.0
-    return front_Mx2 - to_come[slot_M, None] * left_Mx2
+    return front_Mx2 - to_come[slot_M, None] * _normal(heading_M)
 
   def _to_come(self) -> np.ndarray:
     """float64 [N] m to the left: what of each change of lane is still to come."""

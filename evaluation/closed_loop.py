@@ -150,8 +150,7 @@ def films(found: list[dict[str, Any]], driver: str) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
   """What the program prints: the worst slices first, then every domain beside the baselines."""
-  from evaluation.driving.scores import TERMS
-  from evaluation.driving.table import RATES
+  from evaluation.driving.scores import RATES, TERMS
 
   lines = ["worst slices of the policy"]
   lines += [f"  {row['slice']:<44}{_scored(row)}  ({row['episodes']})" for row in result["worst_slices"][:5]]

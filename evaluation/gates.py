@@ -86,12 +86,17 @@ def judge(
     confidence: that noise closes no gate and opens no canary, such as 0.95.
     canaries: names of the gates that are canaries.
 
-  Raises BadInput when the records differ, for a canary that is no gate, and for a gate with too few units to know its
-  noise.
+  Raises BadInput when the records differ, for a loss that is not finite (weights that have diverged are not judged),
+  for a canary that is no gate, and for a gate with too few units to know its noise.
   """
   for one, other in ((before.count_N, after.count_N), (before.unit_N, after.unit_N)):
     if one.shape != other.shape or not np.array_equal(one, other):
       raise BadInput("the two were judged on different records", "gates", "evaluate both on one split")
+  for whose, losses in (("that would follow", after), ("that are followed", before)):
+    broken = int(((losses.count_N > 0) & ~np.isfinite(losses.sum_N)).sum())
+    if broken:
+      what = f"the loss of the weights {whose} is not finite in {broken} of {len(losses.sum_N)} records"
+      raise BadInput(what, "gates", "give weights that have not diverged")
   if missing := sorted(set(canaries) - gates.keys()):
     raise BadInput(f"canary {missing[0]!r} is no gate", "gates", f"choose of {', '.join(gates)}")
   level = 1.0 - (1.0 - confidence) / max(1, len(gates))
@@ -154,5 +159,5 @@ def _verdict(
     units=units,
     allowed=allowed,
     canary=canary,
-    closed=bool((high if canary else low) > allowed),
+    closed=not (high if canary else low) <= allowed,  # what is no number closes
   )

@@ -31,5 +31,7 @@ def contacts(box_Nx5: np.ndarray, own_E: np.ndarray, other_M: np.ndarray) -> tup
   x, y = (two[None, :, i] - one[:, None, i] for i in range(2))
   near = x * x + y * y < (reach_E[:, None] + reach_M[None, :]) ** 2
   e, m = np.nonzero(near & (other_M[None] != own_E[:, None]))
+  if not len(e):  # mostly
+    return e, other_M[m]
   meet = overlaps(one[e], two[m])
   return e[meet], other_M[m[meet]]

@@ -19,7 +19,7 @@ WATCHED = 0.5  # s
 @dataclasses.dataclass(frozen=True)
 class View:
   """What is known before a step. live: the world. slot_E: the egos in it. cars: their state. guides: their routes.
-  arc_E, lateral_E: m, where on those they are. step: steps since the start. friction: of the road."""
+  arc_E, lateral_E: m, where on those they are. step: steps since the start. friction: of the road. world: its seed."""
 
   live: LiveWorld
   slot_E: np.ndarray
@@ -29,6 +29,7 @@ class View:
   lateral_E: np.ndarray
   step: int
   friction: float
+  world: int
 
 
 class Driver(abc.ABC):

@@ -173,7 +173,9 @@ def drive(start: Start, driver: Driver, name: str, job: SumoJob, steps: int) -> 
         live.drop(int(slot_E[e]))
 
   for step in range(steps):
-    view = View(live, slot_E, cars, record.guides, record.arc_E, record.lateral_E, step, job.friction)
+    view = View(
+      live, slot_E, cars, record.guides, record.arc_E, record.lateral_E, step, job.friction, job.seed
+    )
     if not step:
       driver.begin(view)
     moved = driver.move(view)

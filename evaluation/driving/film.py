@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluation.driving import pictures
 from evaluation.driving.episodes import Drive
-from evaluation.driving.scores import Judged
+from evaluation.driving.scores import TERMS, Judged
 
 _FASTEST, _LONGEST = 35.0, 5.0  # m/s and s at the top of the curves
 _HIGH = 70  # px of the curves
@@ -25,8 +25,8 @@ def film(drive: Drive, e: int, judged: Judged, values: dict[str, float | None]) 
   last = int(drive.end_step_E[e])
   course = drive.pose_TxEx3[: last + 1, e]
   scored = "".join(
-    f"<li>{escape(name.replace('_', ' '))}<b>{'-' if value is None else format(value, '.2f')}</b></li>"
-    for name, value in values.items()
+    f"<li>{escape(name.replace('_', ' '))}<b>{'-' if values[name] is None else format(values[name], '.2f')}</b></li>"
+    for name in TERMS
   )
   title = pictures.title(drive, e)
   data = {

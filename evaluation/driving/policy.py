@@ -62,18 +62,19 @@ def policy_of(run: Any, seed: int) -> Policy:
 
 
 def compiled(policy: Policy, moves: str) -> Callable:
-  """choose(memory, seen, step) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
+  """choose(memory, seen, draw) -> (memory, acceleration [E] m/s^2, yaw rate [E] rad/s), compiled for every E it meets.
 
   Args:
     moves: one of MOVES. "expected" is the mean of all moves by their probability, "guided" the same after `guide` has
       added its nats.
 
-  memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment.
+  memory: what was seen before, from `fresh`. seen: the arrays that MotionDriver gathers of a moment. draw: uint32 [2],
+  the world and the step, on which samples hang.
   """
   model, weights = MotionModel(policy.config), jax.tree.map(jnp.asarray, policy.weights)
   keep_F, key = jnp.asarray(policy.keep_F), jax.random.key(policy.seed)
 
-  def choose(weights, memory, seen, step):
+  def choose(weights, memory, seen, draw):
     around = context.Surroundings(**{name: seen[name] for name in context.Surroundings._fields})
     features_ExF = context.features(seen["state"], seen["valid"], around, jnp)[:, 0]
     past = {name: jnp.roll(values, -1, axis=1) for name, values in memory.items()}
@@ -93,7 +94,8 @@ def compiled(policy: Policy, moves: str) -> Callable:
       rates = motion.split(jnp.arange(motion.VOCABULARY), jnp)
       return memory, *(jax.nn.softmax(logits_ExV) @ rate_V for rate_V in rates)
     if moves == "sampled":
-      logits_ExV += jax.random.gumbel(jax.random.fold_in(key, step), logits_ExV.shape)
+      own = jax.random.fold_in(jax.random.fold_in(key, draw[0]), draw[1])
+      logits_ExV += jax.random.gumbel(own, logits_ExV.shape)
     return memory, *motion.split(logits_ExV.argmax(-1), jnp)
 
   return functools.partial(jax.jit(choose), weights)
@@ -170,7 +172,8 @@ class MotionDriver(Driver):
     moment = self._seen = look(view.live, self._seen, dt)
     if (view.step // self._stride) % _REPLAN == 0:
       self._plan(view)
-    self._memory, *rates = self._choose(self._memory, self._gather(view, moment), view.step)
+    draw = np.array([view.world % 2**32, view.step], np.uint32)
+    self._memory, *rates = self._choose(self._memory, self._gather(view, moment), draw)
     self._acceleration_E, self._yaw_rate_E = (np.asarray(rate_E, np.float64)[:count] for rate_E in rates)
     own = moment.state_NxS[view.slot_E]
     self._speed_E, self._course_E = view.cars.speed_E, bicycle.course(view.cars)

@@ -109,8 +109,9 @@ def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
 
 
 def failed(why: str) -> dict[str, Any]:
-  """What is said of an episode that could not be driven: it counts, with nothing achieved."""
-  return {name: 0.0 for name in scores.TERMS} | {
+  """What is said of an episode that could not be driven: its score counts, as zero; of what it did nothing is known."""
+  return dict.fromkeys((*scores.TERMS, *scores.RATES)) | {
+    "score": 0.0,
     "end": f"{FAILED}: {why}",
     "seconds": 0.0,
     "world_faults": {},

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.files import write_text_atomic
-from evaluation.driving.table import RATES
+from evaluation.driving.scores import RATES
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -49,11 +49,10 @@ def of_episodes(episodes: Iterable[Mapping[str, Any]]) -> list[Row]:
   groups = defaultdict(list)
   for episode in episodes:
     groups[episode["driver"].partition(":")[0], episode["domain"], str(episode["seed"])].append(episode)
-  terms = {"score": "score", "progress": "progress"} | RATES
   found = []
   for (run_id, domain, world), own in groups.items():
-    for metric, term in terms.items():
-      values = [1 - e[term] if metric in RATES else e[term] for e in own if e[term] is not None]
+    for metric in ("score", "progress", *RATES):
+      values = [e[metric] for e in own if e[metric] is not None]
       if values:
         found.append(Row(run_id, metric, domain, world, float(np.mean(values)), len(values)))
   return found

@@ -1,7 +1,8 @@
 """The score of every episode of a drive, by evaluation/metrics/driving_score.py: EPDMS in form, filtered by the log.
 
 The log, the same vehicle with its own driver, is the reference of progress and the human of EPDMS' filter. An episode
-that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until then.
+that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until then. The filter excuses in the
+score what the vehicle's own driver did, too; `RATES` say what the ego did and excuse nothing.
 """
 
 import dataclasses
@@ -18,6 +19,10 @@ from evaluation.metrics.road import Road
 from evaluation.safety import envelope, safe_distance
 
 TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
+RATES = {  # of breaking a rule, half where it is half broken: one less the sub-score before the filter
+  "collision_rate": "no_at_fault_collision", "off_road_rate": "drivable_area", "red_light_rate": "traffic_light",
+  "wrong_way_rate": "driving_direction",
+}  # fmt: skip
 _AGENTS, _POINTS, _LINES = 16, 256, 16
 _AROUND = 12.0  # m beyond the ego's course at which a lane still matters
 _EVERY = 4  # frames between the places whose surroundings are kept
@@ -55,7 +60,7 @@ def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]
 
 
 def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, float | None]]:
-  """Score and sub-scores of each ego, None for what is not defined there."""
+  """Score and sub-scores of each ego, and its RATES; None for what is not defined there."""
   found = []
   for why, judged, human in zip(drive.end_E, own, log, strict=True):
     fault = why in FAULTS
@@ -66,6 +71,9 @@ def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, 
     for name, value, defined in zip(SUB_SCORES, scores.value_M, scores.defined_M, strict=True):
       if name in TERMS:
         values[name] = float(value) if defined else None
+    for name, term in RATES.items():
+      k = SUB_SCORES.index(term)
+      values[name] = 1 - float(judged.scores.value_M[k]) if judged.scores.defined_M[k] else None
     found.append(values)
   return found
 

@@ -1,4 +1,14 @@
-"""Episodes to numbers: means with intervals over worlds, by domain and by slice, the worst first."""
+"""Episodes to numbers: means with intervals over worlds, by domain and by slice, the worst first.
+
+Episodes of one world share its traffic, so that worlds are the units, and how many there are of each domain is given,
+so that domains are strata. With z_w what world w adds to the error of a mean (of a ratio, linearised),
+
+  se^2 = sum over domains of W / (W - 1) sum_w (z_w - mean z)^2
+
+and the interval is the mean -+ t se, t Student's quantile with sum (W - 1) degrees of freedom (W. Cochran, "Sampling
+Techniques", 3rd ed., 1977, chapter 5). Three worlds know little of their spread, and t says so. Where a domain has but
+one world, all worlds are one stratum, which is too wide rather than too narrow.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,48 +16,59 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import intervals
-from evaluation.driving.scores import TERMS
+from evaluation.driving.scores import RATES, TERMS
+from evaluation.gates import student_quantile
 from evaluation.safety import envelope, safe_distance
 
-DRAWS = 2000
 SLICED_BY = ("domain", "traffic_side", "weather", "light")
-RATES = {  # of breaking a rule, half where it is half broken
-  "collision_rate": "no_at_fault_collision", "off_road_rate": "drivable_area", "red_light_rate": "traffic_light",
-  "wrong_way_rate": "driving_direction",
-}  # fmt: skip
-_LEAST = 8  # episodes that a slice must have to be listed
+_LEAST = 3  # worlds that a slice must have to be listed
 _WORST = 10
+_LEVEL = 0.95
 _TAKEN_OVER = "episodes_taken_over", "episodes"
 
 
-def summary(episodes: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
-  """Score with its 95 % interval, rates and terms of a driver's episodes.
-
-  Episodes of one world share its traffic, so whole worlds are drawn again (evaluation/intervals.py); one world has no
-  interval.
-  """
+def summary(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """Score with its 95 % interval, terms and rates of a driver's episodes; one world has no interval."""
   if not episodes:
     return {"episodes": 0, "score": None, "ci95": None}
-  world_N = np.array([episode["seed"] for episode in episodes])
-  worlds = len(np.unique(world_N))
-  draws = intervals.draw_scenes(world_N, DRAWS, seed)
-  values = {name: np.array([episode[name] for episode in episodes], float) for name in TERMS}  # None: NaN
-  ones = np.ones(len(episodes))
+  values = {name: np.array([e[name] for e in episodes], float) for name in (*TERMS, *RATES)}  # None: NaN
   return {
     "episodes": len(episodes),
-    "worlds": worlds,
-    "ci95": intervals.interval(draws.ratio(values["score"], ones)) if worlds > 1 else None,
-    **{name: _mean(values[name]) for name in TERMS},
-    **{name: _mean(1 - values[term]) for name, term in RATES.items()},
-    "monitor": monitor(episodes, draws if worlds > 1 else None),
+    "worlds": len({episode["seed"] for episode in episodes}),
+    "ci95": interval(episodes, [(values["score"], np.ones(len(episodes)))]),
+    **{name: _mean(value) for name, value in values.items()},
+    "monitor": monitor(episodes),
     "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
   }
 
 
-def monitor(
-  episodes: Sequence[dict[str, Any]], draws: intervals.Draws | None = None
-) -> dict[str, dict[str, Any]]:
+def interval(
+  episodes: Sequence[dict[str, Any]], ratios: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[float] | None:
+  """95 % interval of a ratio of sums over the episodes, (over, under), or of the first of two less the second; None
+  where there is but one world."""
+  world_U, place_N = np.unique([episode["seed"] for episode in episodes], return_inverse=True)
+  domain_U = np.full(len(world_U), "", object)
+  domain_U[place_N] = [episode["domain"] for episode in episodes]
+  value, z_U = 0.0, np.zeros(len(world_U))
+  for sign, (over_N, under_N) in zip((1, -1), ratios, strict=False):
+    over_U, under_U = np.bincount(place_N, over_N), np.bincount(place_N, under_N)
+    if not under_U.sum():
+      return None
+    ratio = over_U.sum() / under_U.sum()
+    value, z_U = value + sign * ratio, z_U + sign * (over_U - ratio * under_U) / under_U.sum()
+  if len(world_U) < 2:
+    return None
+  names, counts = np.unique(domain_U.astype(str), return_counts=True)
+  strata = [domain_U == name for name in names] if counts.min() > 1 else [np.ones(len(world_U), bool)]
+  freedom = sum(int(own.sum()) - 1 for own in strata)
+  error = np.sqrt(sum(own.sum() * z_U[own].var(ddof=1) for own in strata))
+  reach = student_quantile((1 + _LEVEL) / 2, freedom) * error
+  least = -1.0 if len(ratios) > 1 else 0.0
+  return [float(max(value - reach, least)), float(min(value + reach, 1.0))]
+
+
+def monitor(episodes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
   """By set of constants: counts and rates of the monitor beside the driver (evaluation/safety/envelope.py), over the
   episodes that were driven, and the interval of the share that it would have taken over."""
   none: dict[str, int] = {}
@@ -58,10 +79,9 @@ def monitor(
     for own in each:
       counts.update(own)
     if counts:
+      over, under = (np.array([own.get(key, 0) for own in each], float) for key in _TAKEN_OVER)
       found[name] = {"counts": dict(counts), **envelope.rates(counts)}
-      if draws:
-        over, under = (np.array([own.get(key, 0) for own in each], float) for key in _TAKEN_OVER)
-        found[name]["takes_over_ci95"] = intervals.interval(draws.ratio(over, under))
+      found[name]["takes_over_ci95"] = interval(episodes, [(over, under)])
   return found
 
 
@@ -86,27 +106,23 @@ def world_faults(episodes: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def worst_slices(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """The slices by one or two of SLICED_BY with the lowest scores, lowest first."""
+  """The slices by one or two of SLICED_BY with the lowest scores, lowest first: of some worlds each, and of those with
+  the same episodes the first alone."""
   axes = [(one,) for one in SLICED_BY] + [("domain", other) for other in SLICED_BY[1:]]
-  found = []
+  found: dict[frozenset[int], dict[str, Any]] = {}
   for chosen in axes:
     for values in sorted({tuple(e[axis] for axis in chosen) for e in episodes}):
       part = [e for e in episodes if tuple(e[axis] for axis in chosen) == values]
-      if len(part) >= _LEAST:
+      members = frozenset(map(id, part))
+      if len({e["seed"] for e in part}) >= _LEAST and members not in found:
         name = ", ".join(f"{axis}={value}" for axis, value in zip(chosen, values, strict=True))
-        found.append({"slice": name} | summary(part))
-  return sorted(found, key=lambda row: row["score"])[:_WORST]
+        found[members] = {"slice": name} | summary(part)
+  return sorted(found.values(), key=lambda row: row["score"])[:_WORST]
 
 
 def difference(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> list[float] | None:
-  """95 % interval of the mean score of `one` less that of `other` over the worlds drawn; None for a single world."""
-  world = np.array([episode["seed"] for episode in (*one, *other)])
-  if len(np.unique(world)) < 2:
-    return None
-  sign = np.array([1.0] * len(one) + [-1.0] * len(other))
-  draws = intervals.draw_scenes(world, DRAWS, 0)
-  score = np.array([episode["score"] for episode in (*one, *other)])
-  first, second = (
-    draws.ratio(np.where(sign == s, score, 0.0), (sign == s).astype(float)) for s in (1.0, -1.0)
-  )
-  return intervals.interval(first - second)
+  """95 % interval of the mean score of `one` less that of `other`, which drove in the same worlds."""
+  every = [*one, *other]
+  score = np.array([episode["score"] for episode in every])
+  first = np.arange(len(every)) < len(one)
+  return interval(every, [(np.where(own, score, 0.0), own.astype(float)) for own in (first, ~first)])

@@ -19,6 +19,14 @@ LEAPT, NO_POSITION, NO_MAP = "an agent leapt", "no position", "no map"
 _FASTEST = 80.0  # m/s between two frames
 
 
+class NobodyThroughout(BadInput):
+  """No agent is logged from the first frame to the last of any piece."""
+
+  def __init__(self, seconds: float):
+    what = f"no agent is logged for {seconds} s"
+    super().__init__(what, "the split", "shorten --observed_s or --horizon_s")
+
+
 @dataclasses.dataclass(frozen=True)
 class Cases:
   """B windows of one shape. Frames are those of the log; positions are in the scene's frame, m.
@@ -59,8 +67,8 @@ def make_cases(
 ) -> Cases:
   """Cuts scenes into disjoint pieces from their first frame on (`pieces` per scene, 0: all that fit).
 
-  Raises BadInput when the times are no multiples of the token period, exceed the model's window, or no agent
-  is logged throughout a piece.
+  Raises BadInput when the times are no multiples of the token period or exceed the model's window, NobodyThroughout
+  when no agent is logged throughout a piece.
   """
   observed, steps = (round(span / window.dt) for span in (observed_s, horizon_s))
   if min(observed, steps) < 1 or abs((observed + steps) * window.dt - observed_s - horizon_s) > 1e-6:
@@ -89,9 +97,7 @@ def make_cases(
       rows += found
       left_out += missing
   if not any(row["scored"].any() for row in rows):
-    raise BadInput(
-      f"no agent is logged for {observed_s + horizon_s} s", "the split", "shorten --observed_s or --horizon_s"
-    )
+    raise NobodyThroughout(observed_s + horizon_s)
   if len({len(row["history"]) for row in rows}) > 1:
     raise BadInput("scenes have different frame rates", "the split", "forecast them one by one")
   stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -11,7 +11,9 @@ at the end of a window is mostly noise. At 10 Hz the windows span 0.4 s and 1.4 
 34 % at 2 Hz, D next to nothing of either. The filters decide which courses are comfortable, so they are no option, and
 at other rates comfort is not defined. With 15 frames for both, speed that swings by 1 m/s once a second, 6 m/s^2, would
 pass. Bounds as in nuPlan (H. Caesar et al., arXiv:2106.11810) and NAVSIM (D. Dauner et al., NeurIPS 2024,
-arXiv:2406.15349), whose windows have other lengths and reach the ends; all are strict.
+arXiv:2406.15349), whose windows have other lengths and reach the ends; all are strict. How far two plans may
+differ is as in NAVSIM 2 (W. Cao et al., CoRL 2025, arXiv:2506.04218). All numbers were compared with the constants of
+its scorer, pdm_comfort_metrics.py.
 
 A course is valid from its first frame on for n frames; with fewer than 19 it has no jerk, and no comfort: NaN.
 """
@@ -31,7 +33,7 @@ BOUNDS = {  # below and above
   "yaw_acceleration": (-1.93, 1.93),  # rad/s^2
 }
 
-# Root mean squares of the difference between two plans, as in NAVSIM 2; and the frames at their ends without windows.
+# Root mean squares of the difference between two plans, units as above; and the frames at their ends without windows.
 CONSISTENCY = {"acceleration": 0.7, "jerk": 0.5, "yaw_rate": 0.1, "yaw_acceleration": 0.1}
 _WITHOUT = {
   "acceleration": SHORT - 1,

@@ -3,7 +3,8 @@
   PDMS  = NC DAC (5 TTC + 5 EP + 2 C) / 12
   EPDMS = NC DAC DDC TLC (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16, each sub-score 1 where the human driver's is 0
 
-(D. Dauner et al., "NAVSIM", NeurIPS 2024, arXiv:2406.15349; its second version). The sub-scores, in their order here:
+(D. Dauner et al., "NAVSIM", NeurIPS 2024, arXiv:2406.15349; its second version: W. Cao et al., CoRL 2025,
+arXiv:2506.04218). The sub-scores, in their order here:
 
   no_at_fault_collision NC    0 with an event that is the ego's fault (contacts.py), 1/2 if only with what cannot move
   drivable_area         DAC   0 if a corner is ever more than 0.3 m off the drivable area (road.py)

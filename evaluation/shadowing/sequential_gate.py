@@ -38,11 +38,19 @@ _BETS = 0.9 * 0.5 ** np.arange(8)  # shares of `bound`: the best one is E[x] bou
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """false_alarm: rate of either error. margin: of score that may be lost. bound: difference at which scores are cut."""
+  """false_alarm: rate of either error. margin: of score that may be lost. bound: difference at which scores are cut.
+
+  Raises BadInput for a margin beyond the bound and for a rate that is none.
+  """
 
   false_alarm: float
   margin: float
   bound: float
+
+  def __post_init__(self):
+    if not 0 < self.margin < self.bound or not 0 < self.false_alarm < 1:
+      what = f"margin {self.margin}, bound {self.bound}, false alarms {self.false_alarm}"
+      raise BadInput(what, "the rule", "give 0 < margin < bound, and a rate between 0 and 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +94,17 @@ def evidence(x_N: np.ndarray, bound: float) -> np.ndarray:
   return total - np.log(len(_BETS))
 
 
+def least_units(rule: Rule, change: float) -> int | None:
+  """How many units show a slice to be harmless that gains `change` in each of them; None: no number does."""
+  x = min(max(change, -rule.bound), rule.bound) + rule.margin
+  if x <= 0:
+    return None
+  enough = 1 / rule.false_alarm
+  # The best bet alone has shown it by then: its product is divided by the number of bets.
+  most = int(np.log(len(_BETS) * enough) / np.log1p(_BETS.max() * x / rule.bound)) + 1
+  return int((evidence(np.full(most, x), rule.bound) >= np.log(enough)).argmax()) + 1
+
+
 def decide(
   candidate_N: np.ndarray,
   incumbent_N: np.ndarray,
@@ -99,11 +118,8 @@ def decide(
     candidate_N, incumbent_N: scores. unit_N: the scene of each record; those of one lie together.
     slices: name to its records, bool [N].
 
-  Raises BadInput for scores that are not finite, scenes that come back, no slices, and a margin beyond the bound.
+  Raises BadInput for scores that are not finite, scenes that come back, and no slices.
   """
-  if not 0 < rule.margin < rule.bound or not 0 < rule.false_alarm < 1:
-    what = f"margin {rule.margin}, bound {rule.bound}, false alarms {rule.false_alarm}"
-    raise BadInput(what, "the rule", "give 0 < margin < bound, and a rate between 0 and 1")
   if not slices:
     raise BadInput("there is no slice to judge", "the slices", "name one at least")
   if not (np.isfinite(candidate_N).all() and np.isfinite(incumbent_N).all()):

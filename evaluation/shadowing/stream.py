@@ -1,7 +1,8 @@
 """Held-out logs as a stream of records, and what a run makes of each: the same for whoever is compared.
 
-A record is a piece of a scene, in the order of the log: what was driven until now, then what was driven after it. A run
-is scored against that log, the human driver of every agent:
+A record is a piece of a scene: what was driven until now, then what was driven after it. Scenes come in an order of
+their own (`interleaved`), the records of each in the order of its log. A run is scored against that log, the human
+driver of every agent:
 
   nats       of the logged moves, each given the log before it, a mean over the record's moves
   away_m     from the log to the run's likeliest future, a mean over the agents and the steps
@@ -18,10 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.errors import BadInput
 from data.schema import Scene
 from data.windows import WindowConfig
-from evaluation.forecasting.cases import Cases, crop, make_cases, sound
+from evaluation.forecasting.cases import Cases, NobodyThroughout, crop, make_cases, sound
 from evaluation.forecasting.rollout import make_roll_out, prepare
 from evaluation.metrics import displacement
 
@@ -63,20 +63,31 @@ def stream(
     for start in range(0, len(scene.valid_TxA) - length, length):
       piece, broken = sound(crop(scene, start, start + length + 1))
       faults += broken
-      whole = piece.valid_TxA.all(0)
       try:
-        cases = make_cases([piece], window, observed_s, horizon_s, 1) if whole.any() else None
-      except BadInput as error:
-        if not str(error.what).startswith("no agent"):
-          raise
-        cases = None
-      if cases is None:
+        cases = make_cases([piece], window, observed_s, horizon_s, 1)
+      except NobodyThroughout:
         empty += 1
       else:
         records.append(Record(unit, start * scene.metadata.dt, piece, cases))
   if not records:
-    raise BadInput(f"no agent is logged for {observed_s + horizon_s} s", "the split", "shorten the times")
+    raise NobodyThroughout(observed_s + horizon_s)
   return records, empty, faults
+
+
+def interleaved(records: list[Record], seed: int) -> list[Record]:
+  """The records with their scenes drawn in another order, each domain spread evenly over all of it.
+
+  Datasets hold one domain after another: whoever decides before the end would have seen none of the last ones. The
+  order is drawn without regard to scores. That domains take turns only lowers the evidence of noise: where the mean of
+  their means is not above 0, the product of their factors is not above 1.
+  """
+  rng = np.random.default_rng(seed)
+  domains = {record.unit: record.scene.metadata.domain for record in records}
+  place: dict[int, float] = {}
+  for domain in sorted(set(domains.values())):
+    own = rng.permutation([unit for unit, name in domains.items() if name == domain])
+    place |= dict(zip(own.tolist(), (np.arange(len(own)) + rng.random()) / len(own), strict=True))
+  return sorted(records, key=lambda record: (place[record.unit], record.unit, record.begin_s))
 
 
 def score(apply: Callable, weights: dict, to_batch: Callable, dt: float, records: list[Record]) -> Scores:

@@ -122,3 +122,19 @@ def test_what_cannot_be_judged_is_named():
   other = losses(2)
   with pytest.raises(BadInput, match="different records"):
     judged(gates.Losses(other.sum_N, other.count_N + 1, other.unit_N))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("canaries", [(), ("city",)])
+def test_weights_that_have_diverged_pass_no_gate(value, canaries):
+  """One record is enough, inside the gate or outside; one that does not count is none."""
+  for record in (0, 1):
+    after = losses(2)
+    after.sum_N[record] = value
+    for pair, whose in (((losses(1), after), "that would follow"), ((after, losses(1)), "that are followed")):
+      with pytest.raises(BadInput, match=f"{whose} is not finite in 1 of 400"):
+        gates.judge(*pair, {"city": (CITY, 9.0)}, 0.95, canaries)
+  one, other = losses(1), losses(2)
+  one.count_N[3] = other.count_N[3] = 0
+  other.sum_N[3] = np.nan
+  gates.judge(one, other, {"city": (CITY, 9.0)}, 0.95, canaries)

@@ -6,7 +6,9 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from data.errors import BadInput
 from data.windows import WindowConfig
 from evaluation import shadow
 from evaluation.forecasting.cases import LEAPT, NO_POSITION
-from evaluation.shadowing import disagreements, stream
+from evaluation.shadowing import disagreements, sequential_gate, stream
 from evaluation.shadowing.sequential_gate import Rule
 from experiments.config import from_dict
 from experiments.configs.motion import get_config
@@ -105,15 +107,19 @@ def test_scores_have_closed_forms():
 
 def test_the_report_names_what_is_worse():
   records, _, keeps, brakes = scored()
-  slices = shadow.slices_of(records, "domain=rural; domain=highway,weather=unknown")
+  slices, watched = shadow.slices_of(records, "domain=rural; domain=highway,weather=unknown")
   assert {name: inside.sum() for name, inside in slices.items()} == {
     "all": 6, "domain=rural": 4, "domain=highway,weather=unknown": 2,
   }  # fmt: skip
-  assert list(shadow.slices_of(records, "")) == ["all", "domain=highway", "domain=rural"]
+  assert list(watched) == ["domain=highway"]
+  assert [list(part) for part in shadow.slices_of(records, "")] == [
+    ["all"], ["domain=highway", "domain=rural"],
+  ]  # fmt: skip
   with pytest.raises(BadInput, match="domain has no value 'moon'"):
     shadow.slices_of(records, "domain=moon")
-  few = shadow.report(records, brakes, keeps, "hits", RULE, slices)
+  few = shadow.report(records, brakes, keeps, "hits", RULE, slices, watched)
   assert few["verdict"] == "hold" and few["scenes"] == 3 and few["not_yet_shown"] == list(slices)
+  assert few["watched"]["domain=highway"]["change"] == -1 and few["not_seen_by_then"] == []
   assert few["slices"]["all"]["change"] == -1 and few["slices"]["all"]["worse"] > 2
   many = [dataclasses.replace(one, unit=one.unit + 3 * k) for k in range(8) for one in records]
 
@@ -121,12 +127,66 @@ def test_the_report_names_what_is_worse():
     tiled = {name: np.tile(getattr(scores, name), 8) for name in ("nats_N", "away_N", "hits_N")}
     return dataclasses.replace(scores, futures=scores.futures * 8, **tiled)
 
-  slices = shadow.slices_of(many, "")
+  slices, watched = shadow.slices_of(many, "")
+  last = (
+    2 * len(many) // 3
+  )  # the order of the log, and highways at its end: rejected before one of them is seen
+  apart = {name: (np.arange(len(many)) >= last) == (name == "domain=highway") for name in watched}
   for pair, verdict in (((brakes, keeps), "reject"), ((keeps, brakes), "promote")):
-    result = shadow.report(many, *map(eightfold, pair), "hits", RULE, slices)
+    result = shadow.report(many, *map(eightfold, pair), "hits", RULE, slices, apart)
+    assert result["not_seen_by_then"] == ["domain=highway"]
+    assert "no record yet of domain=highway" in shadow.sentence(result)
     assert result["verdict"] == verdict and (result["degraded"] != []) == (verdict == "reject")
     assert verdict in shadow.sentence(result).lower() and "domain=rural" in shadow.table(result)
     json.dumps(result, allow_nan=False)
+
+
+def test_how_many_scenes_a_promotion_needs_is_known_before():
+  """A sure gain takes 8 scenes, no change 112: one less, and the gate itself holds."""
+  records = scored()[0]
+  slices, _ = shadow.slices_of(records, "domain=rural")
+  reach = shadow.reach_of(records, slices, RULE)
+  assert reach == {
+    "at_best": 8, "if_equal": 112, "scenes": {"all": 3, "domain=rural": 2}, "out_of_reach": ["all", "domain=rural"],
+  }  # fmt: skip
+  assert "at least 8 scenes" in shadow.said_before(reach) and "112" in shadow.said_before(reach)
+  for change, least in ((1.0, 8), (0.05, 58), (0.0, 112)):
+    assert sequential_gate.least_units(RULE, change) == least
+    for units, verdict in ((least - 1, sequential_gate.HOLD), (least, sequential_gate.PROMOTE)):
+      made = np.full(units, change), np.zeros(units), np.arange(units), {"all": np.ones(units, bool)}
+      assert sequential_gate.decide(*made, RULE).verdict == verdict
+  assert sequential_gate.least_units(RULE, -0.05) is None
+
+
+def test_scenes_of_all_domains_come_in_turn_in_a_drawn_order():
+  """Stored domain by domain, 12 + 6 + 3 scenes of two records: every third of the stream has a third of each."""
+  names = ["a"] * 12 + ["b"] * 6 + ["c"] * 3
+  logged = [
+    types.SimpleNamespace(
+      unit=n, begin_s=begin, scene=types.SimpleNamespace(metadata=types.SimpleNamespace(domain=name))
+    )
+    for n, name in enumerate(names)
+    for begin in (0.0, 4.0)
+  ]
+  orders = [stream.interleaved(logged, seed) for seed in (0, 0, 1)]
+  found = [[(one.unit, one.begin_s) for one in order] for order in orders]
+  assert found[0] == found[1] != found[2] and sorted(found[0]) == sorted(found[2]) and len(found[0]) == 42
+  for order in found:
+    units = [unit for unit, _ in order[::2]]
+    assert order == [(unit, begin) for unit in units for begin in (0.0, 4.0)], (
+      "records of a scene lie together"
+    )
+    for begin in (0, 7, 14):
+      here = Counter(names[unit] for unit in units[begin : begin + 7])
+      assert all(abs(here[name] - whole / 3) <= 1 for name, whole in Counter(names).items())
+
+
+def test_taking_turns_does_not_raise_false_alarms():
+  """Two domains that are better and worse by as much, in turn: `all` is worse in none, and rarely called so."""
+  rng = np.random.default_rng(0)
+  gain = np.where(np.arange(700) % 2, 0.2, -0.2)
+  x = -np.clip(gain + rng.uniform(-0.5, 0.5, (300, 700)), -1, 1)
+  assert (sequential_gate.evidence(x, 1.0) >= np.log(1 / 0.05)).any(-1).mean() <= 0.05
 
 
 def test_the_worst_disagreement_is_found_and_drawn():

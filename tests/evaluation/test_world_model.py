@@ -11,7 +11,7 @@ from data import motion
 from data.windows import WindowConfig
 from evaluation import intervals
 from evaluation.metrics import realism, road
-from evaluation.simulation import commands, scores
+from evaluation.simulation import commands, report, scores
 from evaluation.simulation.control import followers
 from evaluation.simulation.scenarios import Scenarios, make_scenarios
 from evaluation.simulation.simulator import FREE
@@ -166,3 +166,9 @@ def test_the_follower_is_the_nearest_behind_in_the_lane(scenarios):
   assert followers(dataclasses.replace(one, known_CxA=np.array([[True, False, True, False]]))).tolist() == [
     -1
   ]
+
+
+def test_a_claim_is_open_where_its_interval_allows_both():
+  assert report.told(0.94, [0.91, 0.97], ">=", 0.9) == "met" and report.told(0.04, None, "<=", 0.05) == "met"
+  assert report.told(0.88, [0.86, 0.91], ">=", 0.9) == report.told(0.049, [0.03, 0.07], "<=", 0.05) == "open"
+  assert report.told(0.03, [0.01, 0.06], "<=", 0.0) == "not met"

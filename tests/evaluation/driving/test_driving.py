@@ -154,11 +154,12 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
   for seed, domain, policy, baseline in (
     (1, "rural", 0.9, 0.5),
     (2, "rural", 0.7, 0.5),
-    (3, "apron", 0.2, 0.4),
+    *((seed, "apron", 0.2, 0.4) for seed in (3, 4, 5)),
   ):
     for driver, score in (("policy:expected", policy), ("idm", baseline)):
       for ego in range(8):
-        row = dict.fromkeys(scores.TERMS, 1.0) | {"traffic_light": None, "score": score - 0.01 * (ego == 3)}
+        row = dict.fromkeys(scores.TERMS, 1.0) | dict.fromkeys(scores.RATES, 0.0)
+        row |= {"traffic_light": None, "red_light_rate": None, "score": score - 0.01 * (ego == 3)}
         row |= {
           "domain": domain,
           "seed": seed,
@@ -184,24 +185,34 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
     row["monitor"] = {"rss": one}
   found[0] |= rounds.failed("worker died")
   result = closed_loop.report(found, ("policy:expected", "idm"))
-  assert result["ends"] == {"failed": 1, "horizon": 23} and result["episodes"] == 24 and result["worlds"] == 3
-  assert result["score"] == pytest.approx((8 * (0.9 + 0.7 + 0.2) - 0.9 - 0.03) / 24)
-  low, high = result["ci95"]
-  assert low == pytest.approx(0.2 - 0.01 / 8) and high < 0.9  # worlds are drawn, not episodes
-  assert result["worst_slices"][0]["slice"] == "domain=apron" and result["worst_slices"][0]["score"] < 0.2
-  assert result["red_light_rate"] is not None and result["baselines"]["idm"]["red_light_rate"] is None
+  assert result["ends"] == {"failed": 1, "horizon": 39} and result["episodes"] == 40 and result["worlds"] == 5
+  assert result["score"] == pytest.approx((8 * (0.9 + 0.7 + 3 * 0.2) - 0.9 - 0.05) / 40)
+  # Worlds are the units, not episodes. Of two, t is 12.7 and the standard error half of what is between them.
+  means = np.array([7 * 0.9 / 8, 0.7]) - 0.01 / 8  # of an episode that failed, nothing is left
+  low, high = result["by_domain"]["rural"]["ci95"]
+  reach = 12.706 * abs(means[1] - means[0]) / 2
+  assert [low, high] == pytest.approx([means.mean() - reach, min(means.mean() + reach, 1)], abs=1e-3)
   assert result["policy_less"]["idm"]["rural"] == pytest.approx(
-    [0.2, 0.2875]
-  )  # of an episode that failed, nothing is left
-  assert result["policy_less"]["idm"]["apron"] is None and result["by_domain"]["apron"]["ci95"] is None
+    [means.mean() - 0.49875 - reach, means.mean() - 0.49875 + reach], abs=1e-3
+  )
+  assert result["policy_less"]["idm"]["apron"] == pytest.approx([-0.2, -0.2])
+  assert table.summary([row for row in found if row["seed"] == 1])["ci95"] is None, "one world"
+  # Overall, domains are strata: what is between them is no error. 5 worlds have 3 degrees of freedom, t is 3.18.
+  spread = 16 / 40 * abs(means[1] - means[0]) / 2
+  assert np.diff(result["ci95"]) == pytest.approx(2 * 3.182 * spread, abs=1e-3)
+  # Two rural worlds are too few; weather, light and side of the road divide nothing, and are listed once.
+  assert [row["slice"] for row in result["worst_slices"]] == ["domain=apron", "traffic_side=left"]
+  assert (
+    result["red_light_rate"] is None and result["collision_rate"] == 0
+  )  # of what was not driven nothing is known
   assert table.world_faults(found) == {
-    "a vehicle leapt": 6
-  }  # by three worlds and two drivers, not by episode
+    "a vehicle leapt": 10
+  }  # by five worlds and two drivers, not by episode
   assert closed_loop.films(found, "policy:expected")[0] == "apron-3-3.html"
   beside = result["baselines"]["idm"]["monitor"]["rss"]
-  assert beside["takes_over"] == 3 / 24 and beside["takes_over_ci95"] == [0.125, 0.125] and beside["hit"] == 0
-  assert result["monitor"]["rss"]["counts"]["episodes"] == 23, "what was not driven was not watched"
+  assert beside["takes_over"] == 5 / 40 and beside["takes_over_ci95"] == [0.125, 0.125] and beside["hit"] == 0
+  assert result["monitor"]["rss"]["counts"]["episodes"] == 39, "what was not driven was not watched"
   assert "r157" not in result["monitor"]
-  shown = closed_loop.table(result | {"episodes_asked": 30, "world_faults": {}})
-  assert "24 of 30 episodes had a vehicle" in shown and "no faults" in shown
-  assert "0.12 0/24 3" in shown
+  shown = closed_loop.table(result | {"episodes_asked": 50, "world_faults": {}})
+  assert "40 of 50 episodes had a vehicle" in shown and "no faults" in shown
+  assert "0.12 0/40 5" in shown

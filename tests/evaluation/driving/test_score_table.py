@@ -13,17 +13,16 @@ def test_forecasts_are_means_over_the_agents_of_a_scene_and_not_over_windows():
   assert rows == [Row("a", "minADE_6", "h", "s0", 1.0, 4), Row("a", "minADE_6", "r", "s1", 4.0, 2)]
 
 
-def test_episodes_are_means_by_world_of_what_is_defined_and_rates_are_of_broken_rules():
-  def episode(driver, score, safe, progress):
-    terms = {term: 1.0 for term in score_table.RATES.values()}
+def test_episodes_are_means_by_world_of_what_is_defined():
+  def episode(driver, score, collided, progress):
     own = {"driver": driver, "domain": "rural", "seed": 7, "score": score, "progress": progress}
-    return terms | own | {"no_at_fault_collision": safe}
+    return dict.fromkeys(score_table.RATES, 0.0) | own | {"collision_rate": collided}
 
   found = score_table.of_episodes(
     [
-      episode("a:expected", 1.0, 1.0, None),
+      episode("a:expected", 1.0, 0.0, None),
       episode("a:expected", 0.0, 0.5, 0.8),
-      episode("b:expected", 0.5, 1.0, None),
+      episode("b:expected", 0.5, 0.0, None),
     ]
   )
   values = {(row.run_id, row.metric): (row.value, row.count) for row in found}
