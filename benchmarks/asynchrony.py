@@ -96,8 +96,9 @@ def curve(dataset: str, seed: int, hours: float, way: str) -> list[tuple[float, 
     return (plain + made.returned / fleet.up_V[vehicle]) * (SLOWER if slow[vehicle] else 1.0)
 
   arrivals = asynchrony.buffered(
-    algorithm, server, take, seconds, fleet.vehicles, config.clients, BUFFER, rng, jax.random.key(seed)
-  )
+    algorithm, server, take, seconds, fleet.vehicles, config.clients, BUFFER,
+    config.algorithm.longest, config.algorithm.heaviest, rng, jax.random.key(seed),
+  )  # fmt: skip
   for arrival in arrivals:
     if arrival.seconds > end:
       return found

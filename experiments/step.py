@@ -15,6 +15,7 @@ from models.trainable import insert, select
 from objectives import collapse
 
 State = dict[str, Any]  # {"params", "opt", "step"}; "opt" of what is trainable alone
+_RUN_ONCE = {"xla_backend_optimization_level": 0}  # what is run once is not worth a compiler's best effort
 
 
 def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh, example: dict, key):
@@ -32,7 +33,7 @@ def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh, exa
     lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, sharding
   )
   # One jit for all of it: an optimiser state made outside would land whole on every device.
-  return spec, jax.jit(lambda key: nn.unbox(fresh(key)), out_shardings=sharding)
+  return spec, jax.jit(lambda key: nn.unbox(fresh(key)), out_shardings=sharding, compiler_options=_RUN_ONCE)
 
 
 def make_step(

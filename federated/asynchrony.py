@@ -1,11 +1,16 @@
 """Asynchronous federated learning on a simulated clock: FedBuff.
 
 `concurrent` vehicles train at any time, each from the server's parameters at the moment it began. What arrives goes
-into a buffer, discounted by how many server steps it is behind, (1 + s)^-1/2; a full buffer is one server step. Nobody
-waits for the slowest. J. Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", arXiv:2106.06639.
+into a buffer; a full one is one server step, by the update
+
+  sum_i n_i (1 + s_i)^-1/2 d_i / sum_i n_i,   n_i what i's objective counts, s_i how many server steps it is behind.
+
+Nobody waits for the slowest. Updates that are not finite, or too long, are rejected as in federated/rounds.py.
+J. Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", arXiv:2106.06639.
 """
 
 import heapq
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -13,19 +18,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from federated.rounds import Algorithm, Tree
+from federated.rounds import Algorithm, Tree, norm
 
 
 class Arrival(NamedTuple):
-  """seconds: of the simulated clock. vehicle: who. stale: server steps since it began. updates: arrived so far.
+  """seconds: of the simulated clock. vehicle: who. stale: server steps since it began. updates: accepted so far.
 
-  server: after this arrival. stepped: whether the buffer was full.
+  rejected: whether this one was not. server: after this arrival. stepped: whether the buffer was full.
   """
 
   seconds: float
   vehicle: int
   stale: int
   updates: int
+  rejected: bool
   server: dict
   stepped: bool
 
@@ -38,6 +44,8 @@ def buffered(
   vehicles: int,
   concurrent: int,
   size: int,
+  longest: float,
+  heaviest: float,
   rng: np.random.Generator,
   key: jax.Array,
 ) -> Iterator[Arrival]:
@@ -46,6 +54,7 @@ def buffered(
   Args:
     take: (vehicle, how often it was asked before) -> (batches [K, ...], real_K). seconds: of a vehicle's turn.
     concurrent: vehicles that train at a time, no vehicle twice. size: of the buffer.
+    longest, heaviest: as in make_round.
 
   Raises ValueError for more concurrent vehicles than there are, and for algorithms whose clients remember.
   """
@@ -53,7 +62,12 @@ def buffered(
     raise ValueError(f"{concurrent} vehicles at a time of {vehicles}")
   if jax.tree.leaves(algorithm.memory_init(server["params"])):
     raise ValueError("clients that remember what the server was cannot be asynchronous")
-  train = jax.jit(lambda server, batches, real, key: algorithm.client(server, {}, batches, real, key)[::2])
+
+  @jax.jit
+  def train(server, batches, real, key):
+    update, _, metrics = algorithm.client(server, {}, batches, real, key)
+    return update, norm(update), metrics["objective"][1]
+
   step = jax.jit(algorithm.server_step)
   clock, version, number = 0.0, 0, 0
   running: list[tuple[float, int, int, int, dict]] = []
@@ -68,28 +82,30 @@ def buffered(
 
   for _ in range(concurrent):
     begin()
-  held: list[tuple[Tree, float]] = []
+  held: list[tuple[Tree, float, float]] = []
   updates = 0
   while True:
     clock, order, vehicle, began, seen = heapq.heappop(running)
     batches, real = take(vehicle, int(asked[vehicle]))
     asked[vehicle] += 1
-    update, metrics = train(seen, batches, real, jax.random.fold_in(key, order))
-    stale = version - began
-    held.append((update, float(metrics["objective"][1]) * (1 + stale) ** -0.5))
-    updates += 1
+    update, length, count = train(seen, batches, real, jax.random.fold_in(key, order))
+    stale, rejected = version - began, not length <= longest  # which is true of what is not finite
+    if not rejected:
+      held.append((update, min(float(count), heaviest), (1 + stale) ** -0.5))
+      updates += 1
     stepped = len(held) == size
     if stepped:
       server = step(server, _mean(held), jnp.float32(size / vehicles))
       version += 1
       held = []
     idle.append(vehicle)
-    yield Arrival(clock, vehicle, stale, updates, server, stepped)
+    yield Arrival(clock, vehicle, stale, updates, rejected, server, stepped)
     begin()
 
 
-def _mean(held: list[tuple[Tree, float]]) -> Any:
-  total = sum(weight for _, weight in held)
-  return jax.tree.map(lambda *parts: sum(part * (w / total) for part, (_, w) in zip(parts, held, strict=True)), *(
-    update for update, _ in held
-  ))  # fmt: skip
+def _mean(held: list[tuple[Tree, float, float]]) -> Any:
+  total = sum(weight for _, weight, _ in held)
+  shares = [weight * discount / total for _, weight, discount in held]
+  return jax.tree.map(
+    lambda *parts: sum(map(operator.mul, shares, parts)), *(update for update, _, _ in held)
+  )

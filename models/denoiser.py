@@ -5,7 +5,8 @@ the context and pass an MLP; each branch is shifted, scaled and gated by the tim
 norm with gates that begin open, where W. Peebles, S. Xie, arXiv:2212.09748, begin with closed ones. Conditioning by
 cross-attention: R. Rombach et al., arXiv:2112.10752. Where a vector has more numbers than its token, its noise cannot
 pass through the token, and most of the loss would be noise: there the noisy numbers go around the tokens, by a gain
-that depends on the time, as c_skip of T. Karras et al., arXiv:2206.00364, but learned.
+that depends on the time, as c_skip of T. Karras et al., arXiv:2206.00364, but learned. Patches of a grid read near
+themselves first, as heads do (models/reading.py): what comes next somewhere is mostly what is there now.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models import geometry
 from models.denoiser_config import TIME_BANDS, ConditionalConfig, DenoiserConfig
 from models.layers import MLP, Attention, RMSNorm, repeat, weight
 from models.perception import PerceptionModel
@@ -31,7 +33,7 @@ class Block(nn.Module):
   config: DenoiserConfig
 
   @nn.compact
-  def __call__(self, y_NxSxD, time_NxD, x_NxCxE, valid_NxC):
+  def __call__(self, y_NxSxD, time_NxD, x_NxCxE, valid_NxC, apart_NxSxC):
     c, dtype = self.config, jnp.dtype(self.config.read.dtype)
     width, n = c.read.width, y_NxSxD.shape[1]
     zeros = nn.with_logical_partitioning(nn.initializers.zeros, ("embed", "act_embed"))
@@ -44,7 +46,7 @@ class Block(nn.Module):
     mlp = MLP(4 * width, dtype, c.layers, name="mlp")
     branches: tuple[Callable, ...] = (
       lambda h: mix(h, lambda row_Q: jnp.ones((1, 1, len(row_Q), n), bool)),
-      lambda h: cross(h, x_NxCxE, valid_NxC),
+      lambda h: cross(h, x_NxCxE, valid_NxC, apart_NxSxC),
       mlp,
     )
     for i, branch in enumerate(branches):
@@ -54,22 +56,26 @@ class Block(nn.Module):
 
 
 class Denoiser(nn.Module):
-  """apply({"params": p}, z_NxSxC, time_N, x_NxCxE, valid_NxC) -> [N, S, C] float32; time in [0, 1].
+  """apply({"params": p}, z_NxSxC, time_N, x_NxCxE, valid_NxC, place_Cx2) -> [N, S, C] float32; time in [0, 1].
 
+  place_Cx2: where what is read lies, m, NaN for what is of no place; not looked at without config.grid.
   head(tokens), and where config.around also gain(time) z: zero at first.
   """
 
   config: DenoiserConfig
 
   @nn.compact
-  def __call__(self, z_NxSxC, time_N, x_NxCxE, valid_NxC):
+  def __call__(self, z_NxSxC, time_N, x_NxCxE, valid_NxC, place_Cx2):
     c, width = self.config, self.config.read.width
     angle = time_N[:, None] * (jnp.pi * 2.0 ** jnp.arange(TIME_BANDS))[None]
     waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
     time = jax.nn.silu(linear(self, "time_stem", waves, width, (2 * TIME_BANDS) ** -0.5, 0.0))
     place = weight(self, "place", (c.tokens, width), (None, "table"), 1)
     y = linear(self, "into_stem", z_NxSxC, width, c.channels**-0.5, 0.0) + place[None]
-    y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC)
+    apart = None
+    if c.grid is not None:
+      apart = geometry.apart(jnp.asarray(geometry.patch_centres(c.grid))[None], place_Cx2, c.grid.patch_m)
+    y = repeat(Block, (c,), "block", c.layers, c.scan, "none", y, time, x_NxCxE, valid_NxC, apart)
     answer = linear(self, "head", RMSNorm(name="norm")(y), c.channels, 0.0, 0.0)
     return answer + linear(self, "gain", time, 1, 0.0, 0.0)[:, None] * z_NxSxC if c.around else answer
 
@@ -102,5 +108,6 @@ class ConditionalDenoiser(nn.Module):
       jnp.repeat(time_B, t),
       x.reshape(b * t, *x.shape[2:]),
       valid.reshape(b * t, -1),
+      geometry.token_places(self.config.perception),
     )
     return said.reshape(b, t, s, c)

@@ -4,19 +4,30 @@ import dataclasses
 
 from models.perception_config import PerceptionConfig
 from models.reading_config import ReadConfig, linear_params
+from models.sensors_config import GridConfig
 
 TIME_BANDS = 6  # octaves of sines and cosines of the time
 
 
 @dataclasses.dataclass(frozen=True)
 class DenoiserConfig:
-  """layers: blocks. tokens, channels: what is denoised, [tokens, channels]. read: of the context; scan: one block."""
+  """The shape of a denoiser, and what it costs.
+
+  Attributes:
+  layers: blocks. tokens, channels: what is denoised, [tokens, channels]. read: of the context; scan: one block.
+  grid: whose patches the tokens are, which then read near themselves first; None: they are of no place.
+  """
 
   layers: int
   tokens: int
   channels: int
   read: ReadConfig
   scan: bool
+  grid: GridConfig | None
+
+  def __post_init__(self):
+    if self.grid is not None and self.grid.places != self.tokens:
+      raise ValueError(f"{self.tokens} tokens are no grid of {self.grid.places} patches")
 
   @property
   def around(self) -> bool:
@@ -25,7 +36,8 @@ class DenoiserConfig:
 
   def param_count(self) -> int:
     d = self.read.width
-    block = 4 * d**2 + self.read.attention_params() + 8 * d**2 + 9 * d**2 + 3 * d
+    reaches = self.read.heads if self.grid is not None else 0
+    block = 4 * d**2 + self.read.attention_params() + 8 * d**2 + 9 * d**2 + 3 * d + reaches
     ends = (
       linear_params(self.channels, d) + linear_params(d, self.channels) + linear_params(2 * TIME_BANDS, d)
     )

@@ -28,6 +28,14 @@ def token_places(config: PerceptionConfig) -> np.ndarray:
   return np.concatenate(found)
 
 
+def apart(place_NxQx2: jax.Array, place_Sx2: jax.Array, unit_m: float) -> jax.Array:
+  """[N, Q, S]: squared distances of queries and tokens in `unit_m`; 0 to tokens of no place, which are NaN."""
+  somewhere_S = jnp.isfinite(place_Sx2[:, 0])
+  there_Sx2 = jnp.where(somewhere_S[:, None], place_Sx2, 0)
+  squared = (((place_NxQx2[:, :, None] - there_Sx2[None, None]) / unit_m) ** 2).sum(-1)
+  return jnp.where(somewhere_S[None, None], squared, 0)
+
+
 def carried(place_BxTxKx2: jax.Array, ego_BxTxS: jax.Array, seconds: float) -> jax.Array:
   """[B, T - 1, K, 2]: points at rest, of steps 0 .. T - 2, in the ego frames of steps 1 .. T - 1.
 

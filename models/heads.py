@@ -54,15 +54,9 @@ class Heads(nn.Module):
     b, t, s, d = x_BxTxSxD.shape
     x, valid = x_BxTxSxD.reshape(b * t, s, d), valid_BxTxS.reshape(b * t, s)
 
-    somewhere_S = jnp.isfinite(place_Sx2[:, 0])
-    place_Sx2 = jnp.where(somewhere_S[:, None], place_Sx2, 0)
-
     def read(kind, queries, place=None):
       """place: [B T or 1, Q, 2] m, where the queries are."""
-      apart = None
-      if place is not None:
-        apart = ((place[:, :, None] - place_Sx2[None, None]) / (c.grid.patch * c.grid.cell_m)) ** 2
-        apart = jnp.where(somewhere_S[None, None], apart.sum(-1), 0)
+      apart = None if place is None else geometry.apart(place, place_Sx2, c.grid.patch_m)
       answer = Read(c.read, name=f"{kind}_read")(queries, x, valid, apart)
       return answer.reshape(b, t, -1, c.read.width)
 

@@ -64,6 +64,11 @@ class GridConfig:
     return _whole(self.cells, self.patch, "cells") ** 2
 
   @property
+  def patch_m(self) -> float:
+    """The edge of a patch."""
+    return self.patch * self.cell_m
+
+  @property
   def half_m(self) -> float:
     """Half an edge of the grid."""
     return self.cells * self.cell_m / 2

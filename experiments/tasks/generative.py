@@ -21,6 +21,7 @@ from models.heads import STRAY_M
 from models.perception import summary
 from models.reading_config import ReadConfig
 from models.sensors import patches, unpatch
+from models.sensors_config import GridConfig
 from objectives import diffusion, draws, flow_matching, imitation, metrics, segmentation
 
 # Of the data that diffusion guesses on its way. Targets have about unit scale: only the wildest guess is stopped.
@@ -68,6 +69,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
           kind.channels,
           ReadConfig(shape.width, config.model.width, shape.head_dim, config.model.dtype),
           config.model.scan,
+          kind.grid,
         ),
         kind.skipped,
       )
@@ -107,7 +109,7 @@ def _task(config: Train, dataset_config: RecordConfig, make_loss: Callable, samp
 class Plan:
   """The ego's trajectory [B, T, F, 2], in units of STRAY_M per step from constant velocity."""
 
-  skipped, channels = 0, 2
+  skipped, channels, grid = 0, 2, None
 
   def __init__(self, clips: ClipConfig):
     self.clips, self.tokens = clips, clips.futures
@@ -145,20 +147,20 @@ class Cells:
   skipped = 1
 
   def __init__(self, clips: ClipConfig, patch: int):
-    self.patch = patch
-    self.tokens, self.channels = (clips.grid // self.patch) ** 2, len(CELL_CLASSES) * self.patch**2
+    self.grid = GridConfig(clips.grid, patch, clips.cell_m, clips.rear_m)
+    self.tokens, self.channels = self.grid.places, len(CELL_CLASSES) * patch**2
     self.size = (clips.grid, clips.grid)
 
   def target(self, batch):
     classes = 2 * jax.nn.one_hot(batch["cells_BxTxHxW"][:, 1:], len(CELL_CLASSES)) - 1
-    data = patches(classes, self.patch, 1)
+    data = patches(classes, self.grid.patch, 1)
     return data, jnp.ones(data.shape[:-1], bool)
 
   def judge(self, samples_NxBxTxSxC, batch) -> metrics.Metrics:
     """Of the mean sample's classes; "copy_accuracy" is that of the step before."""
     cells = batch["cells_BxTxHxW"]
     mask = jnp.broadcast_to(batch["real_B"][:, None, None, None], cells[:, 1:].shape)
-    scores = unpatch(samples_NxBxTxSxC.mean(0), self.size, self.patch, 1)
+    scores = unpatch(samples_NxBxTxSxC.mean(0), self.size, self.grid.patch, 1)
     found = segmentation.loss(scores, cells[:, 1:], mask)
     return {
       "accuracy": tuple(value.sum(0) for value in found["accuracy"]),

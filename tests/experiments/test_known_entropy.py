@@ -22,7 +22,6 @@ from experiments.configs import markov as markov_config
 from experiments.loop import train
 from experiments.preemption import StopSignal
 from experiments.run_directory import RunDirectory
-from experiments.setup import make_setup
 from experiments.task import make_task
 from objectives import next_token
 from scaling import analysis, table
@@ -106,15 +105,14 @@ def test_a_loss_that_reads_the_wrong_token_is_seen(mixed, fault):
   assert all(found[domain] > markov.entropy(domain) + 0.5 for domain in DOMAINS if domain != "order_0")
 
 
-def test_a_small_model_comes_down_to_the_entropy_and_not_below(tmp_path):
+def test_a_small_model_comes_down_to_the_entropy_and_not_below(tmp_path, setup_on):
   domains = ("order_0", "order_1")
   dataset = write(tmp_path / "dataset", domains, {"train": 8 * 1200, "validation": 8 * 150})
   values = VALUES | {"tokens": 400_000}
   values["data"] = VALUES["data"] | {"dataset": str(dataset.path), "batch_windows": 8}
   values["optimizer"] = VALUES["optimizer"] | {"learning_rate": 0.02}
-  values["mesh"] = VALUES["mesh"] | {"data": 8}
   with RunDirectory.open(tmp_path / "run", values) as directory:
-    row = train(directory, make_setup(from_dict(values), dataset), StopSignal())
+    row = train(directory, setup_on(1, from_dict(values), dataset), StopSignal())
   each = dataset.manifest["splits"]["validation"]["tokens"] // 2
   for domain, excess in (("order_0", 0.01), ("order_1", 0.06)):
     above = row["loss_by_slice"][domain] / markov.entropy(domain) - 1

@@ -14,6 +14,7 @@ from models.masked_autoencoder import MaskedAutoencoder
 from models.policy import PolicyConfig, PolicyModel
 from models.predictor_config import MaskedAutoencoderConfig
 from models.reading_config import ReadConfig
+from models.sensors_config import GridConfig
 from tests.models import test_heads
 from tests.sensed import SENSORS, perception_config, sensor_batch
 
@@ -31,8 +32,10 @@ def _policy(encoder, read):
 
 
 def _denoiser(encoder, read):
-  model = ConditionalDenoiser(ConditionalConfig(encoder, DenoiserConfig(1, 6, 5, read, False), 1))
-  return model, (sensor_batch(encoder), jnp.ones((2, 1, 6, 5)), jnp.ones(2))
+  model = ConditionalDenoiser(
+    ConditionalConfig(encoder, DenoiserConfig(1, 9, 5, read, False, GridConfig(6, 2, 1.0, 2.0)), 1)
+  )
+  return model, (sensor_batch(encoder), jnp.ones((2, 1, 9, 5)), jnp.ones(2))
 
 
 def _masked(encoder, read):

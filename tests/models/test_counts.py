@@ -20,6 +20,7 @@ from models.motion_config import MotionConfig
 from models.perception import PerceptionModel
 from models.policy import PolicyConfig, PolicyModel
 from models.reading_config import ReadConfig
+from models.sensors_config import GridConfig
 from models.trunk import Trunk
 from scaling.planning import hlo, program_cost
 from tests.models import test_heads
@@ -81,11 +82,11 @@ def _policy(names):
   return config, PolicyModel(config), (sensor_batch(perception) | agents,), 2 * 2 * perception.trunk.space
 
 
-def _denoiser(channels):
+def _denoiser(channels, grid=None):
   perception = perception_config("factorised", ("ego", "raster"), 1)
-  read = ReadConfig(24, perception.trunk.width, 8, "float32")
-  config = ConditionalConfig(perception, DenoiserConfig(2, 6, channels, read, False), 1)
-  inputs = (sensor_batch(perception), jnp.ones((2, 1, 6, channels)), jnp.ones(2))
+  read, tokens = ReadConfig(24, perception.trunk.width, 8, "float32"), grid.places if grid else 6
+  config = ConditionalConfig(perception, DenoiserConfig(2, tokens, channels, read, False, grid), 1)
+  inputs = (sensor_batch(perception), jnp.ones((2, 1, tokens, channels)), jnp.ones(2))
   return config, ConditionalDenoiser(config), inputs, 2 * 2 * perception.trunk.space
 
 
@@ -109,7 +110,7 @@ MODELS = {
   "every head": lambda: _policy(HEADS),
   "tracking": lambda: _policy(("tracking",)),
   "denoiser": lambda: _denoiser(5),
-  "denoiser, narrower than its data": lambda: _denoiser(40),
+  "denoiser, narrower than its data": lambda: _denoiser(40, GridConfig(6, 2, 1.0, 2.0)),
 }
 
 

@@ -62,13 +62,15 @@ def train(make_loss, key, hidden: int):
 
   params = init(key, hidden)
   keys = jax.random.split(key, _STEPS)
-  return jax.jit(lambda state: jax.lax.scan(step, state, keys))((params, tx.init(params)))[0][0]
+  return jax.lax.scan(step, (params, tx.init(params)), keys)[0][0]
 
 
 def train_seeds(make_loss, seeds: int, hidden: int):
   """`train` of seeds 0, 1, ..., along a first axis of the parameters."""
   keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
-  return jax.vmap(lambda key: train(make_loss, key, hidden))(keys)
+  # Unlike most programs of tests this one runs for longer than it compiles.
+  optimised = {"xla_backend_optimization_level": 3}
+  return jax.jit(jax.vmap(lambda key: train(make_loss, key, hidden)), compiler_options=optimised)(keys)
 
 
 def answer(params):
