@@ -27,6 +27,7 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out") / "heads.json"
   from data.clips import BOX_CLASSES, ELEMENT_CLASSES
   from evaluation import split_metrics
+  from evaluation.finite import require_finite
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -50,6 +51,7 @@ def main() -> int:
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }
+  require_finite(result, run.path)
   write_json_atomic(out, result)
   print(table(result))
   print(out)
