@@ -8,6 +8,7 @@ piece: what they did is counted by name, and the rest of it goes on without them
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def make_cases(
       "shorten them",
     )
   shape = dataclasses.replace(window, steps=observed + steps, phases=1, least_moves=0)
-  rows, left_out, stride = [], 0, 0
+  rows: list[dict[str, Any]] = []
+  left_out, stride = 0, 0
   faults: Counter[str] = Counter()
   for scene in scenes:
     stride = round(window.dt / scene.metadata.dt)
@@ -106,8 +108,9 @@ def make_cases(
     raise BadInput("scenes have different frame rates", "the split", "forecast them one by one")
   stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   names = ("history", "truth", "scored", "frame", "scene_id", "domain_name")
-  own = [stacked.pop(name) for name in names]
-  return Cases(stacked, window.dt / stride, observed, steps, stride, *own, left_out, dict(faults))
+  history, truth, scored, frame, scene_B, domain_B = (stacked.pop(name) for name in names)
+  rates = window.dt / stride, observed, steps, stride
+  return Cases(stacked, *rates, history, truth, scored, frame, scene_B, domain_B, left_out, dict(faults))
 
 
 def crop(scene: Scene, start: int, stop: int) -> Scene:

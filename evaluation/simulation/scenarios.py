@@ -96,8 +96,9 @@ def make_scenarios(
   names = ("ego", "known", "moves", "state", "scene", "domain_name")
   ego, known, moves, state, scene_C, domain = (stacked.pop(name) for name in names)
   moves = moves.swapaxes(0, 1).astype(np.int32)
-  told = (ego, known, moves, state, ground, scene_C, domain, dict(faults))
-  return Scenarios(stacked, window.dt, observed, steps, *told)
+  return Scenarios(
+    stacked, window.dt, observed, steps, ego, known, moves, state, ground, scene_C, domain, dict(faults)
+  )
 
 
 def _groups(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> Iterator[dict]:
