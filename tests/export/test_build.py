@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from data.errors import BadInput
 from experiments import program
 from experiments import run as runs
-from export import build, judge, manifest, targets
+from export import build, judge, manifest, targets, verdict
 from models.layers import weight
 
 
@@ -107,11 +107,43 @@ def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, 
   assert own["relative_l2"] <= own["worst_sample"] < 0.05 and own["relative_l2_to_twin"] < 1e-3
   assert own["metric"] == pytest.approx(own["metric_fp32"], rel=0.05)
   assert own["metric_by_slice"] == {"town": own["metric"]}
-  assert own["latency_ms"]["p50"] <= own["latency_ms"]["p99"] <= own["latency_ms"]["p99.9"]
+  latency = own["latency_ms"]
+  assert latency["p50"] <= latency["p99"] <= latency["worst"] and latency["calls"] == 3
+  assert "p99.9" not in latency  # of three calls
   assert own["machine"]["threads"] == 1 and own["recipe"]["sites"]["kernel"]["bits"] == 8
   told = {"source_run": "small", "git_revision": "abc", "opset": 20, "what": "forward", "records": 8}
   assert told.items() <= found.items() and len(found["calibration_fingerprint"]) == 64
   assert "stablehlo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "off, told",
+  [
+    (lambda y: y * 1.1, "answers otherwise than it should: 0.1"),
+    (lambda y: y * np.nan, "answers otherwise than it should: inf"),
+  ],
+)
+def test_an_artifact_that_lies_is_not_shipped(run_of, tmp_path, monkeypatch, off, told):
+  own = targets.TARGETS["stablehlo"]
+
+  def lying(directory, threads):
+    answer = own.open(directory, threads)
+    return lambda arrays: {name: off(value) for name, value in answer(arrays).items()}
+
+  monkeypatch.setitem(targets.TARGETS, "stablehlo", dataclasses.replace(own, open=lying))
+  out = tmp_path / "out"
+  names = "stablehlo,onnx_fp32,stablehlo"
+  assert run_of(f"--out={out}", f"--targets={names}", "--calls=1", "--smooth=none") == program.FAULT
+  found = manifest.read(out)["targets"]
+  assert told in found["stablehlo"]["failed"] and "failed" not in found["onnx_fp32"]
+  assert found["onnx_fp32"]["metric"] == pytest.approx(found["onnx_fp32"]["metric_fp32"], rel=1e-6)
+
+
+def test_a_few_records_may_be_rounded_otherwise_but_not_most():
+  assert not verdict.untrue([1e-7] * 9 + [5e-2], quantised=True)
+  assert "middle record" in verdict.untrue([1e-7] * 4 + [5e-3] * 5, quantised=True)
+  assert "in the mean" in verdict.untrue([1e-7] * 9 + [0.5], quantised=True)
+  assert "worst record" in verdict.untrue([1e-7] * 9 + [1e-4], quantised=False)
 
 
 def test_a_graph_that_breaks_tensorrts_rules_is_not_shipped(run_of, tmp_path, monkeypatch):
