@@ -35,6 +35,8 @@ def settings() -> dict[str, dict[str, Any]]:
     "1 bit rotated": {"up": up("rotated", bits=1)},
     "1 bit rotated, 4 x fewer": {"up": up("rotated", bits=1), "fewer": 4},
     "1 bit rotated, 4 x fewer, Nesterov": {"up": up("rotated", bits=1), "fewer": 4, "algorithm": outer},
+    "4 bits rotated, 15 x fewer": {"up": up("rotated", bits=4), "fewer": 15},
+    "all, 15 x fewer": {"fewer": 15},
     "one of 32": {"up": up("one_of", feedback=True)},
     "one of 32, Nesterov": {"up": up("one_of", feedback=True), "algorithm": outer},
     "sign": {"up": up("sign", feedback=True)},
