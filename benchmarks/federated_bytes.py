@@ -21,30 +21,18 @@ def settings() -> dict[str, dict[str, Any]]:
   """name -> what differs from the reference; "fewer": rounds less by this factor."""
   from experiments.configs.fleet import ALL
 
-  outer = {"server_momentum": 0.5, "server_rate": 0.7}
-
   def up(codec: str, feedback: bool = False, **changes) -> dict[str, Any]:
     return ALL | {"codec": codec, "feedback": feedback} | changes
 
   return {
     "all": {},
     "all, constant rate": {"algorithm": {"client_final": 1.0}},
-    "all, Nesterov": {"algorithm": outer},
     "all, 4 x fewer": {"fewer": 4},
-    "all, 4 x fewer, Nesterov": {"fewer": 4, "algorithm": outer},
-    "1 bit rotated": {"up": up("rotated", bits=1)},
-    "1 bit rotated, 4 x fewer": {"up": up("rotated", bits=1), "fewer": 4},
-    "1 bit rotated, 4 x fewer, Nesterov": {"up": up("rotated", bits=1), "fewer": 4, "algorithm": outer},
-    "4 bits rotated, 15 x fewer": {"up": up("rotated", bits=4), "fewer": 15},
-    "all, 15 x fewer": {"fewer": 15},
-    "one of 32": {"up": up("one_of", feedback=True)},
-    "one of 32, Nesterov": {"up": up("one_of", feedback=True), "algorithm": outer},
-    "sign": {"up": up("sign", feedback=True)},
-    "2 bits rotated": {"up": up("rotated", bits=2)},
-    "4 bits": {"up": up("stochastic", bits=4)},
     "8 bits": {"up": up("stochastic", bits=8)},
-    "top 1 %": {"up": up("top_k", feedback=True, share=0.01, bits=16)},
-    "rank 1": {"up": up("power", feedback=True, rank=1)},
+    "sign": {"up": up("sign", feedback=True)},
+    "one of 32": {"up": up("one_of", feedback=True)},
+    "1 bit rotated, 4 x fewer": {"up": up("rotated", bits=1), "fewer": 4},
+    "4 bits rotated, 15 x fewer": {"up": up("rotated", bits=4), "fewer": 15},
   }
 
 
