@@ -90,8 +90,8 @@ def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
       colour = theme.BLUE if "up" in settings()[name] else theme.SOFT
       axes.plot([row["uplink_bytes"] for row in own], [row["loss"] for row in own], "o", color=colour)
       axes.annotate(
-        name, (own[0]["uplink_bytes"], mean[name]), (0, 6), textcoords="offset points", ha="center",
-        color=colour, fontsize=7,
+        name, (own[0]["uplink_bytes"], max(row["loss"] for row in own)), (0, 5), textcoords="offset points",
+        ha="center", color=colour, fontsize=7,
       )  # fmt: skip
     if "all" in mean:
       axes.axhline(1.01 * mean["all"], color=theme.ORANGE, lw=0.8, ls="--")
@@ -99,7 +99,7 @@ def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     axes.set(
       xscale="log", xlabel="bytes sent by all vehicles together", ylabel="held-out loss (nats per token)"
     )
-    axes.margins(0.12)
+    axes.margins(0.15)
     theme.finish(figure, "dashed: a hundredth of the bytes of all, and one per cent above its loss")
     theme.save_pictures(figure, path, png=True)
 
