@@ -12,6 +12,7 @@ artifacts keep the profile's limits, by the model of export/budget.py; if none d
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -34,7 +35,9 @@ _WHAT = flags.DEFINE_enum(
   "A whole window at a time, or one step of it with keys and values handed on.",
 )
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
-_METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
+_METHOD = flags.DEFINE_string(
+  "method", "percentile", "How ranges are chosen: minmax, percentile, entropy or mse."
+)
 _SMOOTH = flags.DEFINE_enum(
   "smooth",
   "weights",
@@ -152,6 +155,10 @@ def prepare(run) -> tuple[Any, list[dict]]:
   given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
   if given:
     recipe_file.check(window, *given)
+    split = given[0].calibration.get("split")
+    if split in (None, held_out):
+      what = f"was calibrated on {f'the split {split!r}, to be judged on' if split else 'nobody knows what'}"
+      raise BadInput(what, _RECIPE.value, "make it with export.allocate")
     moves = given[1]
   else:
     inputs = _SMOOTH.value == "inputs"
@@ -179,55 +186,81 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
   import logging
   import shutil
 
-  import numpy as np
-
   from data.files import read_json
+  from experiments import provenance
   from experiments.progress import Progress
-  from export import calibration, latency, manifest
-  from export.interpreter import named_leaves
+  from export import latency, manifest
   from export.targets import TARGETS
   from export.verdict import Verdicts
 
   targets: dict[str, Any] = {}
-  answers = {}
+  answers: dict[str, Any] = {}
   verdicts = Verdicts(run, parts, records)
+
+  def failed(name: str, error: Exception) -> None:
+    logging.error("%s failed", name, exc_info=error)
+    shutil.rmtree(root / name, ignore_errors=True)
+    answers.pop(name, None)
+    targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
   with Progress(len(chosen), "targets", unit="target") as bar:
     for name in chosen:
       directory = root / name
-      directory.mkdir()
       try:
+        directory.mkdir()
         TARGETS[name].write(parts, directory)
         answers[name] = TARGETS[name].open(directory, _THREADS.value)
         targets[name] = verdicts.of(TARGETS[name], answers[name])
-        targets[name]["files"] = manifest.files_of(directory, root)
+        targets[name] |= {"opset": opset_of(directory), "files": manifest.files_of(directory, root)}
       except Exception as error:  # another target may be what the user came for
-        logging.exception("%s failed", name)
-        shutil.rmtree(directory, ignore_errors=True)
-        answers.pop(name, None)
-        targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        failed(name, error)
       bar.update(1)
   asked = parts.step.inputs(records[0]) if parts.step else records[0]
-  for name, taken in latency.interleaved(answers, asked, _CALLS.value).items():
+  faults: dict[str, Exception] = {}
+  timed = {name: until_it_raises(name, answer, faults) for name, answer in answers.items()}
+  for name, taken in latency.interleaved(timed, asked, _CALLS.value).items():
     threads = _THREADS.value if TARGETS[name].threads else None
     targets[name] |= {"latency_ms": taken, "machine": latency.machine(threads)}
-  weights = {path: np.asarray(leaf) for path, leaf in named_leaves(parts.window.weights).items()}
+  for name, fault in faults.items():
+    failed(name, fault)
   return {
     "format_version": manifest.FORMAT_VERSION,
     "source_run": run.row["run_id"],
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
-    "weights_fingerprint": calibration.fingerprint([weights]),
+    "weights_fingerprint": manifest.weights_fingerprint(parts.window.weights),
+    "exporter_revision": provenance.git_revision(),
     "dataset_fingerprint": run.dataset.fingerprint,
-    "calibration_fingerprint": parts.signed.calibration["fingerprint"],
     "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
     "outputs": {name: list(value.shape) for name, value in parts.exported.outputs().items()},
-    "opset": parts.graph.opset_import[0].version,
     "smoothing": [dataclasses.asdict(move) for move in parts.moves],
     "targets": targets,
   }
+
+
+def until_it_raises(name: str, answer: Callable, faults: dict[str, Exception]) -> Callable:
+  """`answer`; what it raises is kept under its name, and it is not asked again."""
+
+  def ask(arrays):
+    if name not in faults:
+      try:
+        return answer(arrays)
+      except Exception as error:
+        faults[name] = error
+    return None
+
+  return ask
+
+
+def opset_of(directory: pathlib.Path) -> int | None:
+  """Of the ONNX file in it; None: there is none."""
+  import onnx
+
+  path = directory / "model.onnx"
+  return onnx.load(path, load_external_data=False).opset_import[0].version if path.exists() else None
 
 
 def table(result: dict[str, Any]) -> str:

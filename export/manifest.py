@@ -4,9 +4,13 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from data.errors import BadInput
 from data.files import read_json, sha256
 from export import signature, tensors
+from export.calibration import fingerprint
+from export.interpreter import named_leaves
 from export.targets import TARGETS
 from export.tensors import LARGEST, REMEDY
 
@@ -21,6 +25,11 @@ def files_of(directory: pathlib.Path, root: pathlib.Path) -> dict[str, dict[str,
     for path in sorted(directory.rglob("*"))
     if path.is_file()
   }
+
+
+def weights_fingerprint(weights: Any) -> str:
+  """SHA-256 of a pytree of weights: paths, shapes and numbers."""
+  return fingerprint([{path: np.asarray(leaf) for path, leaf in named_leaves(weights).items()}])
 
 
 def require_source(found: dict[str, Any], run) -> None:

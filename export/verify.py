@@ -59,8 +59,9 @@ def broken_rules(root: pathlib.Path, made: Collection[str]) -> list[str]:
 def compare(found: dict, answers: dict) -> list[str]:
   """A line for every artifact that is further from the run than its manifest allows.
 
-  Raises BadInput for a run of another configuration.
+  Raises BadInput for a run of another configuration or of other weights.
   """
+  from data.errors import BadInput
   from experiments import run as runs
   from export import judge, manifest, smoothing
   from export.decoding import exportables
@@ -71,6 +72,8 @@ def compare(found: dict, answers: dict) -> list[str]:
   run = runs.open_run(_RUN.value, _DATASET.value)
   manifest.require_source(found, run)
   window, step = exportables(run.task, run.params, runs.deployed(run), found["what"])
+  if found.get("weights_fingerprint") not in (None, manifest.weights_fingerprint(window.weights)):
+    raise BadInput("has other weights than the run that was exported", _RUN.value, "give that one")
   moves = [smoothing.Move.from_json(move) for move in found["smoothing"]]
   records = judge.records_of_split(run, run.config.data.eval_split, _RECORDS.value)
   wrong = []
