@@ -44,6 +44,7 @@ def main() -> int:
   from evaluation.driving.workers import in_workers
   from experiments import run as runs
   from experiments.progress import Progress
+  from experiments.provenance import git_revision
 
   out = require_directory(_OUT.value, "--out")
   if _MOVES.value not in policy.MOVES:
@@ -54,6 +55,7 @@ def main() -> int:
     flag.name: flag.value for flag in (_PIECES, _SAMPLES, _EGOS, _SECONDS, _SEED, _MOVES)
   }
   asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
+  asked["git_revision"] = git_revision()  # pieces of other code do not belong together
   if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
     raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
   pieces = out / "pieces"
@@ -83,8 +85,9 @@ def main() -> int:
     for k, found, why in in_workers(
       rounds.drive_world, left, _WORKERS.value, rounds.use_policies, (policies,)
     ):
-      if found is None:
-        logging.warning("%s, world %d: %s", left[k].job.domain, left[k].job.seed, why)
+      broken = [row["end"] for row in found or [] if row["end"].startswith(rounds.FAILED)]
+      if found is None or broken:
+        logging.warning("%s, world %d: %s", left[k].job.domain, left[k].job.seed, why or broken[0])
       else:
         write_json_atomic(places[left[k].job], {"episodes": found})
       bar.update(1)
@@ -93,8 +96,7 @@ def main() -> int:
     raise program.Fault(f"{len(missing)} of {len(jobs)} worlds could not be driven; run the command again")
   episodes = [e for place in places.values() for e in read_json(place, "remove it")["episodes"]]
   score_table.write(out / "scores.csv", rows + score_table.of_episodes(episodes))
-  failed = sum(episode["end"].startswith(rounds.FAILED) for episode in episodes)
-  print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes, {failed} that failed")
+  print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes")
   print(out / "scores.csv")
   return 0
 

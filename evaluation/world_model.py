@@ -74,7 +74,7 @@ def main() -> int:
     result, points = report(scenarios, told, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
-    "parameters": run.row.get("parameters"),
+    "parameters": run.row["params"],
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }
