@@ -104,8 +104,8 @@ def analyse(runs: Runs, scores: metric_scores.Scores, bits: Mapping[str, int], d
   """
   if FLOAT not in scores:
     raise BadInput(f"has no {FLOAT}", "--scores", "give the scores.csv of export.ladder")
-  recipes = tuple(name for name in scores if name != FLOAT)
-  if unknown := [name for name in (*recipes, FLOAT) if name not in bits]:
+  recipes = tuple(name for name in bits if name in scores and name != FLOAT)
+  if unknown := [name for name in scores if name not in bits]:
     raise BadInput(f"has no {unknown[0]!r}", "--costs", "give the two tables of one export.ladder")
   before = _joined(scores[FLOAT])
   clusters = before.mean.shape[1]
