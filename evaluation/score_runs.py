@@ -44,7 +44,6 @@ def main() -> int:
   from evaluation.driving.workers import in_workers
   from experiments import run as runs
   from experiments.progress import Progress
-  from experiments.provenance import git_revision
 
   out = require_directory(_OUT.value, "--out")
   if _MOVES.value not in policy.MOVES:
@@ -55,7 +54,6 @@ def main() -> int:
     flag.name: flag.value for flag in (_PIECES, _SAMPLES, _EGOS, _SECONDS, _SEED, _MOVES)
   }
   asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
-  asked["git_revision"] = git_revision()  # pieces of other code do not belong together
   if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
     raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
   pieces = out / "pieces"
