@@ -2,8 +2,9 @@
 
 Every operator takes the longer of its arithmetic at the peak rate and its bytes at the peak bandwidth (S. Williams, A.
 Waterman, D. Patterson, "Roofline", CACM 52(4), 2009); operators follow one another. Joules are the profile's watts for
-that time. All of it is a MODEL: a bound that no runtime goes below, not a measurement. What is no product of integers
-is taken to run in FP16, as these platforms run it.
+that time. All of it is a MODEL, not a measurement: peak rates, which no runtime reaches, and no operator taken into
+another, which runtimes do; it may err to either side. What is no product of integers is taken to run in FP16, as these
+platforms run it.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ _RATES = ("int8_per_s", "fp16_per_s", "bytes_per_s", "watts")
 _FLOAT_BYTES = 2  # FP16
 # Views and what runtimes take into the operator before or after.
 _FREE = {"Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Cast"}
+_ROWS = {"Gather", "Slice"}  # read as much of a table as they give
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,8 @@ def operators(graph: Any, recipe: Recipe | None) -> list[Operator]:
       continue
     numbers = {name: math.prod(sizes[name]) for name in (*node.input, *node.output) if name}
     moved = {name: n * _FLOAT_BYTES for name, n in numbers.items()}
+    if node.op_type in _ROWS:
+      moved[node.input[0]] = sum(numbers[name] for name in node.output) * _FLOAT_BYTES
     operations, integers = sum(numbers[name] for name in node.output), False
     if node.op_type in ("MatMul", "Gemm"):
       operations *= 2 * sizes[node.input[0]][-1]

@@ -3,7 +3,8 @@
 The run's deployed weights are captured once, calibrated on records of its training split and written for each target.
 Every artifact then answers held-out records in the model's place: how far it is from the model in float and from its
 quantised twin in JAX, what the run's own loss becomes, by domain, and how long an answer takes. DIR appears whole, with
-DIR/manifest.json; a target that fails is named there and leaves the others as they are.
+DIR/manifest.json; a target that fails, or answers otherwise than its twin, is named there and leaves the others as they
+are.
 
 With --budget=PROFILE.toml (export/profiles) and any number of runs, the largest of them is exported whose quantised
 artifacts keep the profile's limits, by the model of export/budget.py; if none does, it is said by how much.
@@ -11,6 +12,7 @@ artifacts keep the profile's limits, by the model of export/budget.py; if none d
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -63,7 +65,7 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out")
   if out.exists():
     raise BadInput("exists already", out, "give a new directory as --out, or remove it")
-  chosen = _TARGETS.value or list(TARGETS)
+  chosen = list(dict.fromkeys(_TARGETS.value)) or list(TARGETS)
   for name in chosen:
     if name not in TARGETS:
       raise BadInput(f"no target {name!r}", "--targets", f"choose from {', '.join(TARGETS)}")
@@ -151,17 +153,21 @@ def prepare(run) -> tuple[Any, list[dict]]:
   given = recipe_file.read(_RECIPE.value) if _RECIPE.value else None
   if given:
     recipe_file.check(window, *given)
+    split = given[0].calibration.get("split")
+    if split in (None, held_out):
+      what = f"was calibrated on {f'the split {split!r}, to be judged on' if split else 'nobody knows what'}"
+      raise BadInput(what, _RECIPE.value, "make it with export.allocate")
     moves = given[1]
   else:
     inputs = _SMOOTH.value == "inputs"
     moves = [] if _SMOOTH.value == "none" else smoothing.plan(window, calibrating, inputs)
-  window = smoothing.smoothed(window, moves)
+  smooth = smoothing.smoothed(window, moves)
   step = step and dataclasses.replace(step, exported=smoothing.smoothed(step.exported, moves))
-  exported = step.exported if step else window
+  exported = step.exported if step else smooth
   four = given is not None and any(site.bits == 4 for site in given[0].sites.values())
   opset = _OPSET.value or (onnx_capture.FOUR_BITS if four else onnx_capture.OPSET)
   graph = onnx_capture.capture(exported, opset)
-  observed = calibration.observe(window, calibrating)  # a step's products are those of the window
+  observed = calibration.observe(smooth, calibrating)  # a step's products are those of the window
   notes = {"dataset": run.dataset.fingerprint, "split": _CALIBRATION_SPLIT.value, "records": len(calibrating)}
   notes["fingerprint"] = calibration.fingerprint(calibrating)
   unsigned, signed = (
@@ -179,99 +185,80 @@ def build(run, parts, records: list[dict], chosen: list[str], root: pathlib.Path
   import shutil
 
   from data.files import read_json
+  from experiments import provenance
   from experiments.progress import Progress
   from export import latency, manifest
   from export.targets import TARGETS
+  from export.verdict import Verdicts
 
   targets: dict[str, Any] = {}
-  answers = {}
-  float_loss, float_slices = loss_of(run, None, records)
+  answers: dict[str, Any] = {}
+  verdicts = Verdicts(run, parts, records)
+
+  def failed(name: str, error: Exception) -> None:
+    logging.error("%s failed", name, exc_info=error)
+    shutil.rmtree(root / name, ignore_errors=True)
+    answers.pop(name, None)
+    targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
   with Progress(len(chosen), "targets", unit="target") as bar:
     for name in chosen:
       directory = root / name
-      directory.mkdir()
       try:
+        directory.mkdir()
         TARGETS[name].write(parts, directory)
         answers[name] = TARGETS[name].open(directory, _THREADS.value)
-        targets[name] = judged(run, parts, TARGETS[name], answers[name], records)
-        targets[name] |= {"metric_fp32": float_loss, "metric_fp32_by_slice": float_slices}
-        targets[name]["files"] = manifest.files_of(directory, root)
+        targets[name] = verdicts.of(TARGETS[name], answers[name])
+        targets[name] |= {"opset": opset_of(directory), "files": manifest.files_of(directory, root)}
       except Exception as error:  # another target may be what the user came for
-        logging.exception("%s failed", name)
-        shutil.rmtree(directory, ignore_errors=True)
-        answers.pop(name, None)
-        targets[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        failed(name, error)
       bar.update(1)
-  machine = latency.machine(_THREADS.value)
   asked = parts.step.inputs(records[0]) if parts.step else records[0]
-  for name, taken in latency.interleaved(answers, asked, _CALLS.value).items():
-    targets[name] |= {"latency_ms": taken, "machine": machine}
+  faults: dict[str, Exception] = {}
+  timed = {name: until_it_raises(name, answer, faults) for name, answer in answers.items()}
+  for name, taken in latency.interleaved(timed, asked, _CALLS.value).items():
+    threads = _THREADS.value if TARGETS[name].threads else None
+    targets[name] |= {"latency_ms": taken, "machine": latency.machine(threads)}
+  for name, fault in faults.items():
+    failed(name, fault)
   return {
     "format_version": manifest.FORMAT_VERSION,
     "source_run": run.row["run_id"],
     "config_hash": run.row["config_hash"],
     "git_revision": read_json(run.path / "provenance.json", "train again")["git_revision"],
+    "weights_fingerprint": manifest.weights_fingerprint(parts.window.weights),
+    "exporter_revision": provenance.git_revision(),
     "dataset_fingerprint": run.dataset.fingerprint,
-    "calibration_fingerprint": parts.signed.calibration["fingerprint"],
     "what": _WHAT.value,
     "metric": "held-out loss, nats per token" if run.task.ranks else "held-out loss",
     "records": len(records),
     "inputs": {name: [str(value.dtype), list(value.shape)] for name, value in parts.exported.example.items()},
     "outputs": {name: list(value.shape) for name, value in parts.exported.outputs().items()},
-    "opset": parts.graph.opset_import[0].version,
     "smoothing": [dataclasses.asdict(move) for move in parts.moves],
     "targets": targets,
   }
 
 
-def judged(run, parts, target, answer, records: list[dict]) -> dict[str, Any]:
-  """Distances from the float model and from the quantised twin, and the loss with this artifact as the model."""
-  import jax
-  import numpy as np
+def until_it_raises(name: str, answer: Callable, faults: dict[str, Exception]) -> Callable:
+  """`answer`; what it raises is kept under its name, and it is not asked again."""
 
-  from export import judge
-  from export.reference import reference
+  def ask(arrays):
+    if name not in faults:
+      try:
+        return answer(arrays)
+      except Exception as error:
+        faults[name] = error
+    return None
 
-  recipe = target.recipe(parts)
-  truth = jax.jit(lambda *arrays: parts.window.function(parts.window.weights, *arrays))
-  twin = parts.to_records(reference(parts.exported, recipe)) if recipe else None
-  answer = parts.to_records(answer)
-  apart, apart_from_twin = [], []
-  for record in records:
-    said = answer(record)
-    expected = truth(*(record[name] for name in parts.window.inputs))
-    apart.append(judge.distance(said, expected))
-    apart_from_twin.append(judge.distance(said, twin(record)) if twin else apart[-1])
-  loss, slices = loss_of(run, answer, records)
-  return {
-    "relative_l2": float(np.mean(apart)),
-    "worst_sample": float(np.max(apart)),
-    "relative_l2_to_twin": float(np.mean(apart_from_twin)),
-    "metric": loss,
-    "metric_by_slice": slices,
-    "recipe": recipe.to_json() if recipe else None,
-  }
+  return ask
 
 
-def loss_of(run, answer, records: list[dict]) -> tuple[float, dict[str, float]]:
-  """(held-out loss, the same by domain) with `answer` as the model; None: the run's own."""
-  import numpy as np
+def opset_of(directory: pathlib.Path) -> int | None:
+  """Of the ONNX file in it; None: there is none."""
+  import onnx
 
-  from export import judge
-
-  task, loss_fn = run.task, run.task.held_out
-  if answer is not None:
-    loss_fn = judge.answering(task.model, run.weights, answer, loss_fn)
-  whole = {name: np.concatenate([record[name] for record in records]) for name in records[0]}
-  found = judge.totals(loss_fn, run.params, [whole])
-  total, count = found["loss"]
-  slices = {}
-  if "by_domain" in found:
-    sums, counts = found["by_domain"]
-    slices = {
-      name: float(s / n) for name, s, n in zip(run.dataset.domains, sums, counts, strict=True) if n > 0
-    }
-  return float(total / count), slices
+  path = directory / "model.onnx"
+  return onnx.load(path, load_external_data=False).opset_import[0].version if path.exists() else None
 
 
 def table(result: dict[str, Any]) -> str:

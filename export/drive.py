@@ -19,6 +19,7 @@ _PERIOD = flags.DEFINE_float("period_ms", 100.0, "Between two plans.", lower_bou
 _DEADLINE = flags.DEFINE_float("deadline_ms", 50.0, "Of a plan, after its release.", lower_bound=0.1)
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "How long to drive.", lower_bound=0.1)
 _THREADS = flags.DEFINE_integer("threads", 1, "Threads of a runtime.", lower_bound=1)
+_PUBLIC_KEY = flags.DEFINE_string("public_key", "", "Of who must have signed the export, PEM.")
 _OUT = flags.DEFINE_string("out", "", "JSON file to write besides.")
 
 
@@ -27,12 +28,16 @@ def main() -> int:
   import pathlib
 
   from data.errors import BadInput
-  from data.files import write_json_atomic
+  from data.files import require_directory, write_json_atomic
   from experiments import run as runs
-  from export import harness, judge, latency, manifest
+  from export import harness, judge, latency, manifest, signature
   from export.targets import TARGETS
 
   root = pathlib.Path(_ARTIFACT.value)
+  if _OUT.value:
+    require_directory(pathlib.Path(_OUT.value).parent, "--out")
+  if _PUBLIC_KEY.value:
+    signature.check(root, _PUBLIC_KEY.value)
   found = manifest.read(root)
   if found["what"] != "forward":
     raise BadInput(f"holds a {found['what']}", root, "drive what was exported with --what=forward")
@@ -41,6 +46,7 @@ def main() -> int:
     if name and name not in made:
       raise BadInput(f"no artifact {name!r} in {root}", flag, f"choose from {', '.join(made)}")
   run = runs.open_run(_RUN.value, _DATASET.value)
+  manifest.require_source(found, run)
   records = judge.records_of_split(run, run.config.data.eval_split, _RECORDS.value)
   plan = TARGETS[_TARGET.value].open(root / _TARGET.value, _THREADS.value)
   clock = harness.WallClock()

@@ -75,6 +75,11 @@ def path_name(path: tuple) -> str:
   return "/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
 
 
+def named_leaves(weights: Any) -> dict[str, Any]:
+  """Every weight of a pytree by its path."""
+  return {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(weights)[0]}
+
+
 def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], site: Callable) -> list:
   """Outputs of a jaxpr. Every value carries the paths of the weights it is made of; None: it depends on inputs."""
   values: dict[Any, tuple[Any, Paths | None]] = dict(zip(jaxpr.constvars, constants, strict=True))

@@ -1,5 +1,6 @@
 """How long an answer takes: every call timed, the tail told beside the middle."""
 
+import importlib.metadata
 import os
 import platform
 import time
@@ -10,39 +11,55 @@ import numpy as np
 from export.runtimes import Answer
 
 WARM = 10  # calls before the first that counts
+RARE = 1000  # calls of which one in a thousand can be told
+_RUNTIMES = ("onnxruntime", "openvino", "ai-edge-litert", "tensorflow-cpu", "jax")
+_INTEGERS = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16")  # what integer products are made with
 
 
 def interleaved(
   answers: Mapping[str, Answer], arrays: Mapping[str, np.ndarray], calls: int
 ) -> dict[str, dict[str, float]]:
-  """name -> milliseconds {p50, p99, p99.9, worst} of so many calls each, taken in turn: what slows one slows all."""
+  """name -> `tail` of the milliseconds of so many calls each.
+
+  They are taken in turn, what slows one slows all, and begin with another one each time: nobody always finds the
+  caches as the same neighbour left them.
+  """
   clock: Callable[[], int] = time.perf_counter_ns
   taken: dict[str, list[int]] = {name: [] for name in answers}
+  names = list(answers)
   for call in range(WARM + calls):
-    for name, answer in answers.items():
+    first = call % max(len(names), 1)
+    for name in names[first:] + names[:first]:
       start = clock()
-      answer(arrays)
+      answers[name](arrays)
       if call >= WARM:
         taken[name].append(clock() - start)
   return {name: tail(np.asarray(own) / 1e6) for name, own in taken.items()}
 
 
 def tail(milliseconds: np.ndarray) -> dict[str, float]:
-  middle, high, higher = np.quantile(milliseconds, [0.5, 0.99, 0.999])
-  return {
-    "p50": float(middle),
-    "p99": float(high),
-    "p99.9": float(higher),
-    "worst": float(milliseconds.max()),
-  }
+  """calls, p50, p99, worst; p99.9 where there are enough to tell it."""
+  shares = {"p50": 0.5, "p99": 0.99} | ({"p99.9": 0.999} if len(milliseconds) >= RARE else {})
+  found = {name: float(np.quantile(milliseconds, share)) for name, share in shares.items()}
+  return {"calls": len(milliseconds)} | found | {"worst": float(milliseconds.max())}
 
 
-def machine(threads: int) -> dict[str, object]:
-  """What a latency was measured on."""
-  model = platform.processor() or platform.machine()
+def machine(threads: int | None) -> dict[str, object]:
+  """What a latency was measured on, by what and beside how much else. threads: None where a runtime chooses them."""
+  model, flags = platform.processor() or platform.machine(), ""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-      model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), model)
+      told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in file)}
+    model, flags = told.get("model name", model), told.get("flags", "")
   except OSError:
     pass  # not Linux
-  return {"processor": model, "cores": os.cpu_count(), "threads": threads, "system": platform.system()}
+  there = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+  return {
+    "processor": model,
+    "cores": os.cpu_count(),
+    "threads": threads,
+    "system": platform.system(),
+    "integers": [flag for flag in _INTEGERS if flag in flags.split()],
+    "versions": {name: there[name] for name in _RUNTIMES if name in there},
+    "load": round(os.getloadavg()[0], 1),
+  }

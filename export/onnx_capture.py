@@ -5,9 +5,6 @@ export/interpreter.py; no arithmetic on constants; no dead initialisers; static 
 """
 
 import contextlib
-import io
-import logging
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +14,7 @@ from data.errors import BadInput
 from export.canonical import RULES
 from export.exportable import Exportable
 from export.interpreter import evaluate, product, trace
+from export.quiet import quietly
 
 OPSET = 20  # native Gelu; at 21 and later ONNX Runtime cannot load signed activations on x86
 FOUR_BITS = 21  # the first that has weights of 4 bits
@@ -49,7 +47,8 @@ def capture(exported: Exportable, opset: int = OPSET):
 
   specs = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in exported.example.values()]
   names = list(exported.inputs)
-  with _quietly():
+  lacking = ""
+  with quietly(), _functions_kept():
     try:
       model = jax2onnx.to_onnx(
         flat,
@@ -60,10 +59,12 @@ def capture(exported: Exportable, opset: int = OPSET):
         output_names=list(exported.outputs()),
         normalization_mode="prefer_native",
       )
+      model, same = onnxsim.simplify(model)
     except NotImplementedError as error:
-      what = f"an operator has no counterpart in ONNX ({' '.join(str(error).split())})"
-      raise BadInput(what, "the model", "write it otherwise, or add a rule to export/canonical.py") from None
-    model, same = onnxsim.simplify(model)
+      lacking = " ".join(str(error).split())
+  if lacking:
+    what = f"an operator has no counterpart in ONNX ({lacking})"
+    raise BadInput(what, "the model", "write it otherwise, or add a rule to export/canonical.py")
   if not same:
     raise ValueError("the simplified graph answers otherwise than the captured one")
   del model.graph.value_info[:]  # some shapes are from before the graph was simplified
@@ -148,14 +149,10 @@ def _begins(own_KxM: np.ndarray, weight_KxN: np.ndarray) -> bool:
 
 
 @contextlib.contextmanager
-def _quietly():
-  """Without libraries' remarks on their own business, and with the jax.numpy that was there before jax2onnx."""
-  level, functions = logging.root.manager.disable, dict(vars(jnp))
-  logging.disable(logging.WARNING)
+def _functions_kept():
+  """Leaves jax.numpy as it was before jax2onnx, which puts functions of its own into it."""
+  functions = dict(vars(jnp))
   try:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-      warnings.simplefilter("ignore")
-      yield
+    yield
   finally:
-    logging.disable(level)
     vars(jnp).update(functions)

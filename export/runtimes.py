@@ -1,6 +1,5 @@
 """Artifacts as functions: arrays by name in, arrays by name out, in the runtimes that vehicles use."""
 
-import contextlib
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -75,14 +74,11 @@ def stablehlo(path: pathlib.Path) -> Answer:
   return answer
 
 
-def saved_model(path: pathlib.Path, threads: int) -> Answer:
-  """In TensorFlow, which sets its threads once, before it runs anything."""
+def saved_model(path: pathlib.Path) -> Answer:
+  """In TensorFlow; its threads are TensorFlow's own: it takes no other number once it has run anything."""
   with quietly():
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):
-      tf.config.threading.set_intra_op_parallelism_threads(threads)
-      tf.config.threading.set_inter_op_parallelism_threads(1)
     loaded = tf.saved_model.load(str(path))
   (call,) = loaded.signatures.values()
   inputs = list(call.structured_input_signature[1])

@@ -24,13 +24,12 @@ import numpy as np
 
 from export.canonical import RULES
 from export.exportable import Exportable
-from export.interpreter import evaluate, path_name, product, trace
+from export.interpreter import evaluate, named_leaves, path_name, product, trace
 from export.judge import distance
 
 ALPHA = 0.5
 INPUT = "input "  # before the name of an input, among the paths of weights
 UNCHANGED = 1e-5  # relative L2 between the function before and after
-TRIED = 8  # records on which moves are tried: what reads a channel may be idle in one
 STEEPEST = 8  # powers of two between channels: more is a channel that calibration has hardly seen
 Record = dict[str, np.ndarray]
 # A weight and its adjacent axes, first to last, that run over the channels together.
@@ -104,10 +103,14 @@ def plan(exported: Exportable, records: Sequence[Record], inputs: bool, alpha: f
 
   inputs: whether they may be divided, too.
   """
-  probe = _Probe(exported, records[:TRIED])
-  greatest = probe.greatest(records)
+  probe = _Probe(exported, records[0])
+  seen = [probe.answer({}, record) for record in records]
+  greatest = {name: np.max([own[name] for own in seen], axis=0) for name in seen[0]}
+  tried = [records[i] for i in _awake(seen)]
+  if not all(x_K.any() for x_K in greatest.values()):
+    tried.append(probe.noise())  # a sensor that no record has
   moves = []
-  for move, readers in probe.movable(inputs):
+  for move, readers in probe.movable(tried, inputs):
     x_K = np.max([greatest[name] for name in readers], axis=0)
     w_K = np.max([np.abs(probe.weights[name]).max(1) for name in readers], axis=0)
     alive = (x_K > 0) & (w_K > 0)
@@ -129,11 +132,11 @@ class _Probe:
   of a site or of an input.
   """
 
-  def __init__(self, exported: Exportable, records: Sequence[Record]):
-    self.exported, self.records = exported, records
+  def __init__(self, exported: Exportable, record: Record):
+    self.exported = exported
     self.weights: dict[str, np.ndarray] = {}
     self.made: dict[str, int] = {}
-    self._leaves = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(exported.weights)[0]}
+    self._leaves = named_leaves(exported.weights)
     traced = trace(exported.function, exported.weights, tuple(exported.example.values()))
     paths = {id(leaf): path for path, leaf in self._leaves.items()}
 
@@ -161,27 +164,29 @@ class _Probe:
       evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
       return found
 
-    jax.eval_shape(run, {}, *self._arrays(records[0]))
+    jax.eval_shape(run, {}, *self._arrays(record))
     rows = {len(weight_KxN) for weight_KxN in self.weights.values()}
     self.made = {place: channels for place, channels in self.made.items() if channels in rows}
     self._run = jax.jit(run)
     self._plain = jax.jit(exported.function)
 
-  def greatest(self, records: Sequence[Record]) -> dict[str, np.ndarray]:
-    """{site: greatest |x| [K] over records}."""
-    return self._answer({}, records)
+  def movable(self, records: Sequence[Record], inputs: bool):
+    """(move of scale two or a half, its readers' sites) of every place that the function allows it at.
 
-  def movable(self, inputs: bool):
-    """(move of scale two or a half, its readers' sites) of every place that the function allows it at."""
+    Args: records: to try it on, every site awake in one of them at least.
+    """
     rng = np.random.default_rng(0)
-    before = self._answer({}, self.records)
-    expected = [self._plain(self.exported.weights, *self._arrays(record)) for record in self.records]
+    before = [self.answer({}, record) for record in records]
+    expected = [self._plain(self.exported.weights, *self._arrays(record)) for record in records]
     for place, channels in self.made.items():
       if place.startswith(INPUT) and not inputs:
         continue
       scale_K = rng.choice([0.5, 2.0], channels).astype(np.float32)
-      after = self._answer({place: scale_K}, self.records)
-      readers = [name for name, x_K in before.items() if _arrived(x_K, after[name], scale_K)]
+      after = [self.answer({place: scale_K}, record) for record in records]
+      pairs = {
+        name: [(x[name], y[name]) for x, y in zip(before, after, strict=True)] for name in self.weights
+      }
+      readers = [name for name, own in pairs.items() if _arrived(own, scale_K)]
       own = self._axes(place, self.weights[place].T) if place in self.weights else [(place, 0, 0)]
       rows = [self._axes(name, self.weights[name]) for name in readers]
       if not readers or not own or not all(rows):
@@ -191,9 +196,24 @@ class _Probe:
       )
       other = smoothed(self.exported, [move])
       call = self._plain if other.function is self.exported.function else jax.jit(other.function)
-      told = (call(other.weights, *self._arrays(record)) for record in self.records)
-      if all(distance(one, own) < UNCHANGED for one, own in zip(told, expected, strict=True)):
+      if all(
+        distance(call(other.weights, *self._arrays(record)), told) < UNCHANGED
+        for record, told in zip(records, expected, strict=True)
+      ):
         yield move, readers
+
+  def noise(self) -> Record:
+    """A record in which everything is there: random numbers, and every flag set."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, value in self.exported.example.items():
+      if value.dtype == bool:
+        made[name] = np.ones_like(value)
+      elif np.issubdtype(value.dtype, np.floating):
+        made[name] = rng.normal(size=value.shape).astype(value.dtype)
+      else:
+        made[name] = value
+    return made
 
   def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:
     """The weights that a site's matrix is made of, with the axes that run over its rows; []: it cannot be told."""
@@ -214,22 +234,31 @@ class _Probe:
       found.append((path, *runs[-1]))
     return found
 
-  def _answer(self, divisors: dict[str, np.ndarray], records: Sequence[Record]) -> dict[str, np.ndarray]:
+  def answer(self, divisors: dict[str, np.ndarray], record: Record) -> dict[str, np.ndarray]:
+    """{site: greatest |x| [K]} with places divided."""
     whole = {place: divisors.get(place, np.ones(n, np.float32)) for place, n in self.made.items()}
-    found: dict[str, np.ndarray] = {}
-    for record in records:
-      for name, x_K in self._run(whole, *self._arrays(record)).items():
-        found[name] = np.maximum(found.get(name, 0.0), x_K)
-    return found
+    return {name: np.asarray(x) for name, x in self._run(whole, *self._arrays(record)).items()}
 
   def _arrays(self, record: Record) -> tuple[np.ndarray, ...]:
     return tuple(record[name] for name in self.exported.inputs)
 
 
-def _arrived(before_K: np.ndarray, after_K: np.ndarray, scale_K: np.ndarray) -> bool:
-  if before_K.shape != scale_K.shape or not before_K.any():
+def _awake(seen: Sequence[dict[str, np.ndarray]]) -> list[int]:
+  """Of records by what their sites are like: the first, and those in which a site is awake for the first time."""
+  found, awake = [0], {name for name, x_K in seen[0].items() if x_K.any()}
+  for i, own in enumerate(seen):
+    more = {name for name, x_K in own.items() if x_K.any()} - awake
+    if more:
+      found.append(i)
+      awake |= more
+  return found
+
+
+def _arrived(pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale_K: np.ndarray) -> bool:
+  """Of a site before and after, record by record."""
+  if pairs[0][0].shape != scale_K.shape or not any(before_K.any() for before_K, _ in pairs):
     return False
-  return np.allclose(after_K * scale_K, before_K, rtol=1e-5, atol=0)
+  return all(np.allclose(after_K * scale_K, before_K, rtol=1e-5, atol=0) for before_K, after_K in pairs)
 
 
 def _same_rows(leaf: np.ndarray, first: int, last: int, weight_KxN: np.ndarray) -> bool:

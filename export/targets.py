@@ -24,8 +24,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")  # that a StableHLO file runs on
 class Parts:
   """What targets are made of. graph: the captured ONNX model. unsigned, signed: recipes of static activations.
 
-  window: the model's answer to a record. step: set where a decode step is exported, which must add up to it.
-  moves: how their weights were smoothed.
+  window: the model's answer to a record, as the run gives it. step: set where a decode step is exported, which must add
+  up to it. moves: how the weights of what is exported were smoothed.
   """
 
   exported: Exportable
@@ -43,11 +43,15 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-  """recipe: what its twin in JAX obeys; None for float ones. write: into a directory. open: (directory, threads)."""
+  """recipe: what its twin in JAX obeys; None for float ones. write: into a directory. open: (directory, threads).
+
+  threads: whether its runtime obeys them; else they are the runtime's own affair.
+  """
 
   recipe: Callable[[Parts], Recipe | None]
   write: Callable[[Parts, pathlib.Path], None]
   open: Callable[[pathlib.Path, int], Answer]
+  threads: bool = True
 
 
 def _onnx(model, directory: pathlib.Path) -> None:
@@ -142,11 +146,13 @@ TARGETS: dict[str, Target] = {
   "saved_model": Target(
     lambda parts: None,
     lambda parts, directory: tensorflow_capture.save(parts.exported, directory),
-    runtimes.saved_model,
+    lambda directory, threads: runtimes.saved_model(directory),
+    threads=False,
   ),
   "stablehlo": Target(
     lambda parts: None,
     _stablehlo,
     lambda directory, threads: runtimes.stablehlo(directory / "model.stablehlo"),
+    threads=False,
   ),
 }

@@ -13,7 +13,7 @@ REMEDY = "export it again with export.build"
 
 
 def graphs(graph) -> Iterator[Any]:
-  """An onnx.GraphProto, and those inside its nodes."""
+  """An onnx.GraphProto, or a FunctionProto, and the graphs inside its nodes."""
   yield graph
   for node in graph.node:
     for attribute in node.attribute:
@@ -30,19 +30,31 @@ def check(path: pathlib.Path) -> None:
     model = onnx.load(path, load_external_data=False)
   except DecodeError:
     raise BadInput("is no ONNX model", path, REMEDY) from None
-  for graph in graphs(model.graph):
-    for tensor in graph.initializer:
-      _check(path, tensor)
-    for node in graph.node:
-      for attribute in node.attribute:
-        for tensor in (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors):
-          _check(path, tensor)
+  tensors: list[Any] = []
+  for graph in (inner for outer in (model.graph, *model.functions) for inner in graphs(outer)):
+    sparse = list(getattr(graph, "sparse_initializer", ()))
+    tensors += getattr(graph, "initializer", ())
+    for attribute in (own for node in graph.node for own in node.attribute):
+      tensors += [*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors]
+      sparse += [
+        *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else ()),
+        *attribute.sparse_tensors,
+      ]
+    tensors += [part for one in sparse for part in (one.values, one.indices)]
+  for tensor in tensors:
+    _check(path, tensor)
 
 
 def _check(path: pathlib.Path, tensor) -> None:
   from onnx import TensorProto, helper
 
-  size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+  try:
+    kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+  except KeyError:
+    raise BadInput(f"holds {tensor.name}, a tensor of no type", path, REMEDY) from None
+  # Numbers of 4 bits are packed two to a byte.
+  bits = 4 if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4) else 8 * kind.itemsize
+  size = math.ceil(math.prod(tensor.dims) * bits / 8)
   if min(tensor.dims, default=1) < 0 or size > LARGEST:
     raise BadInput(f"holds {tensor.name}, a tensor of {size} bytes, more than {LARGEST}", path, REMEDY)
   if tensor.data_location != TensorProto.EXTERNAL:
@@ -54,6 +66,9 @@ def _check(path: pathlib.Path, tensor) -> None:
     raise BadInput(f"keeps {tensor.name} at {location!r}, outside its folder", path, REMEDY)
   if there.is_symlink() or not there.is_file():
     raise BadInput(f"keeps {tensor.name} at {location!r}, which is no file", path, REMEDY)
-  offset, length = (int(given.get(key, default)) for key, default in (("offset", 0), ("length", size)))
+  try:
+    offset, length = (int(given.get(key, default)) for key, default in (("offset", 0), ("length", size)))
+  except ValueError:
+    raise BadInput(f"keeps {tensor.name} at {location!r}, at no number of bytes", path, REMEDY) from None
   if offset < 0 or length != size or offset + length > there.stat().st_size:
     raise BadInput(f"keeps {tensor.name} at {location!r}, which does not hold all of it", path, REMEDY)

@@ -38,7 +38,8 @@ LAZY = {
 }
 DOORS = {"data.errors", "data.files", "experiments.identity"}
 PROGRAM_DOORS = {"experiments.run", "experiments.ahead", "experiments.program", "experiments.progress"} | {
-  "experiments.federation"
+  "experiments.federation",
+  "experiments.provenance",
 }
 NEVER_WHILE_TRAINING = {"tensorflow", "torch", "onnx", "openvino"}
 

@@ -15,7 +15,8 @@ from jax.extend.core import Primitive
 from data.errors import BadInput
 from experiments import program
 from experiments import run as runs
-from export import build, judge, manifest, targets
+from export import build, judge, latency, manifest, recipe_file, smoothing, targets, verdict
+from export.recipe import Recipe, Site
 from models.layers import weight
 
 
@@ -88,41 +89,115 @@ def program_of(*argv: str) -> int:
     return build.main()
 
 
+def planted(write=None, wrap=None):
+  """The target onnx_fp32 with another way to be written, or with what it answers changed by wrap(answer)."""
+  own = targets.TARGETS["onnx_fp32"]
+  opened = own.open if wrap is None else lambda directory, threads: wrap(own.open(directory, threads))
+  return dataclasses.replace(own, write=write or own.write, open=opened)
+
+
 def broken(parts, directory):
   (directory / "half").write_text("half")
   raise RuntimeError("the converter gave up")
 
 
+def changed(change):
+  return lambda answer: lambda record: {name: change(y) for name, y in answer(record).items()}
+
+
+def tired(answer):
+  """Answers the records to judge on and to warm up, and no call that is timed."""
+  asked = []
+
+  def ask(record):
+    asked.append(record)
+    if len(asked) > len(RECORDS) + latency.WARM:
+      raise RuntimeError("out of memory")
+    return answer(record)
+
+  return ask
+
+
+FAILING = {
+  "stablehlo": (planted(write=broken), "RuntimeError: the converter gave up"),
+  "saved_model": (
+    planted(wrap=changed(lambda y: y * np.nan)),
+    "ValueError: it answers otherwise than it should: inf",
+  ),
+  "litert_int8": (
+    planted(wrap=changed(lambda y: y * 1.0001)),
+    "ValueError: it answers otherwise than it should: 0.0001",
+  ),
+  "onnx_int4": (planted(wrap=tired), "RuntimeError: out of memory"),
+  "openvino_int8": (
+    dataclasses.replace(planted(), recipe=lambda parts: Recipe({}, {})),
+    "ValueError: none of its products is quantised",
+  ),
+}
+
+
 def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, capsys):
-  failing = dataclasses.replace(targets.TARGETS["onnx_int8"], write=broken)
-  monkeypatch.setitem(targets.TARGETS, "stablehlo", failing)
+  """Whatever it fails in: writing, answering at all, answering what it must, answering again. One is named twice."""
+  for name, (target, _) in FAILING.items():
+    monkeypatch.setitem(targets.TARGETS, name, target)
   out = tmp_path / "out"
-  code = run_of(f"--out={out}", "--targets=stablehlo,tensorrt_int8", "--calls=3", "--smooth=none")
+  chosen = ",".join((*FAILING, "tensorrt_int8", "tensorrt_int8"))
+  code = run_of(f"--out={out}", f"--targets={chosen}", "--calls=3", "--smooth=none")
   assert code == program.FAULT
   found = manifest.read(out)
-  assert found["targets"]["stablehlo"] == {"failed": "RuntimeError: the converter gave up"}
+  for name, (_, told) in FAILING.items():
+    (failed,) = found["targets"][name].values()
+    assert failed.startswith(told)
   assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "tensorrt_int8"]
   own = found["targets"]["tensorrt_int8"]
   assert set(own["files"]) == {"tensorrt_int8/model.onnx"}
   assert own["relative_l2"] <= own["worst_sample"] < 0.05 and own["relative_l2_to_twin"] < 1e-3
   assert own["metric"] == pytest.approx(own["metric_fp32"], rel=0.05)
   assert own["metric_by_slice"] == {"town": own["metric"]}
-  assert own["latency_ms"]["p50"] <= own["latency_ms"]["p99"] <= own["latency_ms"]["p99.9"]
+  taken = own["latency_ms"]
+  assert taken["p50"] <= taken["p99"] <= taken["worst"] and taken["calls"] == 3
+  assert "p99.9" not in taken  # of three calls
   assert own["machine"]["threads"] == 1 and own["recipe"]["sites"]["kernel"]["bits"] == 8
-  told = {"source_run": "small", "git_revision": "abc", "opset": 20, "what": "forward", "records": 8}
-  assert told.items() <= found.items() and len(found["calibration_fingerprint"]) == 64
+  assert own["opset"] == 20 and len(own["calibration_fingerprint"]) == 64
+  told = {"source_run": "small", "git_revision": "abc", "what": "forward", "records": 8}
+  assert told.items() <= found.items() and found["exporter_revision"]
+  assert found["weights_fingerprint"] == manifest.weights_fingerprint({"kernel": np.float32([[1, 2, 3]] * 4)})
   assert "stablehlo" in capsys.readouterr().out
+
+
+def test_what_is_measured_is_the_model_before_its_outliers_were_moved(run_of, tmp_path, monkeypatch):
+  """A move that multiplies without dividing: the model would be another one, and nothing is written."""
+  lost = smoothing.Move((), (("kernel", 0, 0),), (2.0, 1.0, 1.0, 1.0))
+  monkeypatch.setattr(smoothing, "plan", lambda *_: [lost])
+  with pytest.raises(BadInput, match="change the model: one of its answers is"):
+    run_of(f"--out={tmp_path}/out", "--targets=onnx_fp32", "--calls=1")
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+  ("notes", "told"), [({"split": "val"}, "the split 'val', to be judged on"), ({}, "nobody")]
+)
+def test_a_recipe_calibrated_on_what_it_is_judged_on_is_refused(run_of, tmp_path, notes, told):
+  recipe_file.keep(tmp_path / "recipe.json", Recipe({"kernel": Site(8, "float")}, notes), [])
+  with pytest.raises(BadInput, match=told):
+    run_of(f"--out={tmp_path}/out", f"--recipe={tmp_path}/recipe.json")
+
+
+def test_a_few_records_may_be_rounded_otherwise_but_not_most():
+  assert not verdict.untrue([1e-7] * 9 + [9e-3], quantised=True)
+  assert "in the mean" in verdict.untrue([1e-7] * 4 + [5e-3] * 5, quantised=True)
+  assert "worst record" in verdict.untrue([1e-7] * 9 + [1e-4], quantised=False)
 
 
 def test_a_graph_that_breaks_tensorrts_rules_is_not_shipped(run_of, tmp_path, monkeypatch):
   """Unsigned recipes in the place of signed ones."""
   prepare = build.prepare
 
-  def planted(run):
+  def unsigned(run):
     parts, records = prepare(run)
     return dataclasses.replace(parts, signed=parts.unsigned), records
 
-  monkeypatch.setattr(build, "prepare", planted)
+  monkeypatch.setattr(build, "prepare", unsigned)
   out = tmp_path / "out"
   run_of(f"--out={out}", "--targets=tensorrt_int8", "--calls=1", "--smooth=none")
   told = json.loads((out / manifest.NAME).read_text())["targets"]["tensorrt_int8"]["failed"]

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from export import calibration, smoothing
 from export.exportable import Exportable
@@ -87,14 +88,15 @@ def test_moves_survive_json():
   assert smoothing.Move.from_json(dataclasses.asdict(move)) == move
 
 
-def test_a_reader_that_is_idle_in_one_record_is_found_in_another():
-  """y = (x G) A + gate (x G) B, gate 0 in the first record: the rows of B must be multiplied, too."""
+@pytest.mark.parametrize("idle", [1, 2])
+def test_a_reader_that_is_idle_in_some_records_or_all_is_found(idle):
+  """y = (x G) A + gate (x G) B, gate 0 in the first records or in all: the rows of B must be multiplied, too."""
   rng = np.random.default_rng(0)
   weights = {name: rng.normal(size=(8, 8)).astype(np.float32) for name in ("g", "a", "b")}
   weights["g"][:, 0] *= 64
   records = [
     {"x": rng.normal(size=(1, 4, 8)).astype(np.float32), "gate": np.full((1, 1, 1), gate, np.float32)}
-    for gate in (0.0, 1.0)
+    for gate in (0.0, 0.0, 1.0)
   ]
 
   def function(weights, gate, x):
@@ -102,7 +104,7 @@ def test_a_reader_that_is_idle_in_one_record_is_found_in_another():
     return {"y": h @ weights["a"] + (gate * h) @ weights["b"]}
 
   one = Exportable(function, weights, {name: records[0][name] for name in ("gate", "x")})
-  moves = smoothing.plan(one, records, inputs=False)
+  moves = smoothing.plan(one, records[2 - idle : 4 - idle], inputs=False)
   assert moves
   smooth = smoothing.smoothed(one, moves)
   for record in records:

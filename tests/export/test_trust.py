@@ -84,6 +84,10 @@ def _oversized(root):
   relisted(root, lambda files: files["onnx_fp32/weights.bin"].update(bytes=tensors.LARGEST + 1))
 
 
+def _told(value):
+  return lambda root: (root / manifest.NAME).write_text(json.dumps(value))
+
+
 def _unknown(root):
   text = (root / manifest.NAME).read_text()
   (root / manifest.NAME).write_text(text.replace('"onnx_fp32": {"files"', '"../x": {"files"'))
@@ -103,6 +107,20 @@ FAULTS = {
     lambda root: (root / manifest.NAME).write_text('{"format_version": 0}'),
     "is of format 0",
   ),
+  "no targets": (_told({"format_version": 2}), "does not tell targets"),
+  "targets of another kind": (
+    _told({"format_version": 2, "targets": {"onnx_fp32": []}}),
+    "does not tell onnx_fp32",
+  ),
+  "no files": (
+    _told({"format_version": 2, "targets": {"onnx_fp32": {}}}),
+    "does not tell the files of onnx_fp32",
+  ),
+  "no sizes": (
+    lambda root: relisted(root, lambda files: files.update({"onnx_fp32/model.onnx": 3})),
+    "how large",
+  ),
+  "a pipe": (lambda root: os.mkfifo(root / "pipe"), "pipe: is not listed"),
   "no manifest": (lambda root: (root / manifest.NAME).unlink(), "manifest.json"),
 }
 
@@ -121,6 +139,7 @@ TENSORS = {
   "at '', outside": dict(offset=0),
   "which is no file": dict(location="other.bin"),
   "does not hold all": dict(location="weights.bin", offset=4),
+  "at no number of bytes": dict(location="weights.bin", offset="x"),
   "which does not hold all": dict(location="weights.bin", length=8),
 }
 
@@ -148,6 +167,27 @@ def test_tensors_inside_branches_are_looked_at(tmp_path):
   outer.graph.node.append(helper.make_node("If", ["c"], ["u"], then_branch=inner, else_branch=inner))
   with pytest.raises(BadInput, match="outside its folder"):
     manifest.read(export(tmp_path / "export", outer))
+
+
+def test_tensors_of_functions_and_sparse_ones_are_looked_at(tmp_path):
+  outside = model(location="../weights.bin").graph.initializer[0]
+  of_function, of_sparse, strange = model(), model(), model()
+  node = helper.make_node("Constant", [], ["c"], value=outside)
+  of_function.functions.append(helper.make_function("own", "f", [], ["c"], [node], []))
+  of_sparse.graph.sparse_initializer.add(values=outside)
+  for name, own in (("function", of_function), ("sparse", of_sparse)):
+    with pytest.raises(BadInput, match="outside its folder"):
+      manifest.read(export(tmp_path / name, own))
+  strange.graph.initializer[0].data_type = 99
+  with pytest.raises(BadInput, match="a tensor of no type"):
+    manifest.read(export(tmp_path / "strange", strange))
+
+
+def test_numbers_of_four_bits_are_packed(tmp_path):
+  packed = model(location="weights.bin")
+  packed.graph.initializer[0].data_type = TensorProto.INT4
+  packed.graph.initializer[0].dims[:] = [48]  # in 24 bytes
+  manifest.read(export(tmp_path / "packed", packed))
 
 
 def keys(directory: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
