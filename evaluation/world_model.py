@@ -72,6 +72,7 @@ def main() -> int:
       return states
 
     result, points = report(scenarios, told, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
+  result["faults"] = scenarios.faults
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
     "parameters": run.row["params"],

@@ -20,6 +20,7 @@ from data import datasets, reader, scene_labels, slices
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
+from experiments import start
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train
 from experiments.evaluate import evaluate
@@ -28,6 +29,7 @@ from experiments.federation_safety import GoldenSet, Privacy, make_aggregate, ma
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.progress import Progress
+from experiments.run import open_run
 from experiments.run_directory import RunDirectory
 from experiments.task import Task, make_task
 from federated import attacks, compression, drafting, fleet, golden, wire
@@ -96,7 +98,8 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   whole = task.to_batch(source.stacked(np.arange(len(source))))
   data = {name: jnp.asarray(value) for name, value in whole.items()}
   example = {name: value[: config.batch] for name, value in whole.items()}
-  params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+  fresh = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+  params = _begun(fresh, train)
   judged = GoldenSet(config.golden, task, dataset) if config.golden.split else None
   fixed = {"params": params, "golden": judged.records if judged else {}}
   mesh = client_mesh(jax.devices()[: config.mesh.clients]) if config.mesh.clients > 1 else None
@@ -176,6 +179,14 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     state, data, fixed = jax.device_put((state, data, fixed), NamedSharding(mesh, PartitionSpec()))
   sizes = wire.size({"params": sent, **beside}), wire.size(returned)
   return Simulation(task, vehicles, data, fixed, state, advance, *sizes, private, judged)
+
+
+def _begun(fresh: Any, train: Train) -> Any:
+  """What a fleet begins with: fresh weights, or those of a finished run where they have the same names."""
+  if not train.start.run:
+    return fresh
+  base = _unboxed(open_run(train.start.run).weights)
+  return start.insert(fresh, base, start.compare(fresh, base, train.start.other_shapes))
 
 
 def _unboxed(params):
