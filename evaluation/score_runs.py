@@ -94,9 +94,8 @@ def main() -> int:
     for k, found, why in in_workers(
       rounds.drive_world, left, _WORKERS.value, rounds.use_policies, (policies,)
     ):
-      broken = [row["end"] for row in found or [] if row["end"].startswith(rounds.FAILED)]
-      if found is None or broken:
-        logging.warning("%s, world %d: %s", left[k].job.domain, left[k].job.seed, why or broken[0])
+      if found is None:
+        logging.warning("%s, world %d: %s", left[k].job.domain, left[k].job.seed, why)
       else:
         write_json_atomic(places[left[k].job], {"episodes": found})
       bar.update(1)
@@ -105,7 +104,8 @@ def main() -> int:
     raise program.Fault(f"{len(missing)} of {len(jobs)} worlds could not be driven; run the command again")
   episodes = [e for place in places.values() for e in read_json(place, "remove it")["episodes"]]
   score_table.write(out / "scores.csv", rows + score_table.of_episodes(episodes))
-  print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes")
+  failed = sum(episode["end"].startswith(rounds.FAILED) for episode in episodes)
+  print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes, {failed} that failed")
   if diverged:
     print(f"{diverged} runs have no forecasts")
   print(out / "scores.csv")
