@@ -196,23 +196,28 @@ class LiveWorld:
     """Fronts [M, 2] m with changes of lane drawn out over time and distance, as scenes have them."""
     self._aside_N[slot_M[~was_M]] = 0.0
     quick_M = np.flatnonzero(was_M & (far_M > _SIDESTEP))  # nobody else can have changed lanes
-    normal_Kx2 = _normal(heading_M[quick_M])
-    aside_K = (pull_Mx2[quick_M] * normal_Kx2).sum(-1)
+    aside_K = (pull_Mx2[quick_M] * _normal(heading_M[quick_M])).sum(-1)
     stepped_K = (np.abs(aside_K) > _SIDESTEP) & ~self.taken_N[slot_M[quick_M]]
-    if not (stepped_K.any() or self._aside_N.any()):  # mostly nobody changes lanes
-      return front_Mx2
     chosen = slot_M[quick_M[stepped_K]]
-    self._aside_N[chosen] = self._to_come()[chosen] + aside_K[stepped_K]
-    self._since_N += STEP
-    self._driven_N[slot_M] += far_M
+    if len(chosen):
+      self._aside_N[chosen] = self._to_come(chosen) + aside_K[stepped_K]
+    under_way_M = np.flatnonzero(self._aside_N[slot_M])
+    if not len(under_way_M):  # mostly nobody changes lanes
+      return front_Mx2
+    slots = slot_M[under_way_M]
+    self._since_N[slots] += STEP
+    self._driven_N[slots] += far_M[under_way_M]
     self._since_N[chosen] = self._driven_N[chosen] = 0.0
-    to_come = self._to_come()
-    self._aside_N[to_come == 0] = 0.0
-    return front_Mx2 - to_come[slot_M, None] * _normal(heading_M)
+    to_come = self._to_come(slots)
+    self._aside_N[slots[to_come == 0]] = 0.0
+    front_Mx2 = front_Mx2.copy()
+    front_Mx2[under_way_M] -= to_come[:, None] * _normal(heading_M[under_way_M])
+    return front_Mx2
 
-  def _to_come(self) -> np.ndarray:
-    """float64 [N] m to the left: what of each change of lane is still to come."""
-    return self._aside_N * (1 - changed(self._since_N, self._driven_N, self._aside_N))
+  def _to_come(self, slots: np.ndarray) -> np.ndarray:
+    """float64 [K] m to the left: what of each change of lane is still to come."""
+    aside = self._aside_N[slots]
+    return aside * (1 - changed(self._since_N[slots], self._driven_N[slots], aside))
 
   def _domain(self, name: str) -> Any:
     """Of the simulation: vehicles, or those on foot."""
