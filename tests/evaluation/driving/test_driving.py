@@ -236,3 +236,14 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
   shown = closed_loop.table(result | {"episodes_asked": 50, "world_faults": {}})
   assert "40 of 50 episodes had a vehicle" in shown and "no faults" in shown
   assert "0.12 0/40 5" in shown
+
+
+def test_an_ego_that_is_alone_drives_the_same_though_only_who_is_near_is_read_out(task, monkeypatch):
+  alone = dataclasses.replace(task, egos=1)
+  monkeypatch.setattr(episodes, "_REACH", 90.0)
+  near = rounds.drive_once(alone, "lane_keeping_idm", None)
+  monkeypatch.setattr(episodes.LiveWorld, "attend", lambda *_: None)
+  whole = rounds.drive_once(alone, "lane_keeping_idm", None)
+  np.testing.assert_allclose(near.pose_TxEx3, whole.pose_TxEx3, atol=1e-6)
+  some_T, all_T = ((drive.serial_TxN[1:] >= 0).sum(1) for drive in (near, whole))
+  assert (some_T < all_T).all() and (near.serial_TxN[1:] == near.serial_E[0]).any(1).all()
