@@ -5,8 +5,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-CLIENTS, STEPS, ROUNDS = 8, 32, 24
-RATES = {"adamw": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1}
+CLIENTS, STEPS, ROUNDS = 8, 32, 16
+RATES = {"adamw": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1, "lora": 0.01}
+RANK, ALPHA = 4, 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +120,15 @@ def ways() -> dict[str, Callable]:
   return {
     "base, summer alone": lambda study: ([(study.base, study.base)], 0),
     "the same summer vehicles go on": averaged("summer", lambda f: algorithms.fedavg(f, client)),
-    "each vehicle for itself": alone,
     "FedAvg": averaged("both", lambda f: algorithms.fedavg(f, client)),
-    "FedProx": averaged("both", lambda f: algorithms.fedavg(f, client, proximal=RATES["proximal"])),
-    "FedAdam": averaged("both", lambda f: algorithms.fedavg(f, client, adam)),
-    "SCAFFOLD": averaged("both", lambda f: algorithms.scaffold(f, RATES["sgd"])),
-    "own norms (FedBN)": own_norms,
-    "clusters (IFCA)": two_clusters,
     "central": lambda study: ([(central(study, "both", ROUNDS * CLIENTS * STEPS, RATES["adamw"]),) * 2], 0),
+    "each vehicle for itself": alone,
+    "own norms (FedBN)": own_norms,
+    "FedAdam": averaged("both", lambda f: algorithms.fedavg(f, client, adam)),
+    "adapters alone (LoRA)": adapters,
+    "clusters (IFCA)": two_clusters,
+    "FedProx": averaged("both", lambda f: algorithms.fedavg(f, client, proximal=RATES["proximal"])),
+    "SCAFFOLD": averaged("both", lambda f: algorithms.scaffold(f, RATES["sgd"])),
   }
 
 
@@ -164,6 +166,34 @@ def own_norms(study: Study):
     mean = jax.tree.map(lambda x, own=own: x[own].mean(0), memory)
     models.append(trainable.insert(server["params"], trainable.select(mean, norms)))
   return [tuple(models)], sent
+
+
+def adapters(study: Study):
+  """FedAvg of low-rank deltas beside the base, which stays as it is and does not travel."""
+  import jax
+  import optax
+
+  from federated import algorithms
+  from models import lora, trainable
+
+  example = {name: value[:1] for name, value in study.data.items()}
+  named = jax.eval_shape(lambda: study.task.init(study.key, example)["params"])
+  deltas = _plain(lora.init(study.key, named, RANK, trainable.rule(lora.MATRICES)))
+
+  def build(loss_fn):
+    def on_merged(params, record_B, key):
+      return loss_fn(lora.merge(study.base, params, ALPHA), record_B, key)
+
+    return algorithms.fedavg(on_merged, optax.adamw(RATES["lora"]))
+
+  server, _, sent = federate(study, "both", build, deltas)
+  return [(lora.merge(study.base, server["params"], ALPHA),) * 2], sent
+
+
+def _plain(params):
+  import flax.linen as nn
+
+  return nn.unbox(params)
 
 
 def two_clusters(study: Study):

@@ -12,7 +12,8 @@ import argparse
 import pathlib
 from typing import Any
 
-ROUNDS, STEPS = 80, 32  # of the reference
+ROUNDS, STEPS = 120, 32  # of the reference
+FINAL = 0.05  # of the clients' rate, in the last round
 
 
 def settings() -> dict[str, dict[str, Any]]:
@@ -26,6 +27,7 @@ def settings() -> dict[str, dict[str, Any]]:
 
   return {
     "all": {},
+    "all, constant rate": {"algorithm": {"client_final": 1.0}},
     "all, Nesterov": {"algorithm": outer},
     "all, 4 x fewer": {"fewer": 4},
     "all, 4 x fewer, Nesterov": {"fewer": 4, "algorithm": outer},
@@ -50,9 +52,10 @@ def values(dataset: str, rounds: int, seed: int, change: dict[str, Any]) -> dict
   made = config_file.get_config("demo").to_dict()
   fewer = change.get("fewer", 1)
   made |= {"seed": seed, "rounds": rounds // fewer, "steps": STEPS * fewer, "epochs": 1e6}
-  made["evaluate_every"] = max(1, made["rounds"] // 5)
+  made["lanes"], made["evaluate_every"] = made["clients"], max(1, made["rounds"] // 2)
   made["train"]["seed"], made["train"]["data"]["dataset"] = seed, dataset
   made["fleet"]["reached"] = 1.0
+  made["algorithm"]["client_final"] = FINAL
   for name, value in change.items():
     if name != "fewer":
       made[name] = made[name] | value

@@ -182,7 +182,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", required=True, type=pathlib.Path)
   parser.add_argument("--turns", default=20, type=int)
-  parser.add_argument("--lanes", default=5, type=int, help="Clients computed at a time.")
+  parser.add_argument("--lanes", default=1, type=int, help="Clients computed at a time.")
   chosen = parser.parse_args()
   from data.files import write_json_atomic
 

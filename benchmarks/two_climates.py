@@ -21,7 +21,7 @@ from benchmarks.climate_ways import Study, central, ways
 
 CLIMATES = {"summer": "clear", "winter": "snow"}
 REGIONS = ("rural", "suburb", "roundabout", "highway", "urban_grid")  # the one of each seed
-BASE_STEPS, BASE_RATE = 8000, 0.006
+BASE_STEPS, BASE_RATE = 6000, 0.006
 
 
 def prepare(dataset: str, region: str, seed: int, width: int) -> Study:

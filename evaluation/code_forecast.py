@@ -49,6 +49,7 @@ def main() -> int:
   from evaluation.codes.roll_outs import CHUNK, make_predict
   from evaluation.codes.scores import CodeForecast
   from evaluation.codes.tables import CodeCounts
+  from evaluation.finite import require_finite
   from experiments import run as runs
   from experiments.progress import Progress
 
@@ -98,6 +99,7 @@ def main() -> int:
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }
+  require_finite(result, run.path)
   write_json_atomic(out / "code_forecast.json", result)
   print(table(result))
   if views_of:

@@ -46,12 +46,17 @@ def main() -> int:
   if not isinstance(run.task.model, MotionModel):
     raise BadInput(f"is of family {run.config.family}", _RUN.value, "give the run of a motion model")
   base = run.dataset
+  if _AGENTS.value > base.window.agents:
+    raise BadInput(
+      f"its records have {base.window.agents} slots", base.path, f"give --agents={base.window.agents}"
+    )
   if DOMAIN in base.domains:
     raise BadInput("holds dreams already", base.path, "give a run that was trained on logs alone")
-  made, told = dreamed(run)
+  made, told, faults = dreamed(run)
   notes = {
     "source": DOMAIN,
     "dreams": told,
+    "faults": faults,
     "base": base.fingerprint,
     "run": run.row["run_id"],
     "arguments": {flag.name: flag.value for flag in (_PIECES, _GROUPS, _AGENTS, _DRAWS, _SEED)},
@@ -70,14 +75,16 @@ def main() -> int:
     _OUT.value, examples(), base.window, domains, splits, notes, ("windows",)
   )
   print(table(told))
+  for name, count in faults.items():
+    print(f"left out, {name}: {count}")
   print(
     f"{sum(map(len, made))} records of dreams among {manifest['splits'][SPLIT]['windows']} of {SPLIT}: {_OUT.value}"
   )
   return 0
 
 
-def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any]]:
-  """Records by scene, and by trouble what became of it."""
+def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any], dict[str, int]]:
+  """Records by scene; by trouble what became of it; what of the logs was left out."""
   import dataclasses
 
   from evaluation.driving import guide
@@ -105,7 +112,7 @@ def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any]]:
       found[name] = dreams.dream(scenarios, simulate, forced, draws, judge)
       bar.update(1)
   made = dreams.records(scenarios, list(found.values()), shape, len(run.dataset.domains))
-  return made, {name: dreams.tally(one) for name, one in found.items()}
+  return made, {name: dreams.tally(one) for name, one in found.items()}, scenarios.faults
 
 
 def windows_of(dataset: Any, split: str) -> Iterator[dict]:

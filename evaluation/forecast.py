@@ -3,8 +3,9 @@
 Rolls the motion model out on held-out scenes, agents answering one another, and compares its forecasts with
 constant velocity on the same agents. The single forecast (minADE_1, minFDE_1) is the mean of --mean_of sampled
 futures, agent by agent; the K forecasts are the first --samples of them. "likeliest" takes the likeliest move of
-every agent instead. Under "joint" the same futures are scored as worlds (evaluation/metrics/joint.py). Writes
-OUT/forecast.json.
+every agent instead. Under "joint" the same futures are scored as worlds (evaluation/metrics/joint.py); "top_..." are
+those of evaluation/metrics/nuscenes.py, whose best of K is another. Writes OUT/forecast.json, also by domain and with
+95 % intervals over scenes.
 """
 
 from typing import Any
@@ -27,12 +28,14 @@ _MEAN_OF = flags.DEFINE_integer("mean_of", 16, "Sampled futures behind the singl
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 
 _LOOKBACK_S = 0.5  # over which the constant velocity is measured
+_TOP = 5  # futures that nuScenes judges, at most
 
 
 def main() -> int:
   from data.files import require_directory, write_json_atomic
 
   out = require_directory(_OUT.value, "--out") / "forecast.json"
+  from evaluation.finite import require_finite
   from evaluation.forecasting.cases import make_cases
   from evaluation.forecasting.rollout import predict
   from experiments import run as runs
@@ -50,7 +53,9 @@ def main() -> int:
       bar.update,
     )  # fmt: skip
   mean = futures[: _MEAN_OF.value].mean(0, keepdims=True)
-  result = report(cases, mean, futures[: _SAMPLES.value], likeliest) | {
+  found = report(cases, mean, futures[: _SAMPLES.value], likeliest)
+  require_finite(found, run.path)
+  result = found | {
     "horizon_s": _HORIZON.value,
     "observed_s": _OBSERVED.value,
     "mean_of": _MEAN_OF.value,
@@ -67,16 +72,18 @@ def main() -> int:
 
 
 def report(cases, single, samples, likeliest) -> dict[str, Any]:
-  """forecast.json but for its provenance: errors over all and over moving agents.
+  """forecast.json but for its provenance: errors over all and over moving agents, everywhere and by domain.
 
   Args: cases: evaluation.forecasting.cases.Cases. single, likeliest: [1, B, A, N, 2] and samples [K, B, A, N, 2], m in
   the scene's frame.
   """
   import jax
   import jax.numpy as jnp
+  import numpy as np
 
   from evaluation.forecasting import baselines
-  from evaluation.metrics import displacement
+  from evaluation.intervals import of_ratio
+  from evaluation.metrics import displacement, nuscenes
 
   truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
   scored = jnp.asarray(cases.scored_BxA)
@@ -85,21 +92,41 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
   straight = jax.vmap(lambda h: baselines.constant_velocity(h, lookback, truth.shape[2]))(history)[None]
   moving = jax.vmap(displacement.moving)(history[:, -1], truth, valid)
   errors = jax.jit(jax.vmap(displacement.forecast_errors, (1, 0, 0, 0)))
+  top = min(_TOP, len(samples))
+  chance = jnp.full((len(samples), truth.shape[1]), 1 / len(samples))
+  top_errors = jax.jit(
+    jax.vmap(lambda f, t, v, k: nuscenes.top_errors(f, chance, t, v, k, top), (1, 0, 0, 0))
+  )
 
-  def means(forecast, keep):
+  def sums(forecast, keep):
     pairs = errors(jnp.asarray(forecast), truth, valid, keep)
-    return {f"{name}_{len(forecast)}": _mean(*pair) for name, pair in pairs.items()}
+    return {f"{name}_{len(forecast)}": tuple(map(np.asarray, pair)) for name, pair in pairs.items()}
 
+  domains = {str(name): cases.domain_B == name for name in np.unique(cases.domain_B)}
   result: dict[str, Any] = {
     "left_out": cases.left_out,
     "faults": cases.faults,
     "moving_beyond_m": displacement.MOVING_DISTANCE,
+    "by_domain": {name: {} for name in domains},
   }
   for part, keep in (("all", scored), ("moving", moving)):
-    result[part] = {"n_agents": int(keep.sum())} | means(single, keep) | means(samples, keep)
-    result[part] |= {"likeliest": means(likeliest, keep), "constant_velocity": means(straight, keep)}
+    own = sums(single, keep) | sums(samples, keep) | top_errors(jnp.asarray(samples), truth, valid, keep)
+    others = {"likeliest": sums(likeliest, keep), "constant_velocity": sums(straight, keep)}
+    places = [(result, np.ones(len(keep), bool))]
+    places += [(result["by_domain"][name], inside_B) for name, inside_B in domains.items()]
+    for place, inside_B in places:
+      place[part] = {"n_agents": int(keep[inside_B].sum())} | _means(own, inside_B)
+      place[part]["ci95"] = {
+        name: of_ratio(total_B[inside_B], count_B[inside_B], cases.scene_B[inside_B])
+        for name, (total_B, count_B) in own.items()
+      }
+      place[part] |= {name: _means(pairs, inside_B) for name, pairs in others.items()}
   result["joint"] = joint(cases, samples) | {"constant_velocity": joint(cases, straight)}
   return result
+
+
+def _means(pairs, inside_B) -> dict[str, float | None]:
+  return {name: _mean(total_B[inside_B], count_B[inside_B]) for name, (total_B, count_B) in pairs.items()}
 
 
 def joint(cases, futures) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What the heads of a trained run reach: python -m evaluation.heads --run=W [--dataset=DIR] [--split=S] --out=DIR.
 
 Reads a split once. Metrics that add up (intersection over union, minADE, minFDE, misses, accuracy, coverage of stated
-spreads) are sums and counts of every clip; average precision of boxes and map elements is taken over all answers of
-the split (evaluation/metrics/average_precision.py). Both overall and by domain. Of every head the clips with the
-greatest loss come first. Writes OUT/heads.json.
+spreads) are sums and counts of every clip; average precision of boxes and map elements, and how far off boxes are that
+were found, are taken over all answers of the split (evaluation/metrics/average_precision.py, true_positives.py). Both
+overall and by domain. Of every head the clips with the greatest loss come first. Writes OUT/heads.json.
 """
 
 from typing import Any
@@ -27,6 +27,7 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out") / "heads.json"
   from data.clips import BOX_CLASSES, ELEMENT_CLASSES
   from evaluation import split_metrics
+  from evaluation.finite import require_finite
   from experiments import run as runs
 
   run = runs.open_run(_RUN.value, _DATASET.value)
@@ -39,7 +40,7 @@ def main() -> int:
   judged = {
     name: split_metrics.means(metrics, keep)
     | split_metrics.precisions(findings, classes, keep)
-    | {"clips": int(keep.sum())}
+    | {"clips": int(keep.sum()), "ci95": split_metrics.intervals(metrics, keep, labels["scene"])}
     for name, keep in parts.items()
     if keep.any()
   }
@@ -50,6 +51,7 @@ def main() -> int:
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }
+  require_finite(result, run.path)
   write_json_atomic(out, result)
   print(table(result))
   print(out)

@@ -5,7 +5,8 @@ same simulated worlds, which no dataset has seen, so that runs differ by what th
 OUT/scores.csv (evaluation/driving/score_table.py), which `python -m scaling.metric_law` fits:
 minADE, minFDE and miss rate of the best of --samples futures of moving agents; score, progress and rates of broken
 rules in closed loop. Run the same command again to continue: OUT/pieces holds what is done, a run's forecasts or the
-drives of all runs in a world.
+drives of all runs in a world; worlds in which a drive failed are driven again. A run whose forecasts are no numbers is
+named, and has no rows of them.
 """
 
 import pathlib
@@ -56,6 +57,9 @@ def main() -> int:
   asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
   if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
     raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
+  notes = opened[0].dataset.manifest["notes"]
+  if notes.get("source") == "sumo" and notes["arguments"]["seed"] == _SEED.value:
+    raise BadInput("drives in the worlds of the dataset", f"--seed={_SEED.value}", "choose another")
   pieces = out / "pieces"
   if (pieces / "asked.json").exists() and read_json(pieces / "asked.json", "remove it") != asked:
     raise BadInput("holds pieces of other runs, or made with other flags", out, "choose another --out")
@@ -63,22 +67,32 @@ def main() -> int:
 
   rows: list[Any] = []
   cases = None
+  diverged = 0
   with Progress(len(opened), "forecasts", unit="run") as bar:
-    for run in opened:
-      if not _PIECES.value:
-        continue
+    for run in opened if _PIECES.value else ():
       place = pieces / f"run-{run.row['run_id']}.json"
       if not place.exists():
-        cases = cases or held_out(opened[0])
-        write_json_atomic(place, {"rows": [dataclasses.astuple(row) for row in forecasts(run, *cases)]})
-      rows += [score_table.Row(*row) for row in read_json(place, "remove it")["rows"]]
+        cases = cases or held_out(opened[0], _PIECES.value)
+        found: dict[str, Any] = {"left_out": cases.left_out, "faults": cases.faults}
+        try:
+          made = forecasts(run, cases, _SAMPLES.value, _SEED.value)
+        except BadInput as error:  # the others are scored all the same
+          found |= {"rows": [], "diverged": str(error)}
+        else:
+          found |= {"rows": [dataclasses.astuple(row) for row in made]}
+        write_json_atomic(place, found)
+      kept = read_json(place, "remove it")
+      rows += [score_table.Row(*row) for row in kept["rows"]]
+      if why := kept.get("diverged"):
+        logging.warning("no forecasts of a run: %s", why)
+        diverged += 1
       bar.update(1)
 
   jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
   drivers = tuple(f"{name}:{_MOVES.value}" for name in policies)
   steps = round(_SECONDS.value * 10)
   places = {job: pieces / f"world-{job.seed}.json" for job in jobs}
-  left = [rounds.Round(job, _EGOS.value, steps, drivers) for job in jobs if not places[job].exists()]
+  left = [rounds.Round(job, _EGOS.value, steps, drivers) for job in jobs if not whole(places[job])]
   with Progress(len(left), "drives", unit="world") as bar:
     for k, found, why in in_workers(
       rounds.drive_world, left, _WORKERS.value, rounds.use_policies, (policies,)
@@ -95,6 +109,8 @@ def main() -> int:
   score_table.write(out / "scores.csv", rows + score_table.of_episodes(episodes))
   failed = sum(episode["end"].startswith(rounds.FAILED) for episode in episodes)
   print(f"{len(policies)} runs, {len(jobs)} worlds, {len(episodes)} episodes, {failed} that failed")
+  if diverged:
+    print(f"{diverged} runs have no forecasts")
   print(out / "scores.csv")
   return 0
 
@@ -109,56 +125,48 @@ def finished(sweeps: list[str]) -> list[pathlib.Path]:
   return sorted(found, key=lambda path: path.name)
 
 
-def held_out(run) -> tuple[Any, list[str], list[str]]:
-  """Forecasting cases of the evaluation split, and the domain and scene of each window."""
-  import dataclasses
+def whole(place: pathlib.Path) -> bool:
+  """Whether a world's episodes are kept there and none of them failed."""
+  from data.files import read_json
+  from evaluation.driving.rounds import FAILED
 
-  import numpy as np
+  return place.exists() and not any(
+    episode["end"].startswith(FAILED) for episode in read_json(place, "remove it")["episodes"]
+  )
 
-  from data.errors import BadInput
+
+def held_out(run, pieces: int) -> Any:
+  """Forecasting cases of the evaluation split."""
   from evaluation.forecasting.cases import make_cases
 
-  parts, slices, clusters = [], [], []
-  for scene in run.dataset.scenes(run.config.data.eval_split):
-    try:
-      part = make_cases([scene], run.dataset.window, _OBSERVED, _HORIZON, _PIECES.value)
-    except BadInput:  # nobody is there throughout
-      continue
-    parts.append(part)
-    slices += [scene.metadata.domain] * len(part.scored_BxA)
-    clusters += [scene.metadata.scene_id] * len(part.scored_BxA)
-  if not parts:
-    raise BadInput("has no agent that is there throughout", run.dataset.path, "build longer scenes")
-  arrays: dict[str, Any] = {
-    field.name: np.concatenate([getattr(part, field.name) for part in parts])
-    for field in dataclasses.fields(parts[0])
-    if isinstance(getattr(parts[0], field.name), np.ndarray)
-  }
-  windows = {name: np.concatenate([part.windows[name] for part in parts]) for name in parts[0].windows}
-  left_out = sum(part.left_out for part in parts)
-  return dataclasses.replace(parts[0], windows=windows, left_out=left_out, **arrays), slices, clusters
+  scenes = run.dataset.scenes(run.config.data.eval_split)
+  return make_cases(scenes, run.dataset.window, _OBSERVED, _HORIZON, pieces)
 
 
-def forecasts(run, cases, slices: list[str], clusters: list[str]) -> list[Any]:
-  """Rows of a run's forecast errors for moving agents."""
+def forecasts(run, cases, samples: int, seed: int) -> list[Any]:
+  """Rows of a run's forecast errors for moving agents; raises BadInput for forecasts that are not finite."""
   import jax
   import jax.numpy as jnp
   import numpy as np
 
   from evaluation.driving import score_table
+  from evaluation.finite import require_finite
   from evaluation.forecasting.rollout import futures
   from evaluation.metrics import displacement
 
-  dt, samples = run.dataset.window.dt, _SAMPLES.value
   numbers = range(1, samples + 1)
-  sampled = futures(run.task.model.apply, run.weights, run.task.to_batch, cases, dt, numbers, _SEED.value)
+  dt = run.dataset.window.dt
+  sampled = futures(run.task.model.apply, run.weights, run.task.to_batch, cases, dt, numbers, seed)
   truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
   valid = jnp.broadcast_to(jnp.asarray(cases.scored_BxA)[..., None], truth.shape[:3])
   moving = jax.vmap(displacement.moving)(history[:, -1], truth, valid)
   errors = jax.jit(jax.vmap(displacement.forecast_errors, (1, 0, 0, 0)))(sampled, truth, valid, moving)
   totals = {f"{name}_{samples}": np.asarray(total) for name, (total, _) in errors.items()}
   counts = np.asarray(errors["minADE"][1])
-  return score_table.of_forecasts(run.row["run_id"], totals, counts, slices, clusters)
+  whose = cases.domain_B.tolist(), cases.scene_B.tolist()
+  rows = score_table.of_forecasts(run.row["run_id"], totals, counts, *whose)
+  require_finite({f"{row.metric} of {row.cluster}": row.value for row in rows}, run.path)
+  return rows
 
 
 if __name__ == "__main__":

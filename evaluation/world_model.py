@@ -72,9 +72,10 @@ def main() -> int:
       return states
 
     result, points = report(scenarios, told, _ROLLOUTS.value, _DRAWS.value, _SEED.value)
+  result["faults"] = scenarios.faults
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
-    "parameters": run.row.get("parameters"),
+    "parameters": run.row["params"],
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }

@@ -20,14 +20,16 @@ from data import datasets, reader, scene_labels, slices
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
+from experiments import start
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train
 from experiments.evaluate import evaluate
-from experiments.federation_config import Federation, make_algorithm, make_codec, parse
+from experiments.federation_config import Federation, client_rate, make_algorithm, make_codec, parse
 from experiments.federation_safety import GoldenSet, Privacy, make_aggregate, make_attack, refuse_leaks
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
 from experiments.progress import Progress
+from experiments.run import open_run
 from experiments.run_directory import RunDirectory
 from experiments.task import Task, make_task
 from federated import attacks, compression, drafting, fleet, golden, wire
@@ -38,10 +40,9 @@ from models.trainable import insert, select
 def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
   """The vehicles and what they hold: axes of the records, or of their scenes' metadata, say how vehicles differ."""
   axes = [name for name in config.fleet.axes.split(",") if name]
-  absent = [one for one in config.fleet.without.split(";") if one]
   labels, names = scene_labels.of_records(dataset, split, [*axes, *slices.axes(config.fleet.without)])
   there = np.ones(len(labels["scene"]), bool)
-  for one in absent:
+  for one in filter(None, config.fleet.without.split(";")):
     there &= ~slices.members(one, labels, names)
   held = np.flatnonzero(there)
   here = {name: values[held] for name, values in labels.items()}
@@ -66,7 +67,7 @@ def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
 class Simulation:
   """state: {"server", "memory" and "link" of all vehicles [V, ...], "best": golden scores of what was accepted}.
 
-  advance: (state, data, fixed, draft, key) -> (state, report). fixed: {"params", "golden": records}.
+  advance: (state, data, fixed, draft, rate of clients, key) -> (state, report). fixed: {"params", "golden": records}.
   """
 
   task: Task
@@ -89,14 +90,15 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     raise BadInput(what, "config.train.objective", "choose another objective")
   held_out = (train.data.eval_split, *filter(None, [config.golden.split]))
   refuse_leaks(dataset, train.data.train_split, held_out, config.accept)
-  aggregate = make_aggregate(config.aggregate, config.clients)
+  make_aggregate(config.aggregate, config.clients, jax.random.key(0))  # which refuses what cannot be
   private = Privacy(config) if config.privacy.name != "none" else None
   vehicles = make_fleet(config, dataset, train.data.train_split)
   source = reader.RecordSource(dataset, train.data.train_split, task.fields)
   whole = task.to_batch(source.stacked(np.arange(len(source))))
   data = {name: jnp.asarray(value) for name, value in whole.items()}
   example = {name: value[: config.batch] for name, value in whole.items()}
-  params = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+  fresh = jax.jit(lambda key: _unboxed(task.init(key, example)["params"]))(jax.random.key(train.seed))
+  params = _begun(fresh, train)
   judged = GoldenSet(config.golden, task, dataset) if config.golden.split else None
   fixed = {"params": params, "golden": judged.records if judged else {}}
   mesh = client_mesh(jax.devices()[: config.mesh.clients]) if config.mesh.clients > 1 else None
@@ -104,18 +106,18 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
   transmit = compression.through(up, config.up.feedback) if up else plain
 
-  def build(noise, data, frozen) -> Algorithm:
+  def build(noise, rate, data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
-    made = make_algorithm(config.algorithm, loss_fn)
+    made = make_algorithm(config.algorithm, loss_fn, rate)
     made = private.keep(made, noise) if private else made
     return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
-  algorithm = build(jax.random.key(0), data, params)
+  algorithm = build(jax.random.key(0), config.algorithm.client_rate, data, params)
   server = algorithm.server_init(learning)
 
   def of_each(one):
@@ -124,16 +126,16 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   memory = of_each(algorithm.memory_init(learning))
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def advance(state, data, fixed, client_C, record, real, weight, key):
-    common, noise = (jax.random.fold_in(key, place) for place in range(2))
+  def advance(state, data, fixed, client_C, record, real, weight, rate, key):
+    common, noise, groups = (jax.random.fold_in(key, place) for place in range(3))
     run = make_round(
-      functools.partial(build, noise),
+      functools.partial(build, noise, rate),
       config.lanes,
       config.algorithm.longest,
       config.algorithm.heaviest,
       vehicles.vehicles,
       make_attack(config.attack, transmit, common),
-      aggregate,
+      make_aggregate(config.aggregate, config.clients, groups),
       mesh,
     )
     before = state["memory"], state["link"]
@@ -176,6 +178,14 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     state, data, fixed = jax.device_put((state, data, fixed), NamedSharding(mesh, PartitionSpec()))
   sizes = wire.size({"params": sent, **beside}), wire.size(returned)
   return Simulation(task, vehicles, data, fixed, state, advance, *sizes, private, judged)
+
+
+def _begun(fresh: Any, train: Train) -> Any:
+  """What a fleet begins with: fresh weights, or those of a finished run where they have the same names."""
+  if not train.start.run:
+    return fresh
+  base = _unboxed(open_run(train.start.run).weights)
+  return start.insert(fresh, base, start.compare(fresh, base, train.start.other_shapes))
 
 
 def _unboxed(params):
@@ -234,6 +244,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
         jnp.asarray(drafted.record_CxKxB, jnp.int32),
         jnp.asarray(drafted.real_CxK),
         jnp.asarray(drafted.weight_C),
+        jnp.float32(client_rate(config, done)),
         jax.random.fold_in(jax.random.key(config.seed), done),
       )
       done += 1

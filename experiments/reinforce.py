@@ -35,7 +35,7 @@ _CALIBRATE = flags.DEFINE_integer(
 )
 _TOKENS = flags.DEFINE_integer("tokens", None, "To train on.", lower_bound=1, required=True)
 _RATE = flags.DEFINE_float("rate", 0.3, "Peak learning rate, over the run's own.", lower_bound=0.0)
-_BOOST = flags.DEFINE_float("boost", 4.0, "How much oftener slices that stand out are read.", lower_bound=1.0)
+_BOOST = flags.DEFINE_float("boost", 2.0, "How much oftener slices that stand out are read.", lower_bound=1.0)
 _RECORDS = flags.DEFINE_integer("records", 512, "Records of either split to replay at most.", lower_bound=1)
 
 

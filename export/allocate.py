@@ -20,7 +20,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON file with the table and the recipe
 _SHARE = flags.DEFINE_float("share", 0.2, "Bytes of the weights, over those in float32.", lower_bound=0.0)
 _RECORDS = flags.DEFINE_integer("records", 256, "Records to measure losses on.", lower_bound=1)
 _SMOOTH = flags.DEFINE_enum("smooth", "weights", ["none", "weights", "inputs"], "As of export.build.")
-_METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen.")
+_METHOD = flags.DEFINE_string("method", "percentile", "How ranges are chosen.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
 _SPLIT = flags.DEFINE_string("split", "train", "Their split: not the one that artifacts are judged on.")
 

@@ -35,7 +35,9 @@ _WHAT = flags.DEFINE_enum(
   "A whole window at a time, or one step of it with keys and values handed on.",
 )
 _OPSET = flags.DEFINE_integer("opset", 0, "Of ONNX files; 0: the one that every runtime here reads.")
-_METHOD = flags.DEFINE_string("method", "mse", "How ranges are chosen: minmax, percentile, entropy or mse.")
+_METHOD = flags.DEFINE_string(
+  "method", "percentile", "How ranges are chosen: minmax, percentile, entropy or mse."
+)
 _SMOOTH = flags.DEFINE_enum(
   "smooth",
   "weights",

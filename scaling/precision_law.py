@@ -20,12 +20,17 @@ _FLOPS = flags.DEFINE_float(
   "budget_flops", None, "Training compute C in FLOPs, fully counted.", lower_bound=1.0
 )
 _LIMITS = flags.DEFINE_list("limits", [], "Of the vehicle: bytes, latency_ms or joules, as bytes=32000.")
+_HOLDOUT = flags.DEFINE_list(
+  "holdout", [], "Runs that the laws do not see: what they say of these, beside the truth."
+)
 _OUT = flags.DEFINE_string("out", None, "Directory for the results.", required=True)
 _DRAWS = flags.DEFINE_integer("bootstrap", 1000, "Draws behind the intervals.", lower_bound=100)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.", lower_bound=0)
 
 
 def main() -> int:
+  import numpy as np
+
   from data.errors import BadInput
   from data.files import require_directory, write_json_atomic
   from scaling import metric_scores, precision_table, table
@@ -37,13 +42,20 @@ def main() -> int:
   limits = given_limits(_LIMITS.value)
   if limits and _FLOPS.value is None:
     raise BadInput("limits say nothing without a training budget", "--limits", "give --budget_flops, too")
-  runs = table.read_many([pathlib.Path(path) for path in _RUNS.value])
-  scores = metric_scores.read(_SCORES.value, [row["run_id"] for row in runs.rows])
+  whole = table.read_many([pathlib.Path(path) for path in _RUNS.value])
+  names = [row["run_id"] for row in whole.rows]
+  if unknown := sorted(set(_HOLDOUT.value) - set(names)):
+    raise BadInput(f"no run {unknown[0]!r}", "--holdout", "give run ids of --runs")
+  kept = np.array([name not in _HOLDOUT.value for name in names])
+  every = metric_scores.read(_SCORES.value, names)
+  runs, scores = whole.where(kept), precision_table.of_runs(every, kept)
   costs, bits = precision_table.read_costs(pathlib.Path(_COSTS.value))
   found = precision_table.analyse(runs, scores, bits, _DRAWS.value, _SEED.value)
   budget = _FLOPS.value or float(runs.flops.max())
   answer = vehicle.choose(found, runs, costs, bits, budget, limits)
   print(precision_table.markdown(found, runs))
+  if not kept.all():
+    print("\n" + precision_table.held_out(found, whole.where(~kept), precision_table.of_runs(every, ~kept)))
   print(f"\nTraining with {budget:.3g} FLOPs, at most {', '.join(_LIMITS.value) or 'anything'}:\n")
   print(vehicle.markdown(answer))
   asked = {"budget_flops": budget, "limits": limits, "draws": _DRAWS.value, "seed": _SEED.value}

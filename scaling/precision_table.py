@@ -138,6 +138,20 @@ def analyse(runs: Runs, scores: metric_scores.Scores, bits: Mapping[str, int], d
   )  # fmt: skip
 
 
+def of_runs(scores: metric_scores.Scores, keep: np.ndarray) -> metric_scores.Scores:
+  """The scores of the runs where `keep` [R]."""
+  return {
+    metric: {name: Cells(cells.mean[keep], cells.count[keep]) for name, cells in slices.items()}
+    for metric, slices in scores.items()
+  }
+
+
+def increases(scores: metric_scores.Scores, recipe: str) -> np.ndarray:
+  """[R]: nats per token that a recipe adds to the loss of each run."""
+  one = np.ones((1, _joined(scores[FLOAT]).mean.shape[1]))
+  return (_joined(scores[recipe]).drawn(one) - _joined(scores[FLOAT]).drawn(one))[0]
+
+
 def _joined(slices: Mapping[str, Cells]) -> Cells:
   """The clusters of all slices side by side."""
   parts = list(slices.values())
@@ -164,6 +178,21 @@ def markdown(found: Laws, runs: Runs) -> str:
       for key in ("g_d", "g_n", "g_post")
     ]
     lines.append(f"| {name} | {' | '.join(cells)} | {np.exp(residual(found, runs, name)):.2f} |")
+  return "\n".join(lines)
+
+
+def held_out(found: Laws, runs: Runs, scores: metric_scores.Scores) -> str:
+  """A line for each recipe and run that the laws have not seen."""
+  lines = ["| run | N | D | recipe | law: nats added | 95 % | measured |", "|---" * 7 + "|"]
+  for r, row in enumerate(runs.rows):
+    n, d = runs.params[r], runs.tokens[r]
+    for k, name in enumerate(found.recipes):
+      told = float(found.of(name).added(n, d, found.bits[k]))
+      ends = found.interval(found.of(name, drawn=True).added(n, d, found.bits[k]), told)
+      lines.append(
+        f"| {row['run_id']} | {n:,.0f} | {d:,.0f} | {name} | {told:.4f} |"
+        f" {'open' if ends is None else ', '.join(f'{v:.3g}' for v in ends)} | {increases(scores, name)[r]:.4f} |"
+      )
   return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ piece: what they did is counted by name, and the rest of it goes on without them
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Cases:
     history_BxHxAx2: logged positions up to and with the last one observed.
     truth_BxAxNx2: logged positions to forecast. scored_BxA: slots that count.
     frame_BxAx3: origin (x, y) and heading of the frame that a slot's window arrays are in.
+    scene_B, domain_B: identifier of the scene and name of its domain.
     left_out: agents logged throughout that the tokeniser has cut or left without a slot.
     faults: agents that no piece holds, by what is wrong with their log, and pieces without a map; see `sound`.
   """
@@ -51,6 +53,8 @@ class Cases:
   truth_BxAxNx2: np.ndarray
   scored_BxA: np.ndarray
   frame_BxAx3: np.ndarray
+  scene_B: np.ndarray
+  domain_B: np.ndarray
   left_out: int
   faults: dict[str, int]
 
@@ -84,7 +88,8 @@ def make_cases(
       "shorten them",
     )
   shape = dataclasses.replace(window, steps=observed + steps, phases=1, least_moves=0)
-  rows, left_out, stride = [], 0, 0
+  rows: list[dict[str, Any]] = []
+  left_out, stride = 0, 0
   faults: Counter[str] = Counter()
   for scene in scenes:
     stride = round(window.dt / scene.metadata.dt)
@@ -94,16 +99,18 @@ def make_cases(
       whole, broken = sound(crop(scene, start, start + length + 1))
       faults += broken
       found, missing = piece(whole, shape, observed, stride) if whole.valid_TxA.any() else ([], 0)
-      rows += found
+      whose = {"scene_id": scene.metadata.scene_id, "domain_name": scene.metadata.domain}
+      rows += [row | whose for row in found]
       left_out += missing
   if not any(row["scored"].any() for row in rows):
     raise NobodyThroughout(observed_s + horizon_s)
   if len({len(row["history"]) for row in rows}) > 1:
     raise BadInput("scenes have different frame rates", "the split", "forecast them one by one")
   stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  history, truth, scored, frame = (stacked.pop(name) for name in ("history", "truth", "scored", "frame"))
+  names = ("history", "truth", "scored", "frame", "scene_id", "domain_name")
+  history, truth, scored, frame, scene_B, domain_B = (stacked.pop(name) for name in names)
   rates = window.dt / stride, observed, steps, stride
-  return Cases(stacked, *rates, history, truth, scored, frame, left_out, dict(faults))
+  return Cases(stacked, *rates, history, truth, scored, frame, scene_B, domain_B, left_out, dict(faults))
 
 
 def crop(scene: Scene, start: int, stop: int) -> Scene:

@@ -33,28 +33,33 @@ class Found:
   free_N: np.ndarray
 
 
-def curve(frames: list[Found], threshold: float) -> tuple[np.ndarray, np.ndarray, int]:
-  """(hit [n], score [n], number of truths), the surest answer first; free answers that match nothing are left out."""
+def taken(frame: Found, threshold: float) -> np.ndarray:
+  """int [N]: the truth that each answer of a frame takes, the surest first; -1: none."""
+  truth_N = np.full(len(frame.score_N), -1)
+  left = np.ones(frame.apart_NxK.shape[1], bool)
+  for n in np.argsort(-frame.score_N, kind="stable"):
+    apart = np.where(left, frame.apart_NxK[n], np.inf)
+    if len(apart) and apart.min() < threshold:
+      truth_N[n] = apart.argmin()
+      left[truth_N[n]] = False
+  return truth_N
+
+
+def curve(frames: list[Found], threshold: float) -> tuple[np.ndarray, int]:
+  """(hit [n], number of truths), the surest answer first; free answers that match nothing are left out."""
   hits, scores = [np.zeros(0, bool)], [np.zeros(0)]
   for frame in frames:
-    order = np.argsort(-frame.score_N, kind="stable")
-    hit = np.zeros(len(order), bool)
-    left = np.ones(frame.apart_NxK.shape[1], bool)
-    for place, n in enumerate(order):
-      apart = np.where(left, frame.apart_NxK[n], np.inf)
-      if len(apart) and apart.min() < threshold:
-        hit[place], left[apart.argmin()] = True, False
-    judged = hit | ~frame.free_N[order]
+    hit = taken(frame, threshold) >= 0
+    judged = hit | ~frame.free_N
     hits.append(hit[judged])
-    scores.append(frame.score_N[order][judged])
-  score = np.concatenate(scores)
-  order = np.argsort(-score, kind="stable")
-  return np.concatenate(hits)[order], score[order], sum(frame.apart_NxK.shape[1] for frame in frames)
+    scores.append(frame.score_N[judged])
+  order = np.argsort(-np.concatenate(scores), kind="stable")
+  return np.concatenate(hits)[order], sum(frame.apart_NxK.shape[1] for frame in frames)
 
 
 def average_precision(frames: list[Found], threshold: float, least: float) -> float:
   """In [0, 1]; NaN where there is no truth. least: LEAST for boxes, 0 for polylines."""
-  hit, _, truths = curve(frames, threshold)
+  hit, truths = curve(frames, threshold)
   if not truths:
     return float("nan")
   right = np.cumsum(hit)

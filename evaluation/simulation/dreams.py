@@ -7,10 +7,10 @@ trouble takes time:
 
   merit = EPDMS - AWAY * min(mean distance to its own path, 2 m)      without comfort, which is not that of moves
 
-The best of the draws is kept where the ego was in trouble and this way led out of it. That is expert iteration with the
-world model as the simulator (T. Anthony et al., arXiv:1705.08439): the policy is taught what it could do itself, had it
-chosen better. A record begins where the trouble is complete, so that nobody learns how to get there, and only the
-ego's moves are supervised: the others' are the model's own.
+The best of the draws is kept where the ego was in trouble in all of them and this way led out of it. That is expert
+iteration with the world model as the simulator (T. Anthony et al., arXiv:1705.08439): the policy is taught what it
+could do itself, had it chosen better. A record begins where the trouble is complete, so that nobody learns how to get
+there, and only the ego's moves are supervised: the others' are the model's own.
 """
 
 import dataclasses
@@ -100,7 +100,7 @@ def dream(
   best = Judged(*(part[best_C, every] for part in judged))
   spacing_C = scenarios.windows["spacing_A"][every, scenarios.ego_C]
   asked_C = (_now(scenarios)[:, motion.SPEED] >= _LEAST_SPEED) & (spacing_C > 0)
-  kept_C = asked_C & best.trouble & (best.merit > 0) & (best.away < BACK)
+  kept_C = asked_C & judged.trouble.all(0) & (best.merit > 0) & (best.away < BACK)
   scenario_D = np.flatnonzero(kept_C)
   state = [states[best_C[c]][c] for c in scenario_D]
   shape = (0, *states[0].shape[1:])

@@ -6,6 +6,7 @@ decimetre or two, and what they lead to is compared with what the model's own mo
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,9 +15,10 @@ from data import motion
 from data.errors import BadInput
 from data.schema import AgentType, Scene
 from data.windows import Window, WindowConfig
-from evaluation.forecasting.cases import crop, piece
+from evaluation.forecasting.cases import crop, piece, sound
 from evaluation.metrics import road
 
+TOO_SHORT = "a scene too short"
 _MOTOR = (AgentType.CAR, AgentType.TRUCK, AgentType.BUS, AgentType.SERVICE)
 _AROUND = 30.0  # m beyond the agents' courses at which a lane still matters
 _SEGMENTS = 4096  # of lanes in that area, at most
@@ -34,6 +36,8 @@ class Scenarios:
     state_CxAxTxS: float32 [.., observed + 1 + steps, S], what the logged moves lead to; now is at `observed`.
     ground: road.Road of stacked arrays [C, S].
     scene_C: number of the scene. domain_C: its name.
+    faults: agents that no piece holds, by what is wrong with their log (evaluation/forecasting/cases.py), and scenes
+      that no piece fits into.
   """
 
   windows: Window
@@ -47,6 +51,7 @@ class Scenarios:
   ground: road.Road
   scene_C: np.ndarray
   domain_C: np.ndarray
+  faults: dict[str, int]
 
   def __len__(self) -> int:
     return len(self.ego_C)
@@ -66,18 +71,24 @@ def make_scenarios(
   Raises BadInput when there is none.
   """
   shape = dataclasses.replace(window, steps=observed + steps, phases=1, least_moves=0)
-  rng, rows = np.random.default_rng(seed), []
+  rng, rows, faults = np.random.default_rng(seed), [], Counter[str]()
   for number, scene in enumerate(scenes):
     stride = round(window.dt / scene.metadata.dt)
     length = (observed + steps) * stride
     starts = np.arange(0, len(scene.valid_TxA) - length, length)
+    if not len(starts):
+      faults[TOO_SHORT] += 1
+      continue
     for start in starts[np.unique(np.linspace(0, len(starts) - 1, pieces).round().astype(int))]:
-      found = list(_groups(crop(scene, start, start + length + 1), shape, observed, stride))
+      whole, broken = sound(crop(scene, start, start + length + 1))
+      faults += broken
+      found = list(_groups(whole, shape, observed, stride)) if whole.valid_TxA.any() else []
       chosen = rng.permutation(len(found))[:groups]
       rows += [found[i] | {"scene": number, "domain_name": scene.metadata.domain} for i in np.sort(chosen)]
   if not rows:
     what = f"no vehicle with others near it is logged for {(observed + steps) * window.dt} s"
-    raise BadInput(what, "the split", "shorten the horizon")
+    told = "".join(f", {name}: {count}" for name, count in faults.items())
+    raise BadInput(what + told, "the split", "shorten the horizon")
   grounds = [row.pop("ground") for row in rows]
   most = max(int(ground.mask_S.sum()) for ground in grounds)
   ground = road.Road(*(np.stack([part[:most] for part in parts]) for parts in zip(*grounds, strict=True)))
@@ -85,7 +96,9 @@ def make_scenarios(
   names = ("ego", "known", "moves", "state", "scene", "domain_name")
   ego, known, moves, state, scene_C, domain = (stacked.pop(name) for name in names)
   moves = moves.swapaxes(0, 1).astype(np.int32)
-  return Scenarios(stacked, window.dt, observed, steps, ego, known, moves, state, ground, scene_C, domain)
+  return Scenarios(
+    stacked, window.dt, observed, steps, ego, known, moves, state, ground, scene_C, domain, dict(faults)
+  )
 
 
 def _groups(scene: Scene, shape: WindowConfig, observed: int, stride: int) -> Iterator[dict]:

@@ -166,9 +166,9 @@ def findings(sensors: PerceptionConfig, clips: ClipConfig) -> Callable:
       found["boxes"] = {
         "score_BxTxN": score,
         "kind_BxTxN": kind,
-        "place_BxTxNx2": boxes[..., :2],
+        "place_BxTxNx7": boxes,
         "free_BxTxN": detection.at(unsure(batch, seen_BxTxK, clips), boxes, *grid),
-        "truth_BxTxKx2": batch["boxes_BxTxKx7"][..., :2],
+        "truth_BxTxKx7": batch["boxes_BxTxKx7"],
         "truth_kind_BxTxK": batch["class_BxTxK"],
         "there_BxTxK": seen_BxTxK,
       }

@@ -122,7 +122,7 @@ def markdown(answer: Answer) -> str:
     lines.append(
       f"| {one.recipe} | {one.params:,.0f}{' (end of the ladder)' if one.at_edge else ''} |"
       f" {_ends(one.params_ci95, ',.0f')} | {one.tokens:,.0f} | {one.costs['bytes']:,.0f} | {one.loss:.4f} |"
-      f" {_ends(one.loss_ci95, '.4f')} | {answer.shares[one.recipe]:.0%} |"
+      f" {_ends(one.loss_ci95, '.5g')} | {answer.shares[one.recipe]:.0%} |"
     )
   return "\n".join(lines)
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from scaling.advice.vehicle import Answer
@@ -14,24 +13,23 @@ from scaling.table import Runs
 
 
 def draw(runs: Runs, found: Laws, answer: Answer, limits: Mapping[str, float]) -> Figure:
-  """Left: a point per run and recipe. Right: a line per recipe over sizes, its best size within the limits marked."""
+  """Left: a point per run and recipe, the noise of a measurement shaded. Right: a line per recipe over sizes, its best
+  size within the limits marked, the best of all filled."""
   recipes = (FLOAT, *found.recipes)
   colours = {name: RAMP[round(k * (len(RAMP) - 1) / (len(recipes) - 1))] for k, name in enumerate(recipes)}
   with mpl.rc_context(STYLE):
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
-    seen = []
+    least, most = found.noise / 3, 1.5 * float(found.added.max())  # far below the noise nothing is seen
     for k, name in enumerate(found.recipes):
       told = found.of(name).added(runs.params, runs.tokens, found.bits[k])
-      clear = found.added[k] > 0
-      left.plot(
-        told[clear], found.added[k][clear], "o", ms=3, mfc=colours[name], mec=PAGE, mew=0.3, label=name
-      )
-      seen += [told[clear], found.added[k][clear]]
-    low, high = (float(edge(np.concatenate(seen))) for edge in (np.min, np.max))
-    left.plot([low, high], [low, high], color=SOFT, lw=0.8, zorder=1)
+      left.plot(told, found.added[k], "o", ms=3, mfc=colours[name], mec=PAGE, mew=0.3, label=name)
+    left.plot([least, most], [least, most], color=SOFT, lw=0.8, zorder=1)
+    left.axhspan(least, found.noise, color=SOFT, alpha=0.12, lw=0)
     axes.nats_axis(left.xaxis, "nats added, by the law")
     axes.nats_axis(left.yaxis, "nats added, measured")
+    left.set_xlim(least, most)
+    left.set_ylim(least, most)
     left.legend(loc="upper left", handletextpad=0.1)
     for name in recipes:
       right.plot(answer.costs[name]["bytes"], answer.losses[name], color=colours[name], label=name)

@@ -255,6 +255,9 @@ def test_the_report_has_closed_form_errors():
   assert moving["likeliest"]["minFDE_1"] == pytest.approx(3, rel=1e-5) and moving["miss_rate_2"] == 0
   assert "constant velocity" in forecast.table(result)
   json.dumps(result, allow_nan=False)
+  assert result["by_domain"] == {"straight": {part: result[part] for part in ("all", "moving")}}
+  assert moving["ci95"]["minADE_2"] is None, "of one scene"
+  assert everyone["top_fde_2"] == everyone["minFDE_2"] and everyone["top_missed_2"] == 0
   together = result["joint"]
   assert (together["n_windows"], together["world_collision_rate_2"]) == (1, 0)
   assert together["worldFDE_2"] == pytest.approx(1, rel=1e-5)

@@ -68,15 +68,15 @@ def test_a_run_without_heads_is_refused(run):
 
 def _answers(shift: float, kind: int):
   """Two frames with a box each, and a polyline; answers `shift` m off, of class `kind`, besides an idle one."""
-  truth = np.array([[[[3.0, 1.0]]], [[[5.0, -2.0]]]])
+  truth = np.array([[[[3.0, 1, 1, 4, 2, 2, 0]]], [[[5.0, -2, 1, 4, 2, 2, 0]]]])
   line = np.stack([np.linspace(0, 9, 10), np.zeros(10)], -1)[None, None, None].repeat(2, 0)
   idle = dict(score_BxTxN=np.array([[[0.9, 0.1]]] * 2), kind_BxTxN=np.array([[[kind, 1 - kind]]] * 2))
   there = dict(truth_kind_BxTxK=np.zeros((2, 1, 1), int), there_BxTxK=np.ones((2, 1, 1), bool))
   free = dict(free_BxTxN=np.zeros((2, 1, 2), bool))
-  off = np.array([0.0, shift])
+  off, off_7 = np.array([0.0, shift]), np.array([0.0, shift, 0, 0, 0, 0, np.pi / 6])
   two = lambda x: np.concatenate([x, x + 100], 2)  # noqa: E731
   return {
-    "boxes": idle | there | free | dict(truth_BxTxKx2=truth, place_BxTxNx2=two(truth + off)),
+    "boxes": idle | there | free | dict(truth_BxTxKx7=truth, place_BxTxNx7=two(truth + off_7)),
     "elements": idle | there | free | dict(truth_BxTxKxPx2=line, place_BxTxNxPx2=two(line + off)),
   }
 
@@ -89,6 +89,11 @@ def test_average_precision_falls_with_the_thresholds_that_are_missed(shift, boxe
   found = split_metrics.precisions(_answers(shift, 0), names, np.ones(2, bool))
   assert (found["boxes_mAP"], found["elements_mAP"]) == (pytest.approx(boxes), pytest.approx(lines))
   assert list(found["boxes_AP"]) == ["a"]  # no b is there to be found
+  errors = [shift, 0, np.pi / 6] if shift < 2 else [1, 1, 1]
+  names_of = [f"boxes_{name}_error" for name in ("translation", "scale", "orientation")]
+  assert [found[name] for name in names_of] == pytest.approx(errors)
+  score = (5 * boxes + sum(1 - error for error in errors)) / 8
+  assert found["boxes_NDS_of_three"] == pytest.approx(score)
   wrong = split_metrics.precisions(_answers(shift, 1), names, np.ones(2, bool))
   assert (wrong["boxes_mAP"], wrong["elements_mAP"]) == (0, 0)
 
@@ -103,6 +108,9 @@ def test_intersections_calibration_and_the_worst_clips_by_hand():
   found = split_metrics.means(metrics, np.array([True, True, True]))
   assert found == {"x": 3.5, "x_error": 2.0, "x_mIoU": 0.25, "x_calibration_error": 0.5}
   assert split_metrics.means(metrics, np.array([False, False, True]))["x"] is None
+  spans = split_metrics.intervals(metrics, np.ones(3, bool), np.array([7, 8, 8]))
+  assert spans.keys() == {"x", "x_error"} and spans["x"][0] < 2.5 < spans["x"][1]
+  assert split_metrics.intervals(metrics, np.ones(3, bool), np.array([7, 7, 7]))["x"] is None
   labels = {"scene": np.array([7, 8, 9]), "domain": np.array([0, 1, 0])}
   worst = split_metrics.worst(metrics, ["x"], labels, ("a", "b"), 5)
   assert worst == {

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from data import motion
+from data.errors import BadInput
 from data.windows import WindowConfig
 from evaluation import intervals
+from evaluation.forecasting.cases import LEAPT, NO_POSITION
 from evaluation.metrics import realism, road
 from evaluation.simulation import commands, report, scores
 from evaluation.simulation.control import followers
-from evaluation.simulation.scenarios import Scenarios, make_scenarios
+from evaluation.simulation.scenarios import TOO_SHORT, Scenarios, make_scenarios
 from evaluation.simulation.simulator import FREE
 from tests.evaluation.test_forecast import scene_with
 from tests.worlds import straight_scene
@@ -44,6 +46,24 @@ def test_logged_moves_lead_to_the_log_in_the_frame_of_the_window(scenarios):
   ground = jax.tree.map(lambda part: part[0], scenarios.ground)
   middle = road.lateral(jnp.asarray(scenarios.state_CxAxTxS[0][known[0]][..., :2]), ground).min(-1)
   assert np.ptp(middle, axis=1).max() < 0.3
+
+
+def test_logs_that_cannot_be_are_named_counted_and_survived(scenarios):
+  """Beside the sound scene one that is too short, one whose agents leap, one with a velocity that is no number."""
+  short, leaps, lost = scene_with(steps=40), scene_with(steps=120), scene_with(steps=120)
+  leaps.position_TxAx2[20:, 1] += 60
+  lost.velocity_TxAx2[0, 0] = np.nan
+  sound = scene_with(steps=120)
+  sound.valid_TxA[40:, 1] = False
+  found = make_scenarios([sound, short, leaps, lost], WINDOW, OBSERVED, STEPS, pieces=2, groups=2, seed=0)
+  assert found.faults == {TOO_SHORT: 1, LEAPT: 1, NO_POSITION: 1} and scenarios.faults == {}
+  assert sorted(set(found.scene_C)) == [0, 2, 3] and np.isfinite(found.state_CxAxTxS).all()
+  for number, agent in ((2, 1), (3, 0)):
+    first = np.flatnonzero(found.scene_C == number)[0]
+    assert agent not in found.windows["agent_A"][first][found.known_CxA[first]]
+  np.testing.assert_array_equal(found.state_CxAxTxS[:3], scenarios.state_CxAxTxS)
+  with pytest.raises(BadInput, match=f"{TOO_SHORT}: 2; shorten the horizon"):
+    make_scenarios([short, short], WINDOW, OBSERVED, STEPS, pieces=2, groups=2, seed=0)
 
 
 def test_each_command_reaches_the_ego_alone(scenarios):

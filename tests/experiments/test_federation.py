@@ -1,5 +1,8 @@
 """A fleet over a real dataset: the same gradient as central training; what is refused."""
 
+import types
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,8 @@ from data.datasets import open_dataset
 from data.errors import BadInput
 from experiments import federation, federation_config
 from experiments.configs import fleet as config_file
+from experiments.task import make_task
+from federated import wire
 from models.trainable import insert
 
 
@@ -38,7 +43,7 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
     record[row, 0, : len(own)] = own
   before = jax.tree.map(np.asarray, made.fixed["params"])
   state, _ = made.advance(
-    made.state, data, made.fixed, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7),
+    made.state, data, made.fixed, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7), 0.05,
     jax.random.key(0),
   )  # fmt: skip
 
@@ -50,6 +55,26 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
   expected = jax.tree.map(lambda x, g: x - config.algorithm.client_rate * g, before, slope)
   for got, want in zip(jax.tree.leaves(state["server"]["params"]), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_adapters_alone_travel_beside_a_base_that_was_trained(simulated, monkeypatch):
+  dataset = open_dataset(simulated)
+  _, train = federation_config.parse(values(simulated))
+  task = make_task(train, dataset.config, len(dataset.domains))
+  batch = task.to_batch(dataset.example())
+  shapes = nn.unbox(jax.eval_shape(task.init, jax.random.key(0), batch)["params"])
+  base = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), shapes)
+  monkeypatch.setattr(federation, "open_run", lambda path: types.SimpleNamespace(weights=base))
+  made = values(simulated)
+  made["train"]["start"] |= {"run": "finished"}
+  made["train"]["adaptation"] |= {"method": "lora", "rank": 2, "alpha": 4.0, "match": "/attention/"}
+  config, train = federation_config.parse(made)
+  adapted = federation.make_simulation(config, train, dataset)
+  learning = adapted.state["server"]["params"]
+  assert set(learning) == {"deltas"}
+  assert adapted.returned == adapted.sent == len(wire.encode(learning)) < wire.size(base) / 4
+  held = adapted.fixed["params"]["base"]
+  assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), held, base))
 
 
 def test_vehicles_are_dealt_by_what_scenes_say_of_themselves(simulated):

@@ -72,7 +72,9 @@ ATTACK = {"name": "sign_flip", "share": 0.25, "factor": 10.0}
 def test_attackers_break_a_mean_and_neither_a_median_nor_a_golden_set(run):
   begun = np.log(toy_fleet.markov.V)
   broken, _ = run("broken", attack=ATTACK)
-  median, metrics = run("median", attack=ATTACK, aggregate={"name": "median"})
+  median, metrics = run(
+    "median", attack=ATTACK, aggregate={"name": "median"}, algorithm={"client_final": 0.5}
+  )
   golden, guarded = run("golden", attack=ATTACK, golden={"split": "tune", "axes": "domain"})
   assert median["loss"] < begun < broken["loss"]
   assert golden["refused"] == 3 and golden["loss"] == pytest.approx(begun, abs=1e-5)  # it is where it began
@@ -107,6 +109,10 @@ PRIVATE = {"name": "central", "epsilon": 8.0, "delta": 0.01}
     ({"privacy": PRIVATE, "up": {"codec": "sign"}}, "a codec makes updates longer than the clip"),
     ({"privacy": PRIVATE, "aggregate": {"name": "median"}}, "measured for a mean, not for a median"),
     ({"aggregate": {"name": "multi_krum", "byzantine": 3}}, "8 clients, of whom 3 may be attackers"),
+    (
+      {"aggregate": {"name": "multi_krum", "byzantine": 2, "group": 2}},
+      "4 clients, of whom 2 may be attackers",
+    ),
     ({"aggregate": {"name": "trimmed_mean", "share": 0.5}}, "leave out less than half"),
     ({"golden": {"split": "tune", "axes": "rig"}}, "carry 'rig'"),
     ({"golden": {"split": "train"}}, "vehicles hold the split 'train'"),

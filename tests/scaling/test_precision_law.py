@@ -71,6 +71,23 @@ def test_planted_laws_are_found(found):
   assert "weights4" in precision_table.markdown(laws, runs)
 
 
+def test_runs_that_the_laws_have_not_seen_are_told_beside_the_truth(tables, found):
+  folder, runs = tables
+  laws, _, _ = found
+  scores = metric_scores.read([folder / "scores.csv"], [row["run_id"] for row in runs.rows])
+  last = np.arange(len(runs)) == len(runs) - 1
+  lines = precision_table.held_out(
+    laws, runs.where(last), precision_table.of_runs(scores, last)
+  ).splitlines()[2:]
+  assert len(lines) == len(laws.recipes)
+  for line in lines:
+    _, name, n, _, recipe, told, ends, measured, _ = (cell.strip() for cell in line.split("|"))
+    assert (name, n) == ("r15", "12,000") and recipe in laws.recipes
+    low, high = map(float, ends.split(","))
+    assert low <= float(told) <= high
+    assert float(measured) == pytest.approx(float(told), rel=0.2)
+
+
 def test_the_choice_is_the_best_of_all_that_fit(found):
   laws, runs, costs = found
   answer = vehicle.choose(laws, runs, costs, BITS, 3.2e10, {"bytes": 4000.0})

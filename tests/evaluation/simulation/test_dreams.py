@@ -77,6 +77,19 @@ def test_the_way_back_is_the_best_and_is_kept(scenarios, found):
   assert not len(alone.scenario_D) and not dreams.records(scenarios, [alone], SHAPE, 1), "no way led out"
 
 
+def test_who_is_in_trouble_in_some_draws_only_is_not_kept(scenarios, found):
+  """What the others do may part the draws: then there was nothing to be led out of."""
+  one = found[0].judged
+  unsure = one._replace(trouble=np.array([[True] * len(scenarios), [False] + [True] * (len(scenarios) - 1)]))
+  unsure = unsure._replace(merit=unsure.merit[::-1], away=unsure.away[::-1])  # the first way is the one back
+  ways = iter([one._replace(**{n: getattr(unsure, n)[k] for n in one._fields}) for k in (0, 1)])
+  forced = dreams.troubles(scenarios)["left by 1 m"]
+  states = np.zeros_like(scenarios.state_CxAxTxS)
+  again = dreams.dream(scenarios, lambda _, draw: states, forced, range(2), lambda _: next(ways))
+  told = dreams.tally(again)
+  assert told["kept"] == told["trouble"] == len(scenarios) - 1 and not again.kept_C[0]
+
+
 def test_a_record_begins_in_trouble_and_holds_the_ego_s_moves(scenarios, found):
   [windows] = dreams.records(scenarios, found[:1] * 2, SHAPE, domain=7)
   assert (
