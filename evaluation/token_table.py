@@ -13,6 +13,9 @@ from absl import flags
 from experiments import program
 
 _RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_DATASET = flags.DEFINE_string(
+  "dataset", "", "Where the dataset it was trained on lies now, if it has been moved."
+)
 _OUT = flags.DEFINE_string("out", None, "Directory for tokens.json.", required=True)
 
 _FIELDS = ("tokens_TxA", "mask_TxA", "state_TxAxS", "moving_A", "domain")
@@ -33,7 +36,7 @@ def main() -> int:
   from experiments import run as runs
   from models.motion import MotionModel
 
-  run = runs.open_run(_RUN.value)
+  run = runs.open_run(_RUN.value, _DATASET.value)
   if not isinstance(run.task.model, MotionModel):
     raise BadInput(f"is of family {run.config.family}", run.path, "give the run of a motion model")
 
