@@ -12,10 +12,9 @@ from federated import fleet
 def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
   """The vehicles and what they hold: axes of the records, or of their scenes' metadata, say how vehicles differ."""
   axes = [name for name in config.fleet.axes.split(",") if name]
-  absent = [one for one in config.fleet.without.split(";") if one]
   labels, names = scene_labels.of_records(dataset, split, [*axes, *slices.axes(config.fleet.without)])
   there = np.ones(len(labels["scene"]), bool)
-  for one in absent:
+  for one in filter(None, config.fleet.without.split(";")):
     there &= ~slices.members(one, labels, names)
   held = np.flatnonzero(there)
   here = {name: values[held] for name, values in labels.items()}
