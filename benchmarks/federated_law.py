@@ -18,8 +18,8 @@ from typing import Any
 
 WINDOWS = 2048
 REPLICAS, STEPS = (1, 2, 4, 8), (8, 32)
-# Widths, and the local steps at which each is trained.
-GRID = {4: (32,), 8: (8, 32), 16: (32,)}
+# Widths, and the replicas and local steps that each is trained with.
+GRID = {4: ((1, 4, 8), (32,)), 8: (REPLICAS, STEPS), 16: ((1, 4, 8), (32,))}
 DRAWS = 1000
 
 
@@ -141,8 +141,8 @@ def main() -> None:
   tokens = round(train["tokens"] / train["windows"] * WINDOWS)
   wanted = [int(width) for width in chosen.widths.split(",") if width] or GRID
   table = []
-  for width, replicas in itertools.product(GRID, REPLICAS):
-    for steps in GRID[width]:
+  for width, (replicas_of, steps_of) in GRID.items():
+    for replicas, steps in itertools.product(replicas_of, steps_of):
       folder = chosen.workdir / f"w{width}_{replicas}_{steps}_{chosen.seed}"
       if width in wanted:
         federation.simulate(str(folder), values(chosen.dataset, width, replicas, steps, chosen.seed))
