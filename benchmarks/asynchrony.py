@@ -45,7 +45,7 @@ def curve(dataset: str, seed: int, hours: float, way: str) -> list[tuple[float, 
   task, fleet = made.task, made.fleet
   rng = np.random.default_rng([seed, 5])
   slow = rng.random(fleet.vehicles) < STRAGGLERS
-  algorithm = make_algorithm(config.algorithm, task.loss_fn)
+  algorithm = make_algorithm(config.algorithm, task.loss_fn, config.algorithm.client_rate)
   source = reader.RecordSource(opened, train.data.eval_split, task.fields, limit=JUDGED)
   held_out = {k: jnp.asarray(v) for k, v in task.to_batch(source.stacked(np.arange(JUDGED))).items()}
   judge = jax.jit(lambda params, batch: task.held_out(params, batch, jax.random.key(0))["loss"])

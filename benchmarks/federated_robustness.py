@@ -16,7 +16,6 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 CLIENTS, STEPS, ROUNDS, BYZANTINE = 20, 4, 30, 4
-KINDS = ("none", "sign flip x10", "scaling x30", "colluding Gaussian", "label flip")
 
 
 def dealt(batch: int, sorted_share: float, seed: int):
@@ -38,72 +37,55 @@ def dealt(batch: int, sorted_share: float, seed: int):
   return Cohort(batches, jnp.ones((CLIENTS, STEPS), bool), jnp.ones(CLIENTS), {}, link)
 
 
-def measure(aggregate, batch: int, sorted_share: float, seeds: int) -> np.ndarray:
+def measure(make_aggregate, batch: int, sorted_share: float, seeds: int) -> np.ndarray:
   """Held-out loss [seeds, KINDS]."""
   import jax
   import jax.numpy as jnp
-  import optax
 
-  from federated import algorithms, attacks
-  from federated.rounds import make_round
+  from federated import attacks
   from tests.federated import linear
 
+  cohorts = [
+    linear.of_each_kind(dealt(batch, sorted_share, seed), attacks.chosen(CLIENTS, BYZANTINE / CLIENTS, seed))
+    for seed in range(seeds)
+  ]
+  stacked = jax.tree.map(lambda *x: jnp.concatenate(x), *cohorts)
+  count = len(linear.KINDS)
+  kinds = jnp.tile(jnp.arange(count), seeds)
+  keys = jnp.repeat(jax.random.split(jax.random.key(0), seeds), count)
+
   def many(kind, cohort, key):
-    def step(server, key):
-      own, common = jax.random.split(key)
-      honest = attacks.scaling(1.0)
-      made = [
-        honest,
-        attacks.sign_flip(10.0),
-        attacks.scaling(30.0),
-        attacks.colluding_gaussian(common, 1.0),
-        honest,
-      ]
-      send = attacks.by_some(lambda update, key: jax.lax.switch(kind, made, update, key))
-      algorithm = algorithms.fedavg(linear.loss_fn, optax.sgd(0.3))
-      return make_round(algorithm, CLIENTS, jnp.inf, 1e9, CLIENTS, send, aggregate)(server, cohort, own)[
-        0
-      ], None
+    return linear.attacked(kind, cohort, make_aggregate, key, ROUNDS)
 
-    start = {"params": linear.start(), "opt": optax.sgd(1.0).init(linear.start())}
-    server, _ = jax.lax.scan(step, start, jax.random.split(key, ROUNDS))
-    return linear.nats(server["params"], linear.records(4000, 1000)).mean()
-
-  cohorts = []
-  for seed in range(seeds):
-    attacker = jnp.asarray(attacks.chosen(CLIENTS, BYZANTINE / CLIENTS, seed))
-    clean = dealt(batch, sorted_share, seed)
-    bad = clean._replace(link=clean.link | {"attacker": attacker})
-    cohorts += [clean, bad, bad, bad, linear.poisoned(bad, "label_flip")]
-  stacked = jax.tree.map(lambda *x: jnp.stack(x), *cohorts)
-  kinds = jnp.tile(jnp.arange(len(KINDS)), seeds)
-  keys = jnp.repeat(jax.random.split(jax.random.key(0), seeds), len(KINDS))
-  return np.asarray(jax.jit(jax.vmap(many))(kinds, stacked, keys)).reshape(seeds, len(KINDS))
+  return np.asarray(jax.jit(jax.vmap(many))(kinds, stacked, keys)).reshape(seeds, count)
 
 
 def main() -> None:
   from data.files import write_json_atomic
   from federated import robust
+  from tests.federated.linear import KINDS
 
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--seeds", type=int, default=3)
   given = parser.parse_args()
   aggregates = {
-    "mean (FedAvg)": None,
-    "median": robust.median,
-    "trimmed mean, 20 %": robust.trimmed_mean(0.2),
-    "Krum": robust.krum(BYZANTINE),
-    "multi-Krum, 16 kept": robust.multi_krum(BYZANTINE, 16),
-    "centred clipping, 0.05": robust.centred_clipping(0.05, 3),
+    "mean (FedAvg)": lambda key: None,
+    "median": lambda key: robust.median,
+    "trimmed mean, 20 %": lambda key: robust.trimmed_mean(0.2),
+    "Krum": lambda key: robust.krum(BYZANTINE),
+    "multi-Krum, 16 kept": lambda key: robust.multi_krum(BYZANTINE, 16),
+    "centred clipping, 0.05": lambda key: robust.centred_clipping(0.05, 3),
+    "median of pairs": lambda key: robust.grouped(robust.median, 2, key),
+    "centred clipping of pairs, 0.05": lambda key: robust.grouped(robust.centred_clipping(0.05, 3), 2, key),
   }
   found: dict = {}
   for batch, sorted_share in ((128, 0.0), (32, 0.0), (128, 0.5)):
     setting = f"{STEPS * batch} records, {sorted_share:.0%} sorted"
     clean = None
     print(f"\n{setting}\n| aggregate | {' | '.join(KINDS)} |\n|{'---|' * (len(KINDS) + 1)}")
-    for name, aggregate in aggregates.items():
-      loss = measure(aggregate, batch, sorted_share, given.seeds)
+    for name, make_aggregate in aggregates.items():
+      loss = measure(make_aggregate, batch, sorted_share, given.seeds)
       clean = loss[:, :1] if clean is None else clean
       above = 100 * (loss / clean - 1)
       found[f"{setting}: {name}"] = {"loss": loss.tolist(), "above_clean_percent": above.mean(0).tolist()}

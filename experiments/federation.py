@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from data import datasets, reader, scene_labels, slices
+from data import datasets, reader
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
@@ -24,7 +24,8 @@ from experiments import start
 from experiments.checkpoints import Checkpoints
 from experiments.config import Train
 from experiments.evaluate import evaluate
-from experiments.federation_config import Federation, make_algorithm, make_codec, parse
+from experiments.federation_config import Federation, client_rate, make_algorithm, make_codec, parse
+from experiments.federation_fleet import make_fleet
 from experiments.federation_safety import GoldenSet, Privacy, make_aggregate, make_attack, refuse_leaks
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
@@ -37,38 +38,11 @@ from federated.rounds import Algorithm, Cohort, client_mesh, make_round, plain
 from models.trainable import insert, select
 
 
-def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
-  """The vehicles and what they hold: axes of the records, or of their scenes' metadata, say how vehicles differ."""
-  axes = [name for name in config.fleet.axes.split(",") if name]
-  absent = [one for one in config.fleet.without.split(";") if one]
-  labels, names = scene_labels.of_records(dataset, split, [*axes, *slices.axes(config.fleet.without)])
-  there = np.ones(len(labels["scene"]), bool)
-  for one in absent:
-    there &= ~slices.members(one, labels, names)
-  held = np.flatnonzero(there)
-  here = {name: values[held] for name, values in labels.items()}
-  if axes:
-    made = fleet.by_metadata(here, axes, config.fleet.vehicles, config.seed)
-  elif config.fleet.alpha > 0:
-    made = fleet.dirichlet(here, "domain", config.fleet.alpha, config.fleet.vehicles, config.seed)
-  else:
-    raise BadInput("neither axes nor alpha is given", "config.fleet", "say how vehicles differ")
-  made = [(cell, held[own]) for cell, own in made]
-  hardware = fleet.Hardware(
-    config.fleet.steps_per_second,
-    config.fleet.up,
-    config.fleet.down,
-    config.fleet.spread,
-    config.fleet.reached,
-  )
-  return fleet.assemble(made, labels, hardware, config.seed)
-
-
 @dataclasses.dataclass(frozen=True)
 class Simulation:
   """state: {"server", "memory" and "link" of all vehicles [V, ...], "best": golden scores of what was accepted}.
 
-  advance: (state, data, fixed, draft, key) -> (state, report). fixed: {"params", "golden": records}.
+  advance: (state, data, fixed, draft, rate of clients, key) -> (state, report). fixed: {"params", "golden": records}.
   """
 
   task: Task
@@ -91,7 +65,7 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
     raise BadInput(what, "config.train.objective", "choose another objective")
   held_out = (train.data.eval_split, *filter(None, [config.golden.split]))
   refuse_leaks(dataset, train.data.train_split, held_out, config.accept)
-  aggregate = make_aggregate(config.aggregate, config.clients)
+  make_aggregate(config.aggregate, config.clients, jax.random.key(0))  # which refuses what cannot be
   private = Privacy(config) if config.privacy.name != "none" else None
   vehicles = make_fleet(config, dataset, train.data.train_split)
   source = reader.RecordSource(dataset, train.data.train_split, task.fields)
@@ -102,23 +76,27 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   params = _begun(fresh, train)
   judged = GoldenSet(config.golden, task, dataset) if config.golden.split else None
   fixed = {"params": params, "golden": judged.records if judged else {}}
-  mesh = client_mesh(jax.devices()[: config.mesh.clients]) if config.mesh.clients > 1 else None
+  devices = jax.devices()[: config.mesh.clients]
+  if len(devices) < config.mesh.clients:
+    what = f"{config.mesh.clients} devices are wanted, {len(devices)} are here"
+    raise BadInput(what, "config.mesh.clients", "lower it")
+  mesh = client_mesh(devices) if len(devices) > 1 else None
 
   up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
   transmit = compression.through(up, config.up.feedback) if up else plain
 
-  def build(noise, data, frozen) -> Algorithm:
+  def build(noise, rate, data, frozen) -> Algorithm:
     def loss_fn(learning, record_B, key):
       return task.loss_fn(
         insert(frozen, learning), {name: value[record_B] for name, value in data.items()}, key
       )
 
-    made = make_algorithm(config.algorithm, loss_fn)
+    made = make_algorithm(config.algorithm, loss_fn, rate)
     made = private.keep(made, noise) if private else made
     return compression.down(made, down) if down else made
 
   learning = select(params, task.trainable)
-  algorithm = build(jax.random.key(0), data, params)
+  algorithm = build(jax.random.key(0), config.algorithm.client_rate, data, params)
   server = algorithm.server_init(learning)
 
   def of_each(one):
@@ -127,16 +105,16 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   memory = of_each(algorithm.memory_init(learning))
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def advance(state, data, fixed, client_C, record, real, weight, key):
-    common, noise = (jax.random.fold_in(key, place) for place in range(2))
+  def advance(state, data, fixed, client_C, record, real, weight, rate, key):
+    common, noise, groups = (jax.random.fold_in(key, place) for place in range(3))
     run = make_round(
-      functools.partial(build, noise),
+      functools.partial(build, noise, rate),
       config.lanes,
       config.algorithm.longest,
       config.algorithm.heaviest,
       vehicles.vehicles,
       make_attack(config.attack, transmit, common),
-      aggregate,
+      make_aggregate(config.aggregate, config.clients, groups),
       mesh,
     )
     before = state["memory"], state["link"]
@@ -245,6 +223,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
         jnp.asarray(drafted.record_CxKxB, jnp.int32),
         jnp.asarray(drafted.real_CxK),
         jnp.asarray(drafted.weight_C),
+        jnp.float32(client_rate(config, done)),
         jax.random.fold_in(jax.random.key(config.seed), done),
       )
       done += 1

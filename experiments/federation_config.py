@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import math
 import typing
 
+import jax
 import optax
 
 from data.errors import BadInput
@@ -29,7 +31,8 @@ class FleetConfig:
 @dataclasses.dataclass(frozen=True)
 class AlgorithmConfig:
   name: typing.Literal["fedavg", "scaffold", "mime_lite"]
-  client_rate: Positive
+  client_rate: Positive  # in the first round
+  client_final: Share  # of it, in the last round: it falls as a cosine
   client: typing.Literal["sgd", "adamw"]
   proximal: Least0  # FedProx's mu
   server: typing.Literal["sgd", "adam", "yogi", "adagrad"]
@@ -69,6 +72,7 @@ class AggregateConfig:
   """How updates become one, federated/robust.py; all but `mean` count every client alike."""
 
   name: typing.Literal["mean", "median", "trimmed_mean", "multi_krum", "centred_clipping"]
+  group: Count  # clients whose mean is taken before that; 1: each stands for itself
   share: Share  # of trimmed_mean: left out at either end
   byzantine: Natural  # of multi_krum: attackers to withstand
   keep: Natural  # and updates to keep, 1: Krum
@@ -140,11 +144,18 @@ def parse(values: dict) -> tuple[Federation, Train]:
   return config, train
 
 
-def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss) -> Algorithm:
+def client_rate(config: Federation, number: int) -> float:
+  """Of round `number`, from 0."""
+  fallen = 0.5 * (1 - math.cos(math.pi * number / max(config.rounds - 1, 1)))
+  return config.algorithm.client_rate * (1 - (1 - config.algorithm.client_final) * fallen)
+
+
+def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss, rate: float | jax.Array) -> Algorithm:
+  """rate: of the clients, in this round."""
   if config.name == "scaffold":
-    return algorithms.scaffold(loss_fn, config.client_rate, config.server_rate)
+    return algorithms.scaffold(loss_fn, rate, config.server_rate)
   if config.name == "mime_lite":
-    return algorithms.mime_lite(loss_fn, config.client_rate, config.server_momentum)
+    return algorithms.mime_lite(loss_fn, rate, config.server_momentum)
   servers = {
     "sgd": functools.partial(optax.sgd, momentum=config.server_momentum or None, nesterov=True),
     "adam": functools.partial(optax.adam, eps=1e-3),  # tau of arXiv:2003.00295
@@ -153,7 +164,7 @@ def make_algorithm(config: AlgorithmConfig, loss_fn: algorithms.Loss) -> Algorit
   }
   clients = {"sgd": optax.sgd, "adamw": optax.adamw}
   server = servers[config.server](config.server_rate)
-  return algorithms.fedavg(loss_fn, clients[config.client](config.client_rate), server, config.proximal)
+  return algorithms.fedavg(loss_fn, clients[config.client](rate), server, config.proximal)
 
 
 def make_codec(config: LinkConfig, where: str) -> compression.Codec | None:

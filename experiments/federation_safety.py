@@ -54,8 +54,11 @@ def make_attack(config: AttackConfig, transmit: Transmit, common: jax.Array) -> 
   return attacks.by_some(attack, transmit)
 
 
-def make_aggregate(config: AggregateConfig, clients: int) -> robust.Aggregate | None:
-  """None: the weighted mean. Raises BadInput for clients that are too few to withstand the attackers."""
+def make_aggregate(config: AggregateConfig, clients: int, key: jax.Array) -> robust.Aggregate | None:
+  """None: the weighted mean. key: of a round's groups.
+
+  Raises BadInput for clients that are too few to withstand the attackers.
+  """
   if config.name == "mean":
     return None
   made = {
@@ -64,6 +67,8 @@ def make_aggregate(config: AggregateConfig, clients: int) -> robust.Aggregate | 
     "multi_krum": lambda: robust.multi_krum(config.byzantine, config.keep),
     "centred_clipping": lambda: robust.centred_clipping(config.radius, config.iterations),
   }[config.name]()
+  if config.group > 1:
+    made = robust.grouped(made, config.group, key)
   jax.eval_shape(made, jnp.zeros((clients, 1)), jnp.ones(clients))  # whoever refuses a cohort does so now
   return made
 

@@ -114,7 +114,7 @@ def fedavg(
   return Algorithm(init, _nothing, one, step)
 
 
-def scaffold(loss_fn: Loss, rate: float, server_rate: float = 1.0) -> Algorithm:
+def scaffold(loss_fn: Loss, rate: float | jax.Array, server_rate: float = 1.0) -> Algorithm:
   """SCAFFOLD, option II: a client remembers its control variate; local steps are SGD of the given rate."""
 
   def corrected(grads, params, own, common):
@@ -142,7 +142,7 @@ def scaffold(loss_fn: Loss, rate: float, server_rate: float = 1.0) -> Algorithm:
   return Algorithm(init, lambda params: jax.tree.map(jnp.zeros_like, params), one, step)
 
 
-def mime_lite(loss_fn: Loss, rate: float, momentum: float) -> Algorithm:
+def mime_lite(loss_fn: Loss, rate: float | jax.Array, momentum: float) -> Algorithm:
   """Local steps with the server's momentum m, which a client does not change: y <- y - rate ((1 - b) grad + b m)."""
 
   def heavy(grads, params, common):

@@ -4,6 +4,7 @@
   trimmed mean      of every coordinate, its least and greatest values left out     arXiv:1803.01498
   Krum, multi-Krum  the updates that lie nearest to most of the others              arXiv:1703.02757
   centred clipping  v <- v + mean_i (x_i - v) min(1, r / |x_i - v|)                 arXiv:2012.10333
+  grouped           any of these over means of a few clients, where honest ones differ   arXiv:2006.09365
 
 Each is (updates [C, ...], weight_C) -> update. A weight says who took part (above 0) and no more: what a client says it
 has seen could be a lie, so all count alike. All updates are held at once: memory grows with C.
@@ -130,3 +131,24 @@ def centred_clipping(radius: float, iterations: int) -> Aggregate:
     return jax.lax.scan(step, median(updates, weight_C), length=iterations)[0]
 
   return aggregate
+
+
+def grouped(aggregate: Aggregate, size: int, key: jax.Array) -> Aggregate:
+  """`aggregate` over the means of groups of `size` clients, drawn by the round's key.
+
+  Means differ less than clients do; but a group with one attacker in it is lost: as many groups may be lost as
+  `aggregate` withstands. Clients that took part are dealt first, so that few groups are short of them.
+  """
+
+  def of_groups(updates: Tree, weight_C: jax.Array) -> Tree:
+    clients = len(weight_C)
+    groups = -(-clients // size)
+    place_C = jnp.argsort(jnp.where(weight_C > 0, jax.random.uniform(key, (clients,)), jnp.inf))
+    # The first of every group, then the second of every group, ...
+    own_GxC = jax.nn.one_hot(jnp.argsort(place_C) % groups, groups).T * (weight_C > 0)[None]
+    count_G = own_GxC.sum(1)
+    share_GxC = own_GxC / jnp.maximum(count_G, 1)[:, None]
+    means = jax.vmap(_mean, (None, 0))(updates, share_GxC)
+    return aggregate(means, count_G)
+
+  return of_groups

@@ -116,6 +116,10 @@ def make_round(
     metrics = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), metrics)
     return arrived, jnp.where(good, weight, 0.0), memory, link, metrics, here & ~good, length
 
+  def alone(given, *client):
+    """One lane without vmap: products with weights stay matrix products, which processors are fast at."""
+    return jax.tree.map(lambda x: x[None], one(given, *jax.tree.map(lambda x: x[0], client)))
+
   def accumulate(given: tuple[dict, tuple], cohort: Cohort, keys_C: jax.Array):
     """(sums over these clients, what is kept of each); given: the server, and what is shared."""
     clients = len(keys_C)
@@ -124,7 +128,8 @@ def make_round(
     cut = jax.tree.map(lambda x: x.reshape(clients // lanes, lanes, *x.shape[1:]), (*cohort, keys_C))
 
     def piece(batches, real, weight, memory, link, keys):
-      arrived, weight, memory, link, metrics, bad, length = jax.vmap(one, (None, 0, 0, 0, 0, 0, 0))(
+      each = jax.vmap(one, (None, 0, 0, 0, 0, 0, 0)) if lanes > 1 else alone
+      arrived, weight, memory, link, metrics, bad, length = each(
         given, batches, real, weight, memory, link, keys
       )
       here = {"weight": weight, "metrics": metrics, "rejected": bad, "took_part": weight > 0}

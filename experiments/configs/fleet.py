@@ -16,7 +16,7 @@ from experiments.configs import motion, variants
 
 ALL = dict(codec="none", share=0.0, bits=32, rank=0, feedback=False)  # everything is sent as it is
 HONEST = dict(name="none", share=0.0, factor=1.0)
-MEAN = dict(name="mean", share=0.0, byzantine=0, keep=1, radius=1.0, iterations=1)
+MEAN = dict(name="mean", group=1, share=0.0, byzantine=0, keep=1, radius=1.0, iterations=1)
 NO_GOLDEN_SET = dict(split="", axes="", level=0.01, tolerance=0.0)
 OPEN = dict(
   name="none",
@@ -58,6 +58,7 @@ def get_config(variant: str = "") -> ConfigDict:
       algorithm=dict(
         name="fedavg",
         client_rate=0.006,
+        client_final=1.0,
         client="adamw",
         proximal=0.0,
         server="sgd",

@@ -43,7 +43,7 @@ def test_one_step_of_all_clients_on_all_they_hold_is_a_central_step(simulated):
     record[row, 0, : len(own)] = own
   before = jax.tree.map(np.asarray, made.fixed["params"])
   state, _ = made.advance(
-    made.state, data, made.fixed, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7),
+    made.state, data, made.fixed, jnp.arange(7), jnp.asarray(record), jnp.ones((7, 1), bool), jnp.ones(7), 0.05,
     jax.random.key(0),
   )  # fmt: skip
 

@@ -8,11 +8,13 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from federated import attacks
-from federated.rounds import Cohort
+from federated import algorithms, attacks
+from federated.rounds import Cohort, make_round
 
 CLASSES, SIZE, TRIGGER = 4, 8, 4.0
+KINDS = ("none", "sign flip x10", "scaling x30", "colluding Gaussian", "label flip")
 _LOG = functools.partial(jax.nn.log_softmax, axis=-1)
 
 
@@ -62,3 +64,33 @@ def poisoned(cohort: Cohort, kind: str) -> Cohort:
   if kind == "backdoor":
     return cohort._replace(batches=attacks.backdoor(cohort.batches, attacker, triggered, "y", 0, 0.5))
   return cohort
+
+
+def of_each_kind(clean: Cohort, attacker_C) -> Cohort:
+  """The cohorts of KINDS, stacked: a clean one, three whose updates are attacked, one with flipped labels."""
+  bad = clean._replace(link=clean.link | {"attacker": jnp.asarray(attacker_C)})
+  cohorts = [clean, bad, bad, bad, poisoned(bad, "label_flip")]
+  return jax.tree.map(lambda *x: jnp.stack(x), *cohorts)
+
+
+def attacked(kind: jax.Array, cohort: Cohort, make_aggregate, key: jax.Array, rounds: int) -> jax.Array:
+  """Held-out loss of a fleet under the attack number `kind` of KINDS. make_aggregate: key of a round -> aggregate."""
+  clients = len(cohort.weight_C)
+  algorithm = algorithms.fedavg(loss_fn, optax.sgd(0.3))
+
+  def step(server, key):
+    own, common, groups = jax.random.split(key, 3)
+    honest = attacks.scaling(1.0)  # who poisons labels sends what it has learnt
+    made = [
+      honest,
+      attacks.sign_flip(10.0),
+      attacks.scaling(30.0),
+      attacks.colluding_gaussian(common, 1.0),
+      honest,
+    ]
+    send = attacks.by_some(lambda update, key: jax.lax.switch(kind, made, update, key))
+    one = make_round(algorithm, clients, jnp.inf, 1e9, clients, send, make_aggregate(groups))
+    return one(server, cohort, own)[0], None
+
+  server, _ = jax.lax.scan(step, algorithm.server_init(start()), jax.random.split(key, rounds))
+  return nats(server["params"], records(4000, 1000)).mean()
