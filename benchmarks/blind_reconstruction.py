@@ -4,7 +4,8 @@ Of a finished run of masked reconstruction: its held-out loss beside those of tw
 taken from its training split. "constant" is one vector for every token of a sensor, "place" the mean of every place
 and step. Each is the best of its kind: means where the error is squared, log odds of being hit for a LiDAR cell, and
 the mean statistics of the cells that are hit. Averages are over all tokens of the evaluation split; which of them a
-loss hides is drawn evenly, so the two compare. A model that is not below "place" has not learned to look.
+loss hides is drawn evenly, so the two compare. A model that is not below "place" has not learned to look. Clips
+without an echo of the LiDAR say nothing of it, to the model as to the others.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def compare(run: str, dataset: str) -> dict[str, dict[str, float]]:
   data = opened.config.data
   found = {}
   for sensor, (target, error) in asked.items():
-    train, held_out = (_all(target, opened, split) for split in (data.train_split, data.eval_split))
+    train, held_out = (_all(sensor, target, opened, split) for split in (data.train_split, data.eval_split))
     blind = {
       "constant": _guess(train, sensor, (0, 1, 2)),
       "place": _guess(train, sensor, (0,)),
@@ -50,16 +51,24 @@ def compare(run: str, dataset: str) -> dict[str, dict[str, float]]:
   return found
 
 
-def _all(target, opened, split: str) -> list[np.ndarray]:
-  """Targets [records, T, S, P] of a split, in chunks."""
+def _all(sensor: str, target, opened, split: str) -> list[np.ndarray]:
+  """Targets [records, T, S, P] of the records of a split that the sensor saw, in chunks."""
   from data.reader import RecordSource
 
   source = RecordSource(opened.dataset, split, opened.task.fields)
   parts = []
   for start in range(0, len(source), _CHUNK):
     rows = np.arange(start, min(start + _CHUNK, len(source)))
-    parts.append(np.asarray(target(opened.task.to_batch(source.stacked(rows)))))
-  return parts
+    batch = opened.task.to_batch(source.stacked(rows))
+    parts.append(np.asarray(target(batch))[saw(sensor, batch)])
+  return [part for part in parts if len(part)]
+
+
+def saw(sensor: str, batch: dict[str, np.ndarray]) -> np.ndarray:
+  """Bool [B]: a LiDAR that has no echo in some step of a clip was not there."""
+  if sensor == "lidar":
+    return batch["echo_BxTxP"].any(-1).all(-1)
+  return np.ones(len(batch["real_B"]), bool)
 
 
 def _guess(parts: list[np.ndarray], sensor: str, axes: tuple[int, ...]) -> np.ndarray:

@@ -3,15 +3,17 @@
   python benchmarks/dreams.py --arm=with=build/with0,build/with1,build/with2 --arm=without=build/without0,... \
     --dataset=build/dreams --worlds=4 --egos=8 --seed=6000 --out=results/dreams
 
-Every run drives the same vehicles of the same worlds (evaluation/driving), expected moves, 20 s. Intervals are those of
-worlds and training seeds drawn again, the same worlds for both arms. OUT/episodes.jsonl keeps what has been driven: a
-second call goes on after it. Writes OUT/dreams.json.
+Every run drives the same vehicles of the same worlds (evaluation/driving/rounds.py), expected moves, 20 s. Intervals
+are those of worlds, domain by domain, and training seeds drawn again, one less of each than there are (J. Rao and
+C. Wu, "Resampling Inference with Complex Survey Data", JASA 83, 1988), the same worlds for both arms.
+OUT/episodes.jsonl keeps what has been driven: a second call goes on after it. Writes OUT/dreams.json.
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,71 +21,58 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 SECONDS, NOISE, DRAWS = 20.0, 0.1, 4000
-RATES = {  # of breaking a rule, half where it is half broken
-  "collision_rate": "no_at_fault_collision",
-  "off_road_rate": "drivable_area",
-  "wrong_way_rate": "driving_direction",
-  "red_light_rate": "traffic_light",
-}
 MEANS = ("score", "progress", "time_to_collision", "lane_keeping")
+Row = dict[str, Any]
 
 
 def drive(arms: dict[str, list[str]], given: argparse.Namespace, path: pathlib.Path) -> None:
   """Appends the episodes of every world that is not in the file yet."""
   from data import sumo
-  from evaluation.driving import episodes, scores
-  from evaluation.driving.policy import MotionDriver, Policy, compiled
+  from evaluation.driving import rounds
+  from evaluation.driving.policy import policy_of
   from experiments import run as runs
 
   done = {row["seed"] for row in read(path)}
-  jobs = sumo.plan(given.seed, given.worlds, 1, 0.1, NOISE, sumo.DOMAINS)
-  jobs = [job for job in jobs if not given.domains or job.domain in given.domains]
-  steps = round(SECONDS * 10)
-  drivers = []
-  for arm, names in arms.items():
-    for k, name in enumerate(names):
-      run = runs.open_run(name, given.dataset)
-      features = np.ones(run.dataset.example()["features_TxAxF"].shape[-1], np.float32)
-      policy = Policy(run.task.model.config, run.weights, run.dataset.window, features, 0)
-      drivers.append((arm, k, policy, compiled(policy, "expected")))
+  jobs = sumo.plan(given.seed, given.worlds, 1, 0.1, NOISE, given.domains or sumo.DOMAINS)
+  places = {f"{arm} {k}": (arm, k) for arm, names in arms.items() for k in range(len(names))}
+  rounds.use_policies(
+    {name: policy_of(runs.open_run(arms[arm][k], given.dataset), seed=0) for name, (arm, k) in places.items()}
+  )
+  drivers = tuple(f"{name}:expected" for name in places)
   for job in jobs:
     if job.seed in done:
       continue
-    with episodes.started(job, given.egos, lambda live: None) as start:
-      if not len(start.slot_E):
-        continue
-      log = episodes.log(start, job, steps)
-    human = scores.judge(log, steps + 1, None)
-    rows = []
-    for arm, k, policy, choose in drivers:
-      driver = MotionDriver(policy, choose, given.egos)
-      with episodes.started(job, given.egos, driver.watch) as start:
-        driven = episodes.drive(start, driver, arm, job, steps)
-      judged = scores.judge(driven, steps + 1, human)
-      found = scores.terms(driven, judged, human)
-      for e, values in enumerate(found):
-        where = {"domain": job.domain, "seed": job.seed, "arm": arm, "run": k, "ego": e}
-        rows.append(where | values | {"end": driven.end_E[e], "monitor": judged[e].monitor})
+    rows = rounds.drive_world(rounds.Round(job, given.egos, round(SECONDS * 10), drivers))
+    for row in rows:
+      row["arm"], row["run"] = places[row["driver"].partition(":")[0]]
     with open(path, "a", encoding="utf-8") as file:
       file.writelines(json.dumps(row) + "\n" for row in rows)
     print(job.domain, job.seed, len(rows), flush=True)
+
+
+def numbers() -> dict[str, Callable[[Row], float | None]]:
+  """Name to what it is of an episode; None where it is not defined, as of one that could not be driven."""
+  from evaluation.driving import rounds, scores
+
+  def contact(row: Row) -> float | None:
+    return None if row["end"].startswith(rounds.FAILED) else float(row["end"] == "contact")
+
+  return {"contact_rate": contact} | {
+    name: lambda row, name=name: row[name] for name in (*scores.RATES, *MEANS)
+  }
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
   return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def table(rows: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
+def table(rows: list[Row], arms: list[str]) -> dict[str, Any]:
   """Of every arm the mean of each number, with its interval, of each run; the others less the last arm."""
-  worlds = sorted({row["seed"] for row in rows})
+  domains = {row["seed"]: row["domain"] for row in rows}
+  worlds = sorted(domains)
+  strata = [domains[world] for world in worlds]
   found: dict[str, Any] = {"worlds": len(worlds), "episodes_of_a_run": 0, "arms": {}, "less": {}}
-  values = {"contact_rate": lambda row: float(row["end"] == "contact")}
-  values |= {
-    name: lambda row, term=term: 1 - row[term] if row[term] is not None else None
-    for name, term in RATES.items()
-  }
-  values |= {name: lambda row, name=name: row[name] for name in MEANS}
-  for name, value in values.items():
+  for name, value in numbers().items():
     drawn: dict[str, np.ndarray] = {}
     if all(value(row) is None for row in rows):
       continue  # a domain without lights
@@ -95,7 +84,7 @@ def table(rows: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
       place = np.array([[row["run"], worlds.index(row["seed"])] for row in own]).T
       np.add.at(total, tuple(place), [value(row) for row in own])
       np.add.at(count, tuple(place), 1.0)
-      drawn[arm] = _drawn(total, count)
+      drawn[arm] = drawn_again(total, count, strata)
       each = (total.sum(1) / count.sum(1)).tolist()
       part = {"mean": total.sum() / count.sum(), "ci95": _interval(drawn[arm]), "runs": each}
       found["arms"].setdefault(arm, {})[name] = part
@@ -106,12 +95,21 @@ def table(rows: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
   return found
 
 
-def _drawn(total_RxW: np.ndarray, count_RxW: np.ndarray) -> np.ndarray:
-  """[DRAWS]: the mean over worlds and runs drawn with replacement; of any arm the same worlds."""
-  runs, worlds = total_RxW.shape
-  world = np.random.default_rng(0).integers(worlds, size=(DRAWS, worlds))
-  run = np.random.default_rng(1).integers(runs, size=(DRAWS, runs))
-  over, under = (part[run[:, :, None], world[:, None, :]].sum((1, 2)) for part in (total_RxW, count_RxW))
+def drawn_again(total_RxW: np.ndarray, count_RxW: np.ndarray, domain_W: list[str]) -> np.ndarray:
+  """[DRAWS]: the mean over runs, and over worlds of each domain, drawn with replacement; of any arm the same worlds."""
+  rng = np.random.default_rng(0)
+  world = []
+  for domain in dict.fromkeys(domain_W):
+    own = np.flatnonzero(np.array(domain_W) == domain)
+    # So many of a domain weigh as much as all of it.
+    weight = len(own) / max(len(own) - 1, 1)
+    world.append((rng.choice(own, (DRAWS, max(len(own) - 1, 1))), weight))
+  runs = len(total_RxW)
+  run = np.random.default_rng(1).integers(runs, size=(DRAWS, max(runs - 1, 1)))
+  over, under = (
+    sum(weight * part[run[:, :, None], chosen[:, None, :]].sum((1, 2)) for chosen, weight in world)
+    for part in (total_RxW, count_RxW)
+  )
   with np.errstate(invalid="ignore"):  # a draw without a light says nothing of lights
     return over / under
 

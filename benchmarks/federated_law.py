@@ -18,6 +18,8 @@ from typing import Any
 
 WINDOWS = 2048
 REPLICAS, STEPS = (1, 2, 4, 8), (8, 32)
+# Widths, and the local steps at which each is trained.
+GRID = {4: (32,), 8: (8, 32), 16: (32,)}
 DRAWS = 1000
 
 
@@ -77,21 +79,18 @@ def fitted(table: list[dict[str, Any]]) -> dict[str, Any]:
   }
   predicted = law.loss(*columns[:4])
   found["rms_residual"] = float(np.sqrt(np.mean((columns[4] - predicted) ** 2)))
-  # DiLoCo's own form, at the whole of the data: ln L = c - alpha ln N + gamma ln M, for each number of steps.
-  for steps in sorted(set(columns[3])):
-    here = (columns[3] == steps) & (columns[1] == columns[1].max())
-    design = np.stack([np.ones(here.sum()), np.log(columns[0][here]), np.log(columns[2][here])], 1)
-    target = np.log(columns[4][here])
-    solved = np.linalg.lstsq(design, target, rcond=None)[0]
-    left = target - design @ solved
-    error = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * (left @ left) / (len(left) - 3))
-    reach = bootstrap.quantile(bootstrap.LEVEL, len(left) - 3)
-    found[f"power law, {int(steps)} local steps"] = {
-      name: {
-        "value": float(solved[k]),
-        "ci95": [float(solved[k] - reach * error[k]), float(solved[k] + reach * error[k])],
-      }
-      for k, name in ((1, "exponent of N"), (2, "exponent of M"))
+  # DiLoCo's own form, at all of the data: ln L = c + p ln N + q ln M.
+  here = (columns[3] == STEPS[-1]) & (columns[1] == columns[1].max())
+  design = np.stack([np.ones(here.sum()), np.log(columns[0][here]), np.log(columns[2][here])], 1)
+  target = np.log(columns[4][here])
+  solved, *_ = np.linalg.lstsq(design, target, rcond=None)
+  left, freedom = target - design @ solved, len(target) - 3
+  error = np.sqrt(np.diag(np.linalg.pinv(design.T @ design)) * (left @ left) / freedom)
+  reach = bootstrap.quantile(bootstrap.LEVEL, freedom) * error
+  for k, name in ((1, "power of N"), (2, "power of M")):
+    found[name] = {
+      "value": float(solved[k]),
+      "ci95": [float(solved[k] - reach[k]), float(solved[k] + reach[k])],
     }
   return found
 
@@ -131,7 +130,7 @@ def main() -> None:
   parser.add_argument("--dataset", required=True)
   parser.add_argument("--workdir", required=True, type=pathlib.Path)
   parser.add_argument("--out", required=True, type=pathlib.Path)
-  parser.add_argument("--widths", default="4,8,16")
+  parser.add_argument("--widths", default="", help="To train now; all.")
   parser.add_argument("--seed", default=0, type=int)
   chosen = parser.parse_args()
   from data.datasets import open_dataset
@@ -140,11 +139,15 @@ def main() -> None:
 
   train = open_dataset(chosen.dataset).manifest["splits"]["train"]
   tokens = round(train["tokens"] / train["windows"] * WINDOWS)
+  wanted = [int(width) for width in chosen.widths.split(",") if width] or GRID
   table = []
-  for width, replicas, steps in itertools.product(map(int, chosen.widths.split(",")), REPLICAS, STEPS):
-    folder = chosen.workdir / f"w{width}_{replicas}_{steps}_{chosen.seed}"
-    federation.simulate(str(folder), values(chosen.dataset, width, replicas, steps, chosen.seed))
-    table += rows(folder, tokens, replicas, steps)
+  for width, replicas in itertools.product(GRID, REPLICAS):
+    for steps in GRID[width]:
+      folder = chosen.workdir / f"w{width}_{replicas}_{steps}_{chosen.seed}"
+      if width in wanted:
+        federation.simulate(str(folder), values(chosen.dataset, width, replicas, steps, chosen.seed))
+      if (folder / "result.json").exists():
+        table += rows(folder, tokens, replicas, steps)
   found = fitted(table)
   chosen.out.mkdir(parents=True, exist_ok=True)
   write_json_atomic(chosen.out / "federated_law.json", {"law": found, "runs": table})

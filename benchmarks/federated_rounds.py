@@ -1,12 +1,13 @@
 """What a federated round costs: beside plain central steps, with 10 clients and 1,000, and beside FedJAX.
 
-  python -m benchmarks.federated_rounds --out=results/federated_rounds [--turns=20]
+  python -m benchmarks.federated_rounds --out=results/federated_rounds [--turns=20] [--dataset=build/sumo]
 
 100 clients of 64 images of 32 x 32 x 3 in 10 classes, batches of 16, one epoch (4 steps), SGD at 0.1: a small CNN
 (convolutions as patches and matrix products, which processors are fast at in loops) and an MLP. CPU time of the
 process, median over turns taken one after the other. FedJAX is timed where it is installed (`pip install
 fedjax==0.0.17` into an environment of its own with requirements/base.txt); it is given the same model and batches.
-Memory: compiled temporaries of rounds of 10 and of 1,000 clients.
+With --dataset also the motion model of width 8, 10 clients of 64 windows. Memory: compiled temporaries of rounds of 10
+and of 1,000 clients.
 """
 
 import argparse
@@ -75,6 +76,29 @@ def data(clients: int) -> dict[str, Any]:
     "x": rng.normal(size=(clients, IMAGES, EDGE, EDGE, 3)).astype(np.float32),
     "y": rng.integers(0, CLASSES, (clients, IMAGES)).astype(np.int32),
   }
+
+
+def motion(dataset: str) -> tuple[Callable, Callable, dict[str, Any]]:
+  """(init, loss, windows) of the motion model."""
+  import flax.linen as nn
+  import numpy as np
+
+  from data import reader
+  from data.datasets import open_dataset
+  from experiments.config import from_dict
+  from experiments.configs import motion as config_file
+  from experiments.task import make_task
+
+  opened = open_dataset(dataset)
+  task = make_task(from_dict(config_file.get_config("w8").to_dict()), opened.config, len(opened.domains))
+  source = reader.RecordSource(opened, "train", task.fields, limit=10 * IMAGES)
+  whole = task.to_batch(source.stacked(np.arange(10 * IMAGES)))
+  held = {name: value.reshape(10, IMAGES, *value.shape[1:]) for name, value in whole.items()}
+
+  def init(key):
+    return nn.unbox(task.init(key, {name: value[:1] for name, value in whole.items()})["params"])
+
+  return init, task.loss_fn, held
 
 
 def ours(init: Callable, loss: Callable, held: dict, clients: int, lanes: int) -> tuple[Callable, int]:
@@ -183,26 +207,29 @@ def main() -> None:
   parser.add_argument("--out", required=True, type=pathlib.Path)
   parser.add_argument("--turns", default=20, type=int)
   parser.add_argument("--lanes", default=1, type=int, help="Clients computed at a time.")
+  parser.add_argument("--dataset", default="", help="Of windows, for the motion model.")
   chosen = parser.parse_args()
   from data.files import write_json_atomic
 
-  held, result = data(CLIENTS), {"lanes": chosen.lanes, "turns": chosen.turns, "rounds": {}, "memory": {}}
+  result: dict[str, Any] = {"lanes": chosen.lanes, "turns": chosen.turns, "rounds": {}, "memory": {}}
+
+  def beside(name: str, init: Callable, loss: Callable, held: dict, clients: int) -> None:
+    own, _ = ours(init, loss, held, clients, chosen.lanes)
+    calls = {"round": own, "central": central(init, loss, held, clients)}
+    peer = fedjax_round(init, loss, held, clients)
+    if peer:
+      calls["fedjax"] = peer
+    found = taken(calls, chosen.turns)
+    result["rounds"][f"{name}, {clients} clients"] = found
+    times = {k: round(v["median"], 1) for k, v in found.items()}
+    print(name, clients, times, {k: round(times[k] / times["round"], 2) for k in times}, flush=True)
+
+  if chosen.dataset:
+    beside("motion", *motion(chosen.dataset), 10)
+  held = data(CLIENTS)
   for name, (init, loss) in models().items():
     for clients in (10, 100):
-      own, _ = ours(init, loss, held, clients, chosen.lanes)
-      calls = {"round": own, "central": central(init, loss, held, clients)}
-      peer = fedjax_round(init, loss, held, clients)
-      if peer:
-        calls["fedjax"] = peer
-      found = taken(calls, chosen.turns)
-      result["rounds"][f"{name}, {clients} clients"] = found
-      beside = {k: found[k]["median"] / found["round"]["median"] for k in found if k != "round"}
-      print(
-        name,
-        clients,
-        {k: round(v["median"], 1) for k, v in found.items()},
-        {k: round(v, 2) for k, v in beside.items()},
-      )
+      beside(name, init, loss, held, clients)
     many = data(1000)
     memory = {clients: ours(init, loss, many, clients, chosen.lanes)[1] for clients in (10, 1000)}
     result["memory"][name] = memory

@@ -48,6 +48,7 @@ class LiveWorld:
     self._lights = stagger_lights(sim, world, demand.rng)
     self._slot_of: dict[str, int] = {}
     self._steps = self._appeared = 0
+    self._attended = ""  # the vehicle whose surroundings are read out; "": everybody is
     self.faults: Counter[str] = Counter()
     slots = demand.vehicles + demand.pedestrians + _SPARE
     self._names, self._free = [""] * slots, list(range(slots))[::-1]
@@ -76,11 +77,25 @@ class LiveWorld:
     self.sim.vehicle.setLaneChangeMode(name, 0)
     self.taken_N[slot] = True
 
+  def attend(self, slot: int, reach: float) -> None:
+    """From now on only who is within `reach` m of that vehicle is read out, for as long as it is there.
+
+    Who leaves the circle has left the arrays, and is somebody else when back. The simulation goes on as it was.
+    """
+    from libsumo import constants as c
+
+    for name in self._slot_of:
+      self._domain(name).unsubscribe(name)
+    self._attended = self._names[slot]
+    for others in (c.CMD_GET_VEHICLE_VARIABLE, c.CMD_GET_PERSON_VARIABLE):
+      self.sim.vehicle.subscribeContext(self._attended, others, reach, [c.VAR_POSITION])
+
   def drop(self, slot: int) -> None:
     """Takes a vehicle out of the world."""
     name = self._names[slot]
     if name in self._slot_of:
-      self.sim.vehicle.unsubscribe(name)
+      if not self._attended:
+        self.sim.vehicle.unsubscribe(name)
       self.sim.vehicle.remove(name)
       self._leave(name)
 
@@ -124,15 +139,19 @@ class LiveWorld:
 
     self.sim.simulationStep()
     self._steps += 1
-    for domain, names in (
-      (self.sim.vehicle, self.sim.simulation.getDepartedIDList()),
-      (self.sim.person, self.sim.simulation.getDepartedPersonIDList()),
-    ):
-      for name in names:
-        domain.subscribe(name, [c.VAR_POSITION])
-        self._enter(name, domain.getAngle(name), domain.getSpeed(name))
-    seen = [self.sim.vehicle.getAllSubscriptionResults(), self.sim.person.getAllSubscriptionResults()]
     slot_of, position = self._slot_of, c.VAR_POSITION
+    if self._attended:
+      seen = [self.sim.vehicle.getContextSubscriptionResults(self._attended)]
+      for name in [name for name in seen[0] if name not in slot_of]:
+        self._enter(name)
+    else:
+      for name in (
+        *self.sim.simulation.getDepartedIDList(),
+        *self.sim.simulation.getDepartedPersonIDList(),
+      ):
+        self._domain(name).subscribe(name, [position])
+        self._enter(name)
+      seen = [self.sim.vehicle.getAllSubscriptionResults(), self.sim.person.getAllSubscriptionResults()]
     slots = [slot_of[name] for found in seen for name in found]
     fronts = [values[position] for found in seen for values in found.values()]
     if len(slots) < len(self._slot_of):
@@ -177,36 +196,48 @@ class LiveWorld:
     """Fronts [M, 2] m with changes of lane drawn out over time and distance, as scenes have them."""
     self._aside_N[slot_M[~was_M]] = 0.0
     quick_M = np.flatnonzero(was_M & (far_M > _SIDESTEP))  # nobody else can have changed lanes
-    normal_Kx2 = _normal(heading_M[quick_M])
-    aside_K = (pull_Mx2[quick_M] * normal_Kx2).sum(-1)
+    aside_K = (pull_Mx2[quick_M] * _normal(heading_M[quick_M])).sum(-1)
     stepped_K = (np.abs(aside_K) > _SIDESTEP) & ~self.taken_N[slot_M[quick_M]]
-    if not (stepped_K.any() or self._aside_N.any()):  # mostly nobody changes lanes
-      return front_Mx2
     chosen = slot_M[quick_M[stepped_K]]
-    self._aside_N[chosen] = self._to_come()[chosen] + aside_K[stepped_K]
-    self._since_N += STEP
-    self._driven_N[slot_M] += far_M
+    if len(chosen):
+      self._aside_N[chosen] = self._to_come(chosen) + aside_K[stepped_K]
+    under_way_M = np.flatnonzero(self._aside_N[slot_M])
+    if not len(under_way_M):  # mostly nobody changes lanes
+      return front_Mx2
+    slots = slot_M[under_way_M]
+    self._since_N[slots] += STEP
+    self._driven_N[slots] += far_M[under_way_M]
     self._since_N[chosen] = self._driven_N[chosen] = 0.0
-    to_come = self._to_come()
-    self._aside_N[to_come == 0] = 0.0
-    return front_Mx2 - to_come[slot_M, None] * _normal(heading_M)
+    to_come = self._to_come(slots)
+    self._aside_N[slots[to_come == 0]] = 0.0
+    front_Mx2 = front_Mx2.copy()
+    front_Mx2[under_way_M] -= to_come[:, None] * _normal(heading_M[under_way_M])
+    return front_Mx2
 
-  def _to_come(self) -> np.ndarray:
-    """float64 [N] m to the left: what of each change of lane is still to come."""
-    return self._aside_N * (1 - changed(self._since_N, self._driven_N, self._aside_N))
+  def _to_come(self, slots: np.ndarray) -> np.ndarray:
+    """float64 [K] m to the left: what of each change of lane is still to come."""
+    aside = self._aside_N[slots]
+    return aside * (1 - changed(self._since_N[slots], self._driven_N[slots], aside))
 
-  def _enter(self, name: str, compass: float, speed: float) -> None:
-    slot = self._free.pop()
+  def _domain(self, name: str) -> Any:
+    """Of the simulation: vehicles, or those on foot."""
+    walks = AGENT_TYPE[self.demand.type_of[name].kind] == AgentType.PEDESTRIAN
+    return self.sim.person if walks else self.sim.vehicle
+
+  def _enter(self, name: str) -> None:
+    slot, domain = self._free.pop(), self._domain(name)
     kind = self.demand.type_of[name]
     self._slot_of[name], self._names[slot] = slot, name
     self.size_Nx2[slot], self.type_N[slot] = (kind.length, kind.width), AGENT_TYPE[kind.kind]
-    self.heading_N[slot], self.speed_N[slot] = np.radians(90.0 - compass), speed
+    self.heading_N[slot] = np.radians(90.0 - domain.getAngle(name))
+    self.speed_N[slot] = domain.getSpeed(name)
     self.serial_N[slot], self._appeared = self._appeared, self._appeared + 1
     self.present_N[slot] = self.taken_N[slot] = False
 
   def _leave(self, name: str) -> None:
     slot = self._slot_of.pop(name)
     self.present_N[slot] = self.taken_N[slot] = False
+    self._aside_N[slot] = 0.0
     self._free.append(slot)
 
 

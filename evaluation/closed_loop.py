@@ -53,6 +53,10 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out")
   jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
   run = runs.open_run(_RUN.value, _DATASET.value)
+  if _SEED.value == run.dataset.manifest["notes"].get("arguments", {}).get("seed"):
+    raise BadInput(
+      f"{_SEED.value} is that of the dataset's worlds", "--seed", "drive where nobody was trained"
+    )
   for moves in _MOVES.value:
     if moves not in MOVES:
       raise BadInput(f"no such kind of move: {moves!r}", "--moves", f"choose from {', '.join(MOVES)}")
@@ -62,9 +66,8 @@ def main() -> int:
   jobs = sorted(jobs, key=lambda job: job.seed)  # domains take turns
   tasks = [rounds.Round(job, _EGOS.value, steps, drivers, drawn) for job in jobs]
   out.mkdir(parents=True, exist_ok=True)
-  with open(
-    out / "episodes.jsonl", "w", encoding="utf-8"
-  ) as file:  # what is there is not lost if this is stopped
+  # Written as they come: if this is stopped, what has been driven can be read, until the next run.
+  with open(out / "episodes.jsonl", "w", encoding="utf-8") as file:
 
     def keep(rows: list[dict[str, Any]]) -> None:
       file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -87,6 +90,10 @@ def main() -> int:
   write_json_atomic(out / "closed_loop.json", result)
   print(table(result))
   print(out / "closed_loop.json")
+  for name in drivers:
+    ends = [row["end"] for row in found if row["driver"] == name]
+    if ends and all(end.startswith(rounds.FAILED) for end in ends):
+      raise program.Fault(f"{name} could not drive a single episode: {ends[0]}")
   return 0
 
 

@@ -88,7 +88,7 @@ def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any], dict[str, int]]
   import dataclasses
 
   from evaluation.driving import guide
-  from evaluation.simulation import dreams
+  from evaluation.simulation import dream_records, dreams
   from evaluation.simulation.batches import simulator_of
   from evaluation.simulation.scenarios import make_scenarios
   from evaluation.simulation.simulator import Simulation
@@ -111,7 +111,7 @@ def dreamed(run: Any) -> tuple[list[list[dict]], dict[str, Any], dict[str, int]]
       draws = range(k * _DRAWS.value, (k + 1) * _DRAWS.value)
       found[name] = dreams.dream(scenarios, simulate, forced, draws, judge)
       bar.update(1)
-  made = dreams.records(scenarios, list(found.values()), shape, len(run.dataset.domains))
+  made = dream_records.records(scenarios, list(found.values()), shape, len(run.dataset.domains))
   return made, {name: dreams.tally(one) for name, one in found.items()}, scenarios.faults
 
 

@@ -29,7 +29,6 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 
 _LOOKBACK_S = 0.5  # over which the constant velocity is measured
 _TOP = 5  # futures that nuScenes judges, at most
-_LEVEL = 0.95  # of intervals
 
 
 def main() -> int:
@@ -83,6 +82,7 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
   import numpy as np
 
   from evaluation.forecasting import baselines
+  from evaluation.intervals import of_ratio
   from evaluation.metrics import displacement, nuscenes
 
   truth, history = jnp.asarray(cases.truth_BxAxNx2), jnp.asarray(cases.history_BxHxAx2)
@@ -116,7 +116,10 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
     places += [(result["by_domain"][name], inside_B) for name, inside_B in domains.items()]
     for place, inside_B in places:
       place[part] = {"n_agents": int(keep[inside_B].sum())} | _means(own, inside_B)
-      place[part]["ci95"] = _intervals(own, inside_B, cases.scene_B)
+      place[part]["ci95"] = {
+        name: of_ratio(total_B[inside_B], count_B[inside_B], cases.scene_B[inside_B])
+        for name, (total_B, count_B) in own.items()
+      }
       place[part] |= {name: _means(pairs, inside_B) for name, pairs in others.items()}
   result["joint"] = joint(cases, samples) | {"constant_velocity": joint(cases, straight)}
   return result
@@ -124,24 +127,6 @@ def report(cases, single, samples, likeliest) -> dict[str, Any]:
 
 def _means(pairs, inside_B) -> dict[str, float | None]:
   return {name: _mean(total_B[inside_B], count_B[inside_B]) for name, (total_B, count_B) in pairs.items()}
-
-
-def _intervals(pairs, inside_B, scene_B) -> dict[str, list[float] | None]:
-  """95 % over scenes: agents of one scene are not independent. None of one scene alone."""
-  import numpy as np
-
-  from evaluation.gates import bounds
-
-  found: dict[str, list[float] | None] = {}
-  for name, pair in pairs.items():
-    total_B, count_B = (np.asarray(values, np.float64)[inside_B] for values in pair)
-    place_B = np.unique(scene_B[inside_B][count_B > 0], return_inverse=True)[1]
-    total_U, count_U = (np.bincount(place_B, values[count_B > 0]) for values in (total_B, count_B))
-    found[name] = None
-    if len(count_U) > 1:
-      low, high = bounds(total_U, count_U, (1 + _LEVEL) / 2)
-      found[name] = [max(float(low), 0.0), float(high)]
-  return found
 
 
 def joint(cases, futures) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def main() -> int:
   judged = {
     name: split_metrics.means(metrics, keep)
     | split_metrics.precisions(findings, classes, keep)
-    | {"clips": int(keep.sum())}
+    | {"clips": int(keep.sum()), "ci95": split_metrics.intervals(metrics, keep, labels["scene"])}
     for name, keep in parts.items()
     if keep.any()
   }

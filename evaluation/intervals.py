@@ -1,4 +1,4 @@
-"""Intervals over scenes: clips of one scene are not independent, so whole scenes are drawn again.
+"""Intervals over scenes: clips of one scene are not independent, so whole scenes are drawn again, or left out.
 
 A score is a ratio of sums over clips, sum_n a_n / sum_n b_n. A bootstrap draw takes S of the S scenes with
 replacement and forms the ratio anew; two scores on the same clips share their draws, so that the interval of their
@@ -8,6 +8,8 @@ difference is a paired one. B. Efron and R. Tibshirani, "An Introduction to the 
 import dataclasses
 
 import numpy as np
+
+from evaluation.gates import bounds
 
 LEVEL = 0.95
 
@@ -43,4 +45,18 @@ def interval(values_R: np.ndarray) -> list[float] | None:
   if not len(finite):
     return None
   low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+  return [float(low), float(high)]
+
+
+def of_ratio(over_N: np.ndarray, under_N: np.ndarray, scene_N: np.ndarray) -> list[float] | None:
+  """95 % interval of sum over / sum under of clips, by leaving out scenes and Student's t (evaluation/gates.py): few
+  scenes know little of their spread, and t says so. None of one scene alone."""
+  there_N = np.asarray(under_N) > 0
+  place_N = np.unique(np.asarray(scene_N)[there_N], return_inverse=True)[1]
+  over_U, under_U = (
+    np.bincount(place_N, np.asarray(values, np.float64)[there_N]) for values in (over_N, under_N)
+  )
+  if len(under_U) < 2:
+    return None
+  low, high = bounds(over_U, under_U, (1 + LEVEL) / 2)
   return [float(low), float(high)]

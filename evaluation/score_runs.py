@@ -57,6 +57,9 @@ def main() -> int:
   asked |= {"runs": sorted(policies), "dataset": opened[0].dataset.fingerprint}
   if any(run.dataset.fingerprint != asked["dataset"] for run in opened):
     raise BadInput("were trained on different datasets", "--sweeps", "score each alone, or give --dataset")
+  notes = opened[0].dataset.manifest["notes"]
+  if notes.get("source") == "sumo" and notes["arguments"]["seed"] == _SEED.value:
+    raise BadInput("drives in the worlds of the dataset", f"--seed={_SEED.value}", "choose another")
   pieces = out / "pieces"
   if (pieces / "asked.json").exists() and read_json(pieces / "asked.json", "remove it") != asked:
     raise BadInput("holds pieces of other runs, or made with other flags", out, "choose another --out")

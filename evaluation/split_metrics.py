@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from evaluation.intervals import of_ratio
 from evaluation.metrics.average_precision import CENTRE_M, CHAMFER_M, LEAST, Found, average_precision, chamfer
 from evaluation.metrics.true_positives import ERRORS, box_errors, detection_score, true_positive_error
 
@@ -41,6 +42,15 @@ def means(metrics: dict, keep_N: np.ndarray) -> dict[str, float | None]:
     elif np.ndim(total) == 0:
       found[name] = float(total / count) if some else None
   return found
+
+
+def intervals(metrics: dict, keep_N: np.ndarray, scene_N: np.ndarray) -> dict[str, list[float] | None]:
+  """95 % over scenes of every mean that is one number of each clip; None of one scene alone."""
+  return {
+    name: of_ratio(sums[keep_N], counts[keep_N], scene_N[keep_N])
+    for name, (sums, counts) in metrics.items()
+    if name not in _NOT_SHOWN and sums.ndim == 1
+  }
 
 
 def precisions(findings: dict, classes: dict, keep_N: np.ndarray) -> dict:

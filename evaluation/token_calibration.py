@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from evaluation.intervals import of_ratio
 from evaluation.metrics import calibration, discrimination
 
 BINS = 15
@@ -22,7 +23,7 @@ _TOGETHER = 32  # windows: one compiled shape
 @dataclasses.dataclass(frozen=True)
 class Stated:
   """Of W windows: confidence_WxTxA in the likeliest move, correct_WxTxA, and which moves count, mask_WxTxA; the sums
-  of nats and Brier scores over these, "all" and "moving" agents alike; moving_WxA and domain_W."""
+  of nats and Brier scores over these, "all" and "moving" agents alike; moving_WxA, domain_W and scene_W."""
 
   confidence_WxTxA: np.ndarray
   correct_WxTxA: np.ndarray
@@ -31,6 +32,7 @@ class Stated:
   brier_W: dict[str, np.ndarray]
   moving_WxA: np.ndarray
   domain_W: np.ndarray
+  scene_W: np.ndarray
 
   def counts(self, part: str) -> np.ndarray:
     """bool [W, T, A]: moves of a part, "all" or "moving"."""
@@ -51,15 +53,18 @@ def stated(apply: Callable, weights: dict, to_batch: Callable, source: Any) -> S
       "mask_WxTxA": stacked["mask_TxA"],
       "moving_WxA": stacked["moving_A"],
       "domain_W": stacked["domain"].astype(int),
+      "scene_W": stacked["scene"].astype(int),
     }
     parts.append(Stated(**jax.tree.map(lambda x, here=here: np.asarray(x)[:here], told)))
   fields = [dataclasses.asdict(part) for part in parts]
   return Stated(**jax.tree.map(lambda *values: np.concatenate(values), *fields))
 
 
-def scores(found: Stated, part: str, inside_W: np.ndarray) -> dict[str, float | int | None]:
-  """Of the moves of a part in some windows: their number, means, and what needs them all together; None of none."""
-  counts_N = (found.counts(part) & inside_W[:, None, None]).ravel()
+def scores(found: Stated, part: str, inside_W: np.ndarray) -> dict[str, Any]:
+  """Of the moves of a part in some windows: their number, means (of nats and Brier with 95 % intervals over scenes),
+  and what needs them all together."""
+  counts_WxTxA = found.counts(part) & inside_W[:, None, None]
+  counts_N, counts_W = counts_WxTxA.ravel(), counts_WxTxA.sum((1, 2))
   count = int(counts_N.sum())
   if not count:
     return {"moves": 0}
@@ -68,15 +73,17 @@ def scores(found: Stated, part: str, inside_W: np.ndarray) -> dict[str, float | 
     f"ece_{binning}": calibration.calibration_error(confidence_N, correct_N, counts_N, BINS, binning)
     for binning in (calibration.EQUAL_WIDTH, calibration.EQUAL_MASS)
   }
+  sums = {"nll": found.nll_W[part] * inside_W, "brier": found.brier_W[part] * inside_W}
   auc = float(discrimination.auc(confidence_N, correct_N, counts_N))
   return {
     "moves": count,
     "accuracy": float(np.asarray(correct_N)[counts_N].mean()),
     "confidence": float(np.asarray(confidence_N, np.float64)[counts_N].mean()),
-    "nll": float(found.nll_W[part][inside_W].sum() / count),
-    "brier": float(found.brier_W[part][inside_W].sum() / count),
+    **{name: float(sum_W.sum() / count) for name, sum_W in sums.items()},
     "auc": None if np.isnan(auc) and np.isfinite(np.asarray(confidence_N)[counts_N]).all() else auc,
-  } | {name: float(value) for name, value in errors.items()}
+    **{name: float(value) for name, value in errors.items()},
+    "ci95": {name: of_ratio(sum_W, counts_W, found.scene_W) for name, sum_W in sums.items()},
+  }
 
 
 def _make_each(apply: Callable) -> Callable:

@@ -13,9 +13,12 @@ from absl import flags
 from experiments import program
 
 _RUN = flags.DEFINE_string("run", None, "Run directory of a finished training.", required=True)
+_DATASET = flags.DEFINE_string(
+  "dataset", "", "Where the dataset it was trained on lies now, if it has been moved."
+)
 _OUT = flags.DEFINE_string("out", None, "Directory for tokens.json.", required=True)
 
-_FIELDS = ("tokens_TxA", "mask_TxA", "state_TxAxS", "moving_A", "domain")
+_FIELDS = ("tokens_TxA", "mask_TxA", "state_TxAxS", "moving_A", "domain", "scene")
 _CHUNK = 256  # windows read at once
 
 
@@ -33,7 +36,7 @@ def main() -> int:
   from experiments import run as runs
   from models.motion import MotionModel
 
-  run = runs.open_run(_RUN.value)
+  run = runs.open_run(_RUN.value, _DATASET.value)
   if not isinstance(run.task.model, MotionModel):
     raise BadInput(f"is of family {run.config.family}", run.path, "give the run of a motion model")
 
@@ -77,7 +80,7 @@ def table(result: dict[str, dict[str, dict[str, Any]]]) -> str:
   """The result as text, a block for all and one for moving agents."""
   lines = []
   for part, rows in result.items():
-    names = list(next(iter(rows.values())))
+    names = [name for name in next(iter(rows.values())) if name != "ci95"]
     lines.append(f"{part + ' agents':<16}" + "".join(f"{name:>19}" for name in names))
     for domain, row in rows.items():
       cells = ("-" if row.get(name) is None else f"{row[name]:.4g}" for name in names)

@@ -75,7 +75,7 @@ def main() -> int:
   result["faults"] = scenarios.faults
   result |= {name: flag.value for name, flag in _settings().items()} | {
     "run": run.row["run_id"],
-    "parameters": run.row.get("parameters"),
+    "parameters": run.row["params"],
     "dataset_fingerprint": run.dataset.fingerprint,
     "split": split,
   }

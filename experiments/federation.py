@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from data import datasets, reader, scene_labels, slices
+from data import datasets, reader
 from data.datasets import Dataset
 from data.errors import BadInput
 from experiments import mesh as meshes
@@ -25,6 +25,7 @@ from experiments.checkpoints import Checkpoints
 from experiments.config import Train
 from experiments.evaluate import evaluate
 from experiments.federation_config import Federation, client_rate, make_algorithm, make_codec, parse
+from experiments.federation_fleet import make_fleet
 from experiments.federation_safety import GoldenSet, Privacy, make_aggregate, make_attack, refuse_leaks
 from experiments.preemption import StopSignal
 from experiments.program import Preempted
@@ -35,33 +36,6 @@ from experiments.task import Task, make_task
 from federated import attacks, compression, drafting, fleet, golden, wire
 from federated.rounds import Algorithm, Cohort, client_mesh, make_round, plain
 from models.trainable import insert, select
-
-
-def make_fleet(config: Federation, dataset: Dataset, split: str) -> fleet.Fleet:
-  """The vehicles and what they hold: axes of the records, or of their scenes' metadata, say how vehicles differ."""
-  axes = [name for name in config.fleet.axes.split(",") if name]
-  absent = [one for one in config.fleet.without.split(";") if one]
-  labels, names = scene_labels.of_records(dataset, split, [*axes, *slices.axes(config.fleet.without)])
-  there = np.ones(len(labels["scene"]), bool)
-  for one in absent:
-    there &= ~slices.members(one, labels, names)
-  held = np.flatnonzero(there)
-  here = {name: values[held] for name, values in labels.items()}
-  if axes:
-    made = fleet.by_metadata(here, axes, config.fleet.vehicles, config.seed)
-  elif config.fleet.alpha > 0:
-    made = fleet.dirichlet(here, "domain", config.fleet.alpha, config.fleet.vehicles, config.seed)
-  else:
-    raise BadInput("neither axes nor alpha is given", "config.fleet", "say how vehicles differ")
-  made = [(cell, held[own]) for cell, own in made]
-  hardware = fleet.Hardware(
-    config.fleet.steps_per_second,
-    config.fleet.up,
-    config.fleet.down,
-    config.fleet.spread,
-    config.fleet.reached,
-  )
-  return fleet.assemble(made, labels, hardware, config.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +76,11 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
   params = _begun(fresh, train)
   judged = GoldenSet(config.golden, task, dataset) if config.golden.split else None
   fixed = {"params": params, "golden": judged.records if judged else {}}
-  mesh = client_mesh(jax.devices()[: config.mesh.clients]) if config.mesh.clients > 1 else None
+  devices = jax.devices()[: config.mesh.clients]
+  if len(devices) < config.mesh.clients:
+    what = f"{config.mesh.clients} devices are wanted, {len(devices)} are here"
+    raise BadInput(what, "config.mesh.clients", "lower it")
+  mesh = client_mesh(devices) if len(devices) > 1 else None
 
   up, down = make_codec(config.up, "config.up"), make_codec(config.down, "config.down")
   transmit = compression.through(up, config.up.feedback) if up else plain

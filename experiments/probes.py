@@ -1,7 +1,8 @@
 """Probes while a run trains, on its own mesh: what its features hold at random initialisation, on the way, at the end.
 
 Every `probe.every_steps` steps the linear scores (evaluation/probing/ladder.py) go to metrics.jsonl; step 0 is the
-level of random initialisation that the later ones are to be compared with. The last ones are in the run's row.
+level of random initialisation that the later ones are to be compared with. The last ones are in the run's row. They
+are of the whole split, one number a target; every other metric of evaluation/ is a program over a finished run.
 """
 
 import math

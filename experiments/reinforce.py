@@ -89,9 +89,12 @@ def static(run) -> Any:
 
   if _METHOD.value not in METHODS:
     raise BadInput(f"no method {_METHOD.value!r}", "--method", f"choose from {', '.join(METHODS)}")
-  records = judge.records_of_split(run, run.config.data.train_split, _CALIBRATE.value)
+  split = run.config.data.train_split
+  records = judge.records_of_split(run, split, _CALIBRATE.value)
+  notes = {"dataset": run.dataset.fingerprint, "split": split, "records": len(records)}
+  notes["fingerprint"] = calibration.fingerprint(records)
   observed = calibration.observe(of_batch(*runs.deployed(run)), records)
-  return calibration.static_recipe(observed, _METHOD.value, False, 8, {"records": len(records)})
+  return calibration.static_recipe(observed, _METHOD.value, False, 8, notes)
 
 
 def table(found: dict[str, Any], boosts: str) -> str:

@@ -20,7 +20,9 @@ from absl import flags
 
 from experiments import program
 
-_SWEEPS = flags.DEFINE_list("sweeps", None, "Directories of sweeps, separated by commas.", required=True)
+_SWEEPS = flags.DEFINE_list(
+  "sweeps", None, "Directories of sweeps, or of runs, separated by commas.", required=True
+)
 _DATASET = flags.DEFINE_string(
   "dataset", "", "Where the dataset they were trained on lies now, if it has been moved."
 )
@@ -81,7 +83,12 @@ def finished(sweeps: list[str]) -> list[pathlib.Path]:
   """Run directories with a result, by name; raises BadInput when there is none."""
   from data.errors import BadInput
 
-  found = [path.parent for sweep in sweeps for path in pathlib.Path(sweep, "runs").glob("*/result.json")]
+  found = [
+    path.parent
+    for sweep in sweeps
+    for where in ("result.json", "runs/*/result.json")
+    for path in pathlib.Path(sweep).glob(where)
+  ]
   if not found:
     raise BadInput("holds no finished run", ", ".join(sweeps), "let the sweep finish at least one")
   return sorted(found, key=lambda path: path.name)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from export import processor
 from export.runtimes import Answer
 
 WARM = 10  # calls before the first that counts
@@ -46,20 +47,14 @@ def tail(milliseconds: np.ndarray) -> dict[str, float]:
 
 def machine(threads: int | None) -> dict[str, object]:
   """What a latency was measured on, by what and beside how much else. threads: None where a runtime chooses them."""
-  model, flags = platform.processor() or platform.machine(), ""
-  try:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-      told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in file)}
-    model, flags = told.get("model name", model), told.get("flags", "")
-  except OSError:
-    pass  # not Linux
+  model, flags = processor.described()
   there = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
   return {
     "processor": model,
     "cores": os.cpu_count(),
     "threads": threads,
     "system": platform.system(),
-    "integers": [flag for flag in _INTEGERS if flag in flags.split()],
+    "integers": [flag for flag in _INTEGERS if flag in flags],
     "versions": {name: there[name] for name in _RUNTIMES if name in there},
     "load": round(os.getloadavg()[0], 1),
   }

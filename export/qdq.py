@@ -11,11 +11,14 @@ from export.onnx_capture import MERGED
 from export.quantisers import Affine, column_scales, weight_integers
 from export.recipe import Recipe, Site
 
+_PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # what a Gemm is by default
+
 
 def quantised(model, recipe: Recipe):
   """A copy of a captured model with its sites made as the recipe says.
 
-  Raises ValueError for sites that share a product and differ in their bits or activation, and for bits that ONNX lacks.
+  Raises ValueError for sites that share a product and differ in their bits or activation, for bits that ONNX lacks, and
+  for a Gemm that does more than x W + b.
   """
   import onnx
   from onnx import numpy_helper
@@ -36,6 +39,7 @@ def quantised(model, recipe: Recipe):
     if own is None or own.bits == 32 or len(node.input) < 2 or node.input[1] not in held:
       nodes.append(node)
       continue
+    _require_plain(node)
     weight_KxN = numpy_helper.to_array(held[node.input[1]])
     scale_N = column_scales(weight_KxN, own.bits)
     integers = weight_integers(weight_KxN, scale_N, own.bits)
@@ -66,6 +70,13 @@ def _one(sites: set[Site], name: str) -> Site | None:
   if own is not None and own.activation == "rows":
     raise ValueError(f"{name} is to be quantised row by row, for which ONNX has no operator")
   return own
+
+
+def _require_plain(node) -> None:
+  """Of a Gemm: that it transposes and scales nothing."""
+  told = {own.name: own.f or own.i for own in node.attribute}
+  if node.op_type == "Gemm" and any(told.get(name, value) != value for name, value in _PLAIN.items()):
+    raise ValueError(f"{node.name} is a Gemm with {told}, not a product and a sum")
 
 
 def _constant(graph, name: str, value: np.ndarray) -> str:
@@ -116,6 +127,8 @@ def _dynamic(graph, node, integers: np.ndarray, scale_N: np.ndarray) -> list:
   from onnx import TensorProto, helper
 
   stem, out = f"{node.output[0]}_{len(graph.initializer)}", node.output[0]
+  bias = list(node.input[2:])  # of a Gemm
+  product = f"{stem}_product" if bias else out
   whole = _constant(graph, f"{stem}_q", integers)
   zero = _constant(graph, f"{stem}_zero", np.asarray(0, np.int8))
   scales = _constant(graph, f"{stem}_scale", scale_N)
@@ -124,9 +137,10 @@ def _dynamic(graph, node, integers: np.ndarray, scale_N: np.ndarray) -> list:
     helper.make_node("MatMulInteger", [f"{stem}_x", whole, f"{stem}_z", zero], [f"{stem}_sum"]),
     helper.make_node("Cast", [f"{stem}_sum"], [f"{stem}_float"], to=TensorProto.FLOAT),
     helper.make_node("Mul", [f"{stem}_s", scales], [f"{stem}_both"]),
-    helper.make_node("Mul", [f"{stem}_float", f"{stem}_both"], [out]),
+    helper.make_node("Mul", [f"{stem}_float", f"{stem}_both"], [product]),
+    *([helper.make_node("Add", [product, *bias], [out])] if bias else []),
   ]
-  for one, verb in zip(made, ("quantise", "product", "cast", "scale", "back"), strict=True):
+  for one, verb in zip(made, ("quantise", "product", "cast", "scale", "back", "bias"), strict=False):
     one.name = f"{node.name}/{verb}"
   return made
 

@@ -25,6 +25,7 @@ class Grid:
 UNSIGNED = Grid(0, 255)
 SIGNED = Grid(-128, 127)
 # Weights leave the lowest integer out: the grid is symmetric, and sums of two signed products of 8 bits fit into 16.
+# Those of unsigned by signed ones do not, and saturate on x86 without VNNI (export/processor.py).
 # Files have 8 and 4 bits; the others are for laws of what bits cost.
 WEIGHTS = {bits: Grid(1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) for bits in (8, 6, 5, 4, 3)}
 

@@ -2,7 +2,7 @@
 
 minmax      all that was seen
 percentile  all but the outermost 0.01 % at either end
-entropy     the range whose quantised histogram diverges least from the original (S. Migacz, NVIDIA GTC 2017)
+entropy     the range whose quantised histogram diverges least from the original, zeros aside (S. Migacz, GTC 2017)
 mse         the range of least expected squared error, what is clipped included
 """
 
@@ -13,9 +13,11 @@ import numpy as np
 from export.quantisers import Grid, affine
 
 BINS = 2048
+# A little more is covered than a share of what was seen: else pixels, flags and other even steps would lie halfway
+# between two integers, where rounding is a toss.
 SLACK = 1 / 512
 OUTSIDE = 1e-4  # share of the mass that "percentile" leaves out at either end
-_SHRINK = np.linspace(1.0, 0.2, 17)  # of either end: what "entropy" and "mse" choose from
+_SHRINK = np.linspace(1.0, 0.2, 17) * (1 + SLACK)  # of either end: what "entropy" and "mse" choose from
 
 
 def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid: Grid, symmetric: bool):
@@ -26,7 +28,6 @@ def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid:
   if greatest <= least:
     return least, greatest
   if method == "minmax":
-    # A little more: pixels and other even steps would all lie halfway between two integers, where rounding is a toss.
     return least * (1 + SLACK), greatest * (1 + SLACK)
   edges = np.linspace(least, greatest, len(counts) + 1)
   if method == "percentile":
@@ -38,11 +39,27 @@ def choose(method: str, counts: np.ndarray, least: float, greatest: float, grid:
   centres = (edges[:-1] + edges[1:]) / 2
   ends = [(a, a) for a in _SHRINK] if symmetric else list(itertools.product(_SHRINK, _SHRINK))
   tried = [(least * low, greatest * high) for low, high in ends]
+  if method == "entropy":
+    counts = _without_zeros(counts, least, greatest)
   costs = [cost(counts, centres, affine(*pair, grid, symmetric)) for pair in tried]
   return tried[int(np.argmin(costs))]
 
 
 METHODS = ("minmax", "percentile", "entropy", "mse")
+
+
+def _without_zeros(counts: np.ndarray, least: float, greatest: float) -> np.ndarray:
+  """The bin of 0 as its neighbours are: flags and empty slots are exact on every grid, and no reason to be fine there.
+
+  As NVIDIA's calibrators do it.
+  """
+  if not least <= 0 <= greatest:
+    return counts
+  at = min(int(-least / (greatest - least) * len(counts)), len(counts) - 1)
+  around = counts[[i for i in (at - 1, at + 1) if 0 <= i < len(counts)]].mean()
+  changed = counts.astype(float)
+  changed[at] = min(changed[at], around)
+  return changed
 
 
 def _integers(centres: np.ndarray, at) -> np.ndarray:

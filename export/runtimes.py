@@ -7,9 +7,23 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
+from export import processor
 from export.quiet import quietly
 
 Answer = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def session_settings() -> dict[str, str]:
+  """What ONNX Runtime must be told for its answers to be those of the file."""
+  settings = {
+    # Activations beside weights of 4 bits stay float32, as the file says; the default makes them 8 bits.
+    "session.qdq_matmulnbits_accuracy_level": "1",
+    "session.force_spinning_stop": "1",  # other artifacts want the cores in between
+  }
+  if not processor.sums_exactly():
+    # Weights become unsigned, whose kernels are slower and saturate nowhere: microsoft/onnxruntime, PR 12088.
+    settings["session.x64quantprecision"] = "1"
+  return settings
 
 
 def onnxruntime(path: pathlib.Path, threads: int) -> Answer:
@@ -18,11 +32,8 @@ def onnxruntime(path: pathlib.Path, threads: int) -> Answer:
   options = ort.SessionOptions()
   options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
   options.log_severity_level = 3
-  # Activations beside weights of 4 bits stay float32, as the file says; the default makes them 8 bits.
-  options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-  options.add_session_config_entry(
-    "session.force_spinning_stop", "1"
-  )  # other artifacts want the cores in between
+  for key, value in session_settings().items():
+    options.add_session_config_entry(key, value)
   session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
   inputs, outputs = [one.name for one in session.get_inputs()], [one.name for one in session.get_outputs()]
 

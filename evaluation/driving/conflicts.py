@@ -1,10 +1,11 @@
-"""Whom a move leads into: the ego on its way, braking after the move, against everybody else going on as they go.
+"""Whom a move leads into: the ego on its way, against everybody else going on as they go.
 
-A move counts as leading into somebody when even braking at 2 m/s^2 after it ends in contact within 5 s. Others keep
-their speed, and their yaw rate for a second and a half. Nobody knows that long where they will be: who comes the
-opposite way is expected to keep to its side after a second and a half, and after 3 s only those count who stand or go
-the same way. Boxes are rows of discs. Who is behind the ego looks after himself. With t the time of first contact and
-c the depth of the overlap in m,
+A move leads into somebody when both ways on from it end in contact within 5 s: braking at 2 m/s^2, and speeding up by
+1.5 m/s^2, as who has begun to cross does best to be gone. Others keep their speed, and their yaw rate for a second and
+a half. Nobody knows that long where they will be: who comes the opposite way is expected to keep to its side after a
+second and a half, and an ego that brakes minds after 3 s only those who stand or go the same way. Boxes are rows of
+discs. Who is behind the ego looks after himself. With t the time of first contact and c the depth of the overlap in m,
+the way on for which it is less costs
 
   -16 (1 - t / 6 s) min(c / 0.5, 1)
 """
@@ -18,7 +19,7 @@ from data import motion
 Array = Any
 
 _NATS, _FADE, _DEPTH = 16.0, 6.0, 0.5  # nats, s, m
-_BRAKE, _STEP = 2.0, 0.5  # m/s^2, s of a move
+_BRAKE, _GO, _STEP = 2.0, 1.5, 0.5  # m/s^2, m/s^2, s of a move
 _TIMES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)  # s
 _TURNING = 1.5  # s for which a yaw rate goes on
 _OPPOSITE, _SAME = -0.8, 0.8  # cosine between courses
@@ -41,10 +42,14 @@ def weights(state_ExS, way_ExKx2, arc_E, others: Others):
   gains = jnp.asarray(motion.ACCELERATIONS)
   speed = state_ExS[:, motion.SPEED, None]
   after = jnp.maximum(speed + _STEP * gains[None], 0.0)  # [E, M]
-  spent = jnp.minimum((times - _STEP)[None, None], after[..., None] / _BRAKE)
-  driven = 0.5 * _STEP * (speed + after)[..., None] + after[..., None] * spent - 0.5 * _BRAKE * spent**2
+  left = (times - _STEP)[None, None]
+  spent = jnp.minimum(left, after[..., None] / _BRAKE)
+  first = 0.5 * _STEP * (speed + after)[..., None]
+  braking = first + after[..., None] * spent - 0.5 * _BRAKE * spent**2
+  going = first + after[..., None] * left + 0.5 * _GO * left**2
+  driven = jnp.concatenate([braking, going], 1)  # [E, 2 M, t]
   here = _on_way(way_ExKx2, arc_E[:, None, None])[0]
-  own, course = _on_way(way_ExKx2, arc_E[:, None, None] + driven)  # [E, M, t, 2], [E, M, t]
+  own, course = _on_way(way_ExKx2, arc_E[:, None, None] + driven)  # [E, 2 M, t, 2], [E, 2 M, t]
   own += state_ExS[:, None, None, :2] - here  # as far beside it as now
 
   there, heading = _ahead(others.state, times)  # [E, A, t, 2], [E, A, t]
@@ -53,20 +58,22 @@ def weights(state_ExS, way_ExKx2, arc_E, others: Others):
   behind = cos * x + sin * y < -0.25 * others.size[:, :1, 0]
   counts = others.valid[:, 1:] & ~behind
 
-  mine = _discs(own, course, others.size[:, 0], _OWN_DISCS)  # [E, M, t, d, 2]
+  mine = _discs(own, course, others.size[:, 0], _OWN_DISCS)  # [E, 2 M, t, d, 2]
   theirs = _discs(there[:, 1:], heading[:, 1:], others.size[:, 1:], _DISCS)  # [E, A, t, D, 2]
-  apart = mine[:, :, None, :, :, None] - theirs[:, None, :, :, None]  # [E, M, A, t, d, D, 2]
+  apart = mine[:, :, None, :, :, None] - theirs[:, None, :, :, None]  # [E, 2 M, A, t, d, D, 2]
   nearest = jnp.sqrt((apart**2).sum(-1).min((-1, -2)))
   width = others.size[..., 1]
   reach = 0.5 * (width[:, :1] + width[:, 1:]) + _ASIDE
   depth = jnp.clip((reach[:, None, :, None] - nearest) / _DEPTH, 0.0, 1.0)
-  alike = jnp.cos(heading[:, None, 1:] - course[:, :, None])  # [E, M, A, t]
+  alike = jnp.cos(heading[:, None, 1:] - course[:, :, None])  # [E, 2 M, A, t]
   stands = (others.state[:, 1:, motion.SPEED] < _STANDS)[:, None, :, None]
   unknown = (alike < _OPPOSITE) & (times > _TURNING)[None, None, None]
-  unknown |= ~(stands | (alike > _SAME)) & (times > _FORESEEN)[None, None, None]
+  brakes = (jnp.arange(driven.shape[1]) < len(gains))[None, :, None, None]
+  unknown |= ~(stands | (alike > _SAME)) & brakes & (times > _FORESEEN)[None, None, None]
   depth = jnp.where(unknown, 0.0, depth)
   harm = depth * (1 - times / _FADE)[None, None, None]
-  nats_ExM = -_NATS * jnp.where(counts[:, None, :, None], harm, 0.0).max((2, 3), initial=0.0)
+  worst = jnp.where(counts[:, None, :, None], harm, 0.0).max((2, 3), initial=0.0)  # [E, 2 M]
+  nats_ExM = -_NATS * worst.reshape(len(worst), 2, -1).min(1)
   nats_ExM = jnp.where(after > 0, nats_ExM, 0.0)
   return jnp.repeat(nats_ExM, len(motion.YAW_RATES), axis=1)
 

@@ -9,19 +9,16 @@ import numpy as np
 
 def overlaps(one_Mx5: np.ndarray, other_Mx5: np.ndarray) -> np.ndarray:
   """bool [M]: boxes (x, y, heading, length, width) of a row share a point of their interiors."""
-  apart = other_Mx5[:, :2] - one_Mx5[:, :2]
-  turn = other_Mx5[:, 2] - one_Mx5[:, 2]
+  box_2xMx5 = np.stack([one_Mx5, other_Mx5])
+  x, y = (box_2xMx5[1, :, :2] - box_2xMx5[0, :, :2]).T
+  cos_2xM, sin_2xM = np.cos(box_2xMx5[..., 2]), np.sin(box_2xMx5[..., 2])
+  turn = box_2xMx5[1, :, 2] - box_2xMx5[0, :, 2]
   cos, sin = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-  (a, b), (c, d) = 0.5 * one_Mx5[:, 3:].T, 0.5 * other_Mx5[:, 3:].T
-  meet = np.ones(len(one_Mx5), bool)
-  for heading, along, across in (
-    (one_Mx5[:, 2], a + c * cos + d * sin, b + c * sin + d * cos),
-    (other_Mx5[:, 2], c + a * cos + b * sin, d + a * sin + b * cos),
-  ):
-    ahead, left = np.cos(heading), np.sin(heading)
-    meet &= np.abs(apart[:, 0] * ahead + apart[:, 1] * left) < along
-    meet &= np.abs(apart[:, 1] * ahead - apart[:, 0] * left) < across
-  return meet
+  length, width = 0.5 * box_2xMx5[..., 3], 0.5 * box_2xMx5[..., 4]
+  others = length[::-1], width[::-1]
+  meet = np.abs(x * cos_2xM + y * sin_2xM) < length + others[0] * cos + others[1] * sin
+  meet &= np.abs(y * cos_2xM - x * sin_2xM) < width + others[0] * sin + others[1] * cos
+  return meet[0] & meet[1]
 
 
 def contacts(box_Nx5: np.ndarray, own_E: np.ndarray, other_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

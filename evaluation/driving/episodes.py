@@ -31,6 +31,7 @@ _ARRIVAL = 10.0  # m before the end of the route
 _LOST = 30.0  # m beside its route at which an ego is off the network
 _LEAP = 8.0  # m in one step, which no car can do
 _WATCHES = 3
+_REACH = 150.0  # m around an ego that is alone in which others are read out: more than it can meet in 5 s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +157,8 @@ def drive(start: Start, driver: Driver, name: str, job: SumoJob, steps: int) -> 
   live, slot_E, record = start.live, start.slot_E, _Record(start)
   for slot in slot_E.tolist():
     live.take(slot)
+  if len(slot_E) == 1:
+    live.attend(int(slot_E[0]), _REACH)
   cars = bicycle.with_straight_wheels(record.start_pose(), live.speed_N[slot_E], record.size_Ex2[:, 0])
   count = len(slot_E)
   alive, end_E, end_step, other = (

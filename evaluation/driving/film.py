@@ -42,7 +42,7 @@ def film(drive: Drive, e: int, judged: Judged, values: dict[str, float | None]) 
     title=escape(title),
     terms=scored,
     ground=pictures.GROUND,
-    lanes=pictures.lanes(drive, course[::5, :2]) + pictures.route(drive, e),
+    lanes=pictures.lanes(drive.lanes, course[::5, :2], pictures.SHOWN) + pictures.route(drive, e),
     ego=pictures.body(float(drive.size_Ex2[e, 0]), float(drive.size_Ex2[e, 1]), pictures.EGO),
     curves=_curves(drive, e, judged, last),
     data=json.dumps(data, separators=(",", ":")),

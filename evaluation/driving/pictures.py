@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from data.schema import LaneType, Signal
+from data.schema import Lanes, LaneType, Signal
 from evaluation.driving.episodes import Drive
 
 SHOWN = 60.0  # m around the ego
@@ -41,7 +41,7 @@ def moment(drive: Drive, e: int, t: int, why: str) -> str:
   ego = np.array([*drive.pose_TxEx3[t, e], *drive.size_Ex2[e]])
   trail = line(drive.pose_TxEx3[max(t - TRAIL, 0) : t + 1, e, :2], EGO, 0.5)
   drawn = [
-    lanes(drive, np.array([[x, y]])),
+    lanes(drive.lanes, np.array([[x, y]]), SHOWN),
     route(drive, e),
     lights(drive, e, t),
     trail,
@@ -60,15 +60,14 @@ def moment(drive: Drive, e: int, t: int, why: str) -> str:
   )
 
 
-def lanes(drive: Drive, course_Nx2: np.ndarray) -> str:
-  """The lanes near a course, outlines first, so that they flow into one another."""
-  net = drive.lanes
+def lanes(net: Lanes, course_Nx2: np.ndarray, reach: float) -> str:
+  """The lanes within `reach` m of a course and a little beyond, outlines first, so that they flow into one another."""
   shapes = []
   for lane in range(len(net)):
     points = net.points(lane)
     dense = points if len(points) > 8 else np.linspace(points[:-1], points[1:], 6).reshape(-1, 2)
     apart = dense[:, None] - course_Nx2[None]
-    if (np.hypot(apart[..., 0], apart[..., 1]) < SHOWN + 20).any():
+    if (np.hypot(apart[..., 0], apart[..., 1]) < reach + 20).any():
       shapes.append((points, float(net.width_L[lane]), _LANE.get(LaneType(net.type_L[lane]), _ROAD)))
   edges = [line(points, _EDGE, width + 0.3) for points, width, _ in shapes]
   return "".join(edges + [line(points, colour, width) for points, width, colour in shapes])

@@ -110,7 +110,7 @@ def make_driver(name: str, egos: int, log: episodes.Drive) -> Driver:
 
 def failed(why: str) -> dict[str, Any]:
   """What is said of an episode that could not be driven: its score counts, as zero; of what it did nothing is known."""
-  return dict.fromkeys((*scores.TERMS, *scores.RATES)) | {
+  return dict.fromkeys(scores.TERMS) | {
     "score": 0.0,
     "end": f"{FAILED}: {why}",
     "seconds": 0.0,

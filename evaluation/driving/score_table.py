@@ -52,7 +52,8 @@ def of_episodes(episodes: Iterable[Mapping[str, Any]]) -> list[Row]:
   found = []
   for (run_id, domain, world), own in groups.items():
     for metric in ("score", "progress", *RATES):
-      values = [e[metric] for e in own if e[metric] is not None]
+      term = RATES.get(metric, metric)
+      values = [1 - e[term] if metric in RATES else e[term] for e in own if e[term] is not None]
       if values:
         found.append(Row(run_id, metric, domain, world, float(np.mean(values)), len(values)))
   return found

@@ -1,8 +1,9 @@
 """The score of every episode of a drive, by evaluation/metrics/driving_score.py: EPDMS in form, filtered by the log.
 
-The log, the same vehicle with its own driver, is the reference of progress and the human of EPDMS' filter. An episode
-that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until then. The filter excuses in the
-score what the vehicle's own driver did, too; `RATES` say what the ego did and excuse nothing.
+The log, the same vehicle with its own driver, is the reference of progress, in the time that the ego drove, and the
+human of EPDMS' filter. An episode that ended in a fault (`episodes.FAULTS`) scores zero, whatever it had achieved until
+then. The filter excuses in the score what the vehicle's own driver did, too; the other terms, and the rates that are
+made of them, say what the ego did and excuse nothing.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from evaluation.metrics.road import Road
 from evaluation.safety import envelope, safe_distance
 
 TERMS = ("score", *SUB_SCORES[:-1])  # without consistency of plans, which these drivers do not show
-RATES = {  # of breaking a rule, half where it is half broken: one less the sub-score before the filter
+RATES = {  # of breaking a rule, half where it is half broken: one less the term
   "collision_rate": "no_at_fault_collision", "off_road_rate": "drivable_area", "red_light_rate": "traffic_light",
   "wrong_way_rate": "driving_direction",
 }  # fmt: skip
@@ -32,16 +33,16 @@ _SEGMENTS = 256  # of lanes, and twice that as often as needed: each is compiled
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """One episode: what happened in every frame, and its sub-scores before the filter. `progress_m` along the route.
+  """One episode: what happened in every frame, and its sub-scores before the filter.
   monitor: by set of constants, what `envelope.tally` counts of the monitor beside the driver."""
 
   driven: Driven
   scores: SubScores
   monitor: dict[str, dict[str, int]]
 
-  @property
-  def progress_m(self) -> float:
-    return float(self.driven.arc_T[-1] - self.driven.arc_T[0])
+  def progress_m(self, frame: int) -> float:
+    """m along the route until then."""
+    return float(self.driven.arc_T[frame] - self.driven.arc_T[0])
 
 
 def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]:
@@ -51,7 +52,8 @@ def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]
   whole = road.make_road(drive.lanes, len(drive.lanes.xy_Nx2), -everywhere, everywhere)
   found = []
   for e in range(len(drive.end_E)):
-    episode = _episode(drive, e, frames, tracks, whole, log[e].progress_m if log else np.nan)
+    reference_m = log[e].progress_m(int(drive.end_step_E[e])) if log else np.nan
+    episode = _episode(drive, e, frames, tracks, whole, reference_m)
     scored = jax.tree.map(np.asarray, _scored(episode, drive.dt))
     # What the monitor reads alone, so that one shape serves all.
     seen = episode._replace(**_UNSEEN)
@@ -60,7 +62,7 @@ def judge(drive: Drive, frames: int, log: "list[Judged] | None") -> list[Judged]
 
 
 def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, float | None]]:
-  """Score and sub-scores of each ego, and its RATES; None for what is not defined there."""
+  """Score, filtered, and sub-scores, as they are, of each ego; None for what is not defined there."""
   found = []
   for why, judged, human in zip(drive.end_E, own, log, strict=True):
     fault = why in FAULTS
@@ -68,12 +70,9 @@ def terms(drive: Drive, own: list[Judged], log: list[Judged]) -> list[dict[str, 
     values: dict[str, float | None] = {
       "score": 0.0 if fault else float(driving_score.composite(scores, EPDMS))
     }
-    for name, value, defined in zip(SUB_SCORES, scores.value_M, scores.defined_M, strict=True):
+    for name, value, defined in zip(SUB_SCORES, judged.scores.value_M, judged.scores.defined_M, strict=True):
       if name in TERMS:
         values[name] = float(value) if defined else None
-    for name, term in RATES.items():
-      k = SUB_SCORES.index(term)
-      values[name] = 1 - float(judged.scores.value_M[k]) if judged.scores.defined_M[k] else None
     found.append(values)
   return found
 

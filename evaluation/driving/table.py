@@ -29,14 +29,24 @@ _TAKEN_OVER = "episodes_taken_over", "episodes"
 
 def summary(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """Score with its 95 % interval, terms and rates of a driver's episodes; one world has no interval."""
-  if not episodes:
-    return {"episodes": 0, "score": None, "ci95": None}
-  values = {name: np.array([e[name] for e in episodes], float) for name in (*TERMS, *RATES)}  # None: NaN
+  values = {name: np.array([e[name] for e in episodes], float) for name in TERMS}  # None: NaN
+  values |= {name: 1 - values[term] for name, term in RATES.items()}
+  defined = {name: ~np.isnan(value) for name, value in values.items()}
   return {
     "episodes": len(episodes),
     "worlds": len({episode["seed"] for episode in episodes}),
     "ci95": interval(episodes, [(values["score"], np.ones(len(episodes)))]),
-    **{name: _mean(value) for name, value in values.items()},
+    **{
+      name: float(value[defined[name]].mean()) if defined[name].any() else None
+      for name, value in values.items()
+    },
+    "rates": {
+      name: {
+        "episodes": int(defined[name].sum()),
+        "ci95": interval(episodes, [(np.nan_to_num(values[name]), defined[name].astype(float))]),
+      }
+      for name in RATES
+    },
     "monitor": monitor(episodes),
     "ends": dict(sorted(Counter(episode["end"].split(":")[0] for episode in episodes).items())),
   }
@@ -47,6 +57,8 @@ def interval(
 ) -> list[float] | None:
   """95 % interval of a ratio of sums over the episodes, (over, under), or of the first of two less the second; None
   where there is but one world."""
+  if not episodes:
+    return None
   world_U, place_N = np.unique([episode["seed"] for episode in episodes], return_inverse=True)
   domain_U = np.full(len(world_U), "", object)
   domain_U[place_N] = [episode["domain"] for episode in episodes]
@@ -83,12 +95,6 @@ def monitor(episodes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
       found[name] = {"counts": dict(counts), **envelope.rates(counts)}
       found[name]["takes_over_ci95"] = interval(episodes, [(over, under)])
   return found
-
-
-def _mean(values: np.ndarray) -> float | None:
-  """Over what is defined; None where nothing is."""
-  defined = values[~np.isnan(values)]
-  return float(defined.mean()) if len(defined) else None
 
 
 def by_domain(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -24,14 +24,24 @@ class Look:
 
 def look(live: LiveWorld, last: Look | None, dt: float) -> Look:
   """The encoder of `data.motion`, one move on: `last` is how the world looked `dt` s ago, None at first."""
-  heading, now = live.heading_N, live.centre_Nx2.copy()
+  rows = np.flatnonzero(live.present_N)
+  heading, now = live.heading_N[rows], live.centre_Nx2[rows]
   ahead = np.stack([np.cos(heading), np.sin(heading)], -1)
-  state = motion.first_state(now, heading, live.speed_N[:, None] * ahead)
-  move, moved, before = np.full(len(heading), motion.KEEP), np.zeros(len(heading), bool), now
+  state = motion.first_state(now, heading, live.speed_N[rows, None] * ahead)
+  move, moved, before = np.full(len(rows), motion.KEEP), np.zeros(len(rows), bool), now
   if last is not None:
-    known = np.where(last.moved_N[:, None], last.before_Nx2, np.nan)
-    token, following, missed = motion.pursue(last.state_NxS, known, last.now_Nx2, now, heading, dt)
-    moved = live.present_N & last.seen_N & (last.serial_N == live.serial_N) & ~missed
+    before = last.now_Nx2[rows]
+    known = np.where(last.moved_N[rows, None], last.before_Nx2[rows], np.nan)
+    token, following, missed = motion.pursue(last.state_NxS[rows], known, before, now, heading, dt)
+    moved = last.seen_N[rows] & (last.serial_N[rows] == live.serial_N[rows]) & ~missed
     state, move = np.where(moved[:, None], following, state), np.where(moved, token, move)
-    before = last.now_Nx2
-  return Look(state, move, moved, live.present_N.copy(), live.serial_N.copy(), now, before)
+  every = len(live.present_N)
+
+  def spread(values: np.ndarray) -> np.ndarray:
+    """Of all slots, zero where nobody is."""
+    found = np.zeros((every, *values.shape[1:]), values.dtype)
+    found[rows] = values
+    return found
+
+  there = live.present_N.copy(), live.serial_N.copy()
+  return Look(spread(state), spread(move), spread(moved), *there, spread(now), spread(before))

@@ -1,4 +1,4 @@
-"""Whether stated probabilities are frequencies: calibration error, Brier score, log loss, coverage of intervals.
+"""Whether stated probabilities are frequencies: calibration error, Brier score, log loss.
 
 Of N predictions over V classes, p_n the stated probabilities, y_n the outcome:
 
@@ -11,11 +11,9 @@ over bins b of the confidence max_v p_n[v], either of equal width in (0, 1], clo
 predictions each in order of confidence, ties in the order given (C. Guo et al., ICML 2017, arXiv:1706.04599; A. Kumar
 et al., NeurIPS 2019, arXiv:1909.10155). A number without its binning means nothing: `binning` has no default.
 
-Of intervals [low, high] that claim a share of the outcomes, coverage is the share that lies in them, ends included.
-
 Masks: predictions where `keep` is False do not count. NaN in one that counts makes its result NaN; without any that
-counts the result is NaN. Pure jax.numpy; sums of several batches are merged by the pairs (sum, count) of `nll`,
-`brier` and `coverage`. ECE is no mean over predictions: gather them first.
+counts the result is NaN. Pure jax.numpy; sums of several batches are merged by the pairs (sum, count) of `nll` and
+`brier`. ECE is no mean over predictions: gather them first.
 """
 
 import jax
@@ -35,13 +33,6 @@ def brier(probability_NxV: jax.Array, outcome_N: jax.Array, keep_N: jax.Array) -
   """Sum and count of the squared distance between probabilities and the outcome's indicator."""
   indicator_NxV = jax.nn.one_hot(outcome_N, probability_NxV.shape[1], dtype=probability_NxV.dtype)
   return total(((probability_NxV - indicator_NxV) ** 2).sum(1), keep_N)
-
-
-def coverage(low_N: jax.Array, high_N: jax.Array, value_N: jax.Array, keep_N: jax.Array) -> Pair:
-  """Count of values in their intervals, and of all; NaN in either makes the sum NaN."""
-  unknown_N = jnp.isnan(low_N) | jnp.isnan(high_N) | jnp.isnan(value_N)
-  inside_N = ((value_N >= low_N) & (value_N <= high_N)).astype(value_N.dtype)
-  return total(jnp.where(unknown_N, jnp.nan, inside_N), keep_N)
 
 
 def calibration_error(

@@ -6,8 +6,7 @@ For one agent with K forecasts Y_k, truth y and N steps, e_k[n] = |Y_k[n] - y[n]
   minFDE_K = FDE_k*               minADE_K = ADE_k*          miss_K = FDE_k* > 2 m (strict, at the end point)
 
 the convention of Argoverse 2 (B. Wilson et al., NeurIPS Datasets and Benchmarks 2021, arXiv:2301.00493): one
-mode is chosen by its end point and both errors are its own. `lowest_ade` is the independent minimum that
-other benchmarks print under the same name. Agents are scored one by one, not as joint worlds.
+mode is chosen by its end point and both errors are its own. Agents are scored one by one, not as joint worlds.
 
 Masks: `valid_AxN` says where truth exists. Errors average over valid steps; the end point is the last step,
 and an agent whose last step is not valid is left out of the counts. NaN in a forecast of a counted agent
@@ -64,11 +63,6 @@ def min_ade(forecast_KxAxNx2: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.
   errors_KxA = jax.vmap(ade, (0, None, None))(forecast_KxAxNx2, truth_AxNx2, valid_AxN)
   best_A = best_mode(forecast_KxAxNx2, truth_AxNx2, valid_AxN)
   return jnp.take_along_axis(errors_KxA, best_A[None], axis=0)[0]
-
-
-def lowest_ade(forecast_KxAxNx2: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.Array) -> jax.Array:
-  """[A] m: the smallest average error, whatever its end point."""
-  return jax.vmap(ade, (0, None, None))(forecast_KxAxNx2, truth_AxNx2, valid_AxN).min(0)
 
 
 def missed(forecast_KxAxNx2: jax.Array, truth_AxNx2: jax.Array, valid_AxN: jax.Array) -> jax.Array:

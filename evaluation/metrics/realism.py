@@ -133,11 +133,14 @@ def log_likelihoods(simulated: Behaviour, logged: Behaviour, keep_A: jax.Array) 
 
 
 def realism(pairs: dict[str, Pair]) -> tuple[dict[str, jax.Array], jax.Array]:
-  """Likelihood by feature, NaN where it takes part nowhere, and their mean by weight over those that take part."""
-  likelihood = {name: jnp.exp(value / count) for name, (value, count) in pairs.items()}
-  weight = jnp.array([FEATURES[name].weight * (count > 0) for name, (_, count) in pairs.items()])
+  """Of sums and counts [...]: likelihood by feature, NaN where it takes part nowhere, and their mean by weight over
+  those that take part."""
+  likelihood = {
+    name: jnp.exp(jnp.asarray(value) / jnp.asarray(count)) for name, (value, count) in pairs.items()
+  }
+  weight = jnp.stack([FEATURES[name].weight * (jnp.asarray(count) > 0) for name, (_, count) in pairs.items()])
   values = jnp.stack(list(likelihood.values()))
-  return likelihood, jnp.where(weight > 0, weight * values, 0.0).sum() / weight.sum()
+  return likelihood, jnp.where(weight > 0, weight * values, 0.0).sum(0) / weight.sum(0)
 
 
 def _central(value: jax.Array, valid_TxA: jax.Array, dt: float) -> tuple[jax.Array, jax.Array]:

@@ -1,9 +1,11 @@
 """Place recognition: is the clip whose features are most similar one of the same place?
 
-Clip n is asked for among all others. Its matches lie in the same scene, within 10 m of it; recall@k is the share of
-clips with a match among the k most similar (cosine). Clips without any match are not asked and are counted.
-Ties count against the features, so that a collapsed representation scores nothing. Drawn at random, a clip with m
-matches among G others has one in the first k with probability 1 - C(G - m, k) / C(G, k).
+Clip n is asked for among all others. Its matches lie in the same scene, within 10 m of it: in simulated worlds mostly
+another vehicle at another time (data/scene_clips.py), in one recorded drive its neighbours in time, of which recall
+says no more than that they look alike. recall@k is the share of clips with a match among the k most similar (cosine).
+Clips without any match are not asked and are counted. Ties count against the features, so that a collapsed
+representation scores nothing. Drawn at random, a clip with m matches among G others has one in the first k with
+probability 1 - C(G - m, k) / C(G, k).
 Protocol: R. Arandjelovic et al., "NetVLAD", arXiv:1511.07247.
 """
 

@@ -8,12 +8,10 @@ from html import escape
 
 import numpy as np
 
-from data.schema import LaneType
-from evaluation.driving.pictures import EGO, GROUND, OTHER, body, line
+from evaluation.driving.pictures import EGO, GROUND, OTHER, body, lanes, line
 from evaluation.shadowing.stream import Record, Scores, apart, truth
 
 LOGGED, CANDIDATE, INCUMBENT = "#2ca02c", "#1f5fbf", "#e07b00"
-_ROAD, _EDGE, _WALK = "#c9ced6", "#8b93a1", "#dccfb8"
 _LEAST_HALF, _MARGIN = 20.0, 8.0  # m shown to either side: at least, and around the futures
 
 
@@ -83,7 +81,7 @@ def drawing(one: Disagreement, records: list[Record], candidate: Scores, incumbe
   whole = np.concatenate([here[None], *paths.values()])
   middle = 0.5 * (whole.min(0) + whole.max(0))
   half = max(_LEAST_HALF, float(np.abs(whole - middle).max()) + _MARGIN)
-  drawn = [_lanes(record, middle, half)]
+  drawn = [lanes(scene.lanes, middle[None], 1.5 * half)]  # to the corners
   for agent in np.flatnonzero(scene.valid_TxA[now]):
     position = scene.position_TxAx2[now, agent]
     if np.abs(position - middle).max() < half + 10:
@@ -123,16 +121,3 @@ def page(title: str, verdict: str, found: list[Disagreement], drawings: list[str
     f"</style><h1>{escape(title)}</h1><p>{escape(verdict)}</p><p>Mean distances over the horizon. {legend}</p>"
     f"<main>{figures}</main></html>\n"
   )
-
-
-def _lanes(record: Record, middle: np.ndarray, half: float) -> str:
-  """The lanes in sight, outlines first, so that they flow into one another."""
-  net, shapes = record.scene.lanes, []
-  for lane in range(len(net)):
-    points = net.points(lane)
-    dense = points if len(points) > 8 else np.linspace(points[:-1], points[1:], 6).reshape(-1, 2)
-    if (np.abs(dense - middle).max(-1) < half + 20).any():
-      walk = net.type_L[lane] == LaneType.WALK
-      shapes.append((points, float(net.width_L[lane]), _WALK if walk else _ROAD))
-  edges = [line(points, _EDGE, width + 0.3) for points, width, _ in shapes]
-  return "".join(edges + [line(points, colour, width) for points, width, colour in shapes])

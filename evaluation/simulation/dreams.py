@@ -7,10 +7,9 @@ trouble takes time:
 
   merit = EPDMS - AWAY * min(mean distance to its own path, 2 m)      without comfort, which is not that of moves
 
-The best of the draws is kept where the ego was in trouble and this way led out of it. That is expert iteration with the
-world model as the simulator (T. Anthony et al., arXiv:1705.08439): the policy is taught what it could do itself, had it
-chosen better. A record begins where the trouble is complete, so that nobody learns how to get there, and only the
-ego's moves are supervised: the others' are the model's own.
+The best of the draws is kept where the ego was in trouble in all of them and this way led out of it. That is expert
+iteration with the world model as the simulator (T. Anthony et al., arXiv:1705.08439): the policy is taught what it
+could do itself, had it chosen better. What becomes of it as training data: evaluation/simulation/dream_records.py.
 """
 
 import dataclasses
@@ -23,11 +22,10 @@ import numpy as np
 
 from data import context, motion
 from data.schema import Signal
-from data.windows import Window, WindowConfig, surroundings
 from evaluation.metrics import driving_score, road, time_to_collision
 from evaluation.metrics.driving_score import EPDMS, Episode
 from evaluation.simulation import commands, scores
-from evaluation.simulation.scenarios import Scenarios, in_frame, turned
+from evaluation.simulation.scenarios import Scenarios
 
 Array = Any  # numpy as they are kept, jax.numpy under jit
 
@@ -100,7 +98,7 @@ def dream(
   best = Judged(*(part[best_C, every] for part in judged))
   spacing_C = scenarios.windows["spacing_A"][every, scenarios.ego_C]
   asked_C = (_now(scenarios)[:, motion.SPEED] >= _LEAST_SPEED) & (spacing_C > 0)
-  kept_C = asked_C & best.trouble & (best.merit > 0) & (best.away < BACK)
+  kept_C = asked_C & judged.trouble.all(0) & (best.merit > 0) & (best.away < BACK)
   scenario_D = np.flatnonzero(kept_C)
   state = [states[best_C[c]][c] for c in scenario_D]
   shape = (0, *states[0].shape[1:])
@@ -215,70 +213,6 @@ def tally(found: Dreams) -> dict[str, int | float | None]:
     "kept": len(found.scenario_D),
   }
   return counts | shares | {"merit": None, "best": None} | merits
-
-
-def records(
-  scenarios: Scenarios, found: list[Dreams], shape: WindowConfig, domain: int
-) -> list[list[Window]]:
-  """Training records of dreams: by the scene they began in, as many together as there are slots, the arrays of its
-  kind "windows"."""
-  by_scene: dict[int, list[Window]] = {}
-  for one in found:
-    for c, state in zip(one.scenario_D, one.state_DxAxTxS, strict=True):
-      by_scene.setdefault(int(scenarios.scene_C[c]), []).append(_slots(scenarios, c, state, shape))
-  together = shape.agents // scenarios.known_CxA.shape[1]
-  return [
-    [_packed(rows[k : k + together], shape, domain) for k in range(0, len(rows), together)]
-    for _, rows in sorted(by_scene.items())
-  ]
-
-
-def _slots(scenarios: Scenarios, c: int, state_AxTxS: np.ndarray, shape: WindowConfig) -> Window:
-  """One dream from its trouble on, in the frame that the ego has there; one slot for each agent, the ego's first."""
-  begin, windows = scenarios.observed + FORCED, {name: value[c] for name, value in scenarios.windows.items()}
-  slots = np.flatnonzero(windows["group_A"] > 0)
-  frame_3 = state_AxTxS[slots[0], begin, :3].astype(np.float64)
-  state_TxAxS = in_frame(state_AxTxS[slots, begin : begin + shape.steps + 1], frame_3).swapaxes(0, 1)
-  own = np.arange(len(slots))[None] == 0
-  steps = np.ones((shape.steps, 1), bool)
-  seen = {
-    name: windows[name][slots] for name in ("size_Ax2", "spacing_A", "limit_AxP", "junction_AxP", "stop_AxQ")
-  }
-  return seen | {
-    "tokens_TxA": moves_of(state_TxAxS),
-    "valid_TxA": steps & windows["valid_TxA"][scenarios.observed, slots][None],
-    "mask_TxA": steps & own,
-    "state_TxAxS": state_TxAxS[:-1],
-    "path_AxPx2": turned(windows["path_AxPx2"][slots] - frame_3[:2], -frame_3[2]),
-    "signal_TxAxQ": windows["signal_TxAxQ"][begin : begin + shape.steps, slots],
-    "type_A": windows["type_A"][slots],
-    "moving_A": own[0],
-  }  # fmt: skip
-
-
-def moves_of(state_TxAxS: np.ndarray) -> np.ndarray:
-  """int16 [T - 1, A]: the moves that led from state to state (data.motion.step leaves them in it)."""
-  acceleration, yaw_rate = (state_TxAxS[1:, :, i, None] for i in (motion.ACCELERATION, motion.YAW_RATE))
-  place = np.abs(acceleration - np.asarray(motion.ACCELERATIONS)).argmin(-1)
-  yaw = np.abs(yaw_rate - np.asarray(motion.YAW_RATES)).argmin(-1)
-  return (place * len(motion.YAW_RATES) + yaw).astype(np.int16)
-
-
-def _packed(rows: list[Window], shape: WindowConfig, domain: int) -> Window:
-  """Several dreams in one record, each a group that sees itself only, with the features of everybody."""
-  window: Window = {name: np.zeros(kind, dtype) for name, (kind, dtype) in shape.spec.items()}
-  window["domain"] = np.asarray(domain, np.uint8)
-  window["stop_AxQ"][:] = context.FAR
-  slot = 0
-  for number, row in enumerate(rows, start=1):
-    into = slice(slot, slot + len(row["type_A"]))
-    for name, value in row.items():
-      window[name][(slice(None), into) if "_TxA" in name else into] = value
-    window["group_A"][into] = number
-    slot = into.stop
-  stacked = {name: value[None] for name, value in window.items()}
-  seen = context.features(stacked["state_TxAxS"], stacked["valid_TxA"], surroundings(stacked))
-  return window | {"features_TxAxF": seen[0].astype(np.float16)}
 
 
 def _now(scenarios: Scenarios) -> np.ndarray:

@@ -98,12 +98,7 @@ def likelihoods(simulated: realism.Behaviour, logged: realism.Behaviour, keep_A,
 
 def realism_of(pairs: dict[str, tuple]) -> np.ndarray:
   """[...] of sums and counts [...]: the mean of the likelihoods by weight, over those with a count."""
-  over, under = np.zeros(()), np.zeros(())
-  for name, (total, count) in pairs.items():
-    sum_, n = np.asarray(total, np.float64), np.asarray(count, np.float64)
-    weight = realism.FEATURES[name].weight * (n > 0)
-    over, under = over + weight * np.exp(sum_ / np.maximum(n, 1)), under + weight
-  return over / under
+  return np.asarray(realism.realism(pairs)[1])
 
 
 def spearman(x_N: np.ndarray, y_N: np.ndarray, weight_N: np.ndarray | None = None) -> float:

@@ -23,7 +23,8 @@ def draw(runs: Runs, found: Laws, answer: Answer, limits: Mapping[str, float]) -
     least, most = found.noise / 3, 1.5 * float(found.added.max())  # far below the noise nothing is seen
     for k, name in enumerate(found.recipes):
       told = found.of(name).added(runs.params, runs.tokens, found.bits[k])
-      left.plot(told, found.added[k], "o", ms=3, mfc=colours[name], mec=PAGE, mew=0.3, label=name)
+      shape = "^" if name in found.others else "o"
+      left.plot(told, found.added[k], shape, ms=3.4, mfc=colours[name], mec=PAGE, mew=0.3, label=name)
     left.plot([least, most], [least, most], color=SOFT, lw=0.8, zorder=1)
     left.axhspan(least, found.noise, color=SOFT, alpha=0.12, lw=0)
     axes.nats_axis(left.xaxis, "nats added, by the law")
@@ -32,7 +33,8 @@ def draw(runs: Runs, found: Laws, answer: Answer, limits: Mapping[str, float]) -
     left.set_ylim(least, most)
     left.legend(loc="upper left", handletextpad=0.1)
     for name in recipes:
-      right.plot(answer.costs[name]["bytes"], answer.losses[name], color=colours[name], label=name)
+      dashes = "--" if name in found.others else "-"
+      right.plot(answer.costs[name]["bytes"], answer.losses[name], dashes, color=colours[name], label=name)
     for one in answer.best:
       chosen = one is answer.best[0]
       style = {"mfc": ORANGE if chosen else PAGE, "mec": ORANGE if chosen else colours[one.recipe]}

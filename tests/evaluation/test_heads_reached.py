@@ -108,6 +108,9 @@ def test_intersections_calibration_and_the_worst_clips_by_hand():
   found = split_metrics.means(metrics, np.array([True, True, True]))
   assert found == {"x": 3.5, "x_error": 2.0, "x_mIoU": 0.25, "x_calibration_error": 0.5}
   assert split_metrics.means(metrics, np.array([False, False, True]))["x"] is None
+  spans = split_metrics.intervals(metrics, np.ones(3, bool), np.array([7, 8, 8]))
+  assert spans.keys() == {"x", "x_error"} and spans["x"][0] < 2.5 < spans["x"][1]
+  assert split_metrics.intervals(metrics, np.ones(3, bool), np.array([7, 7, 7]))["x"] is None
   labels = {"scene": np.array([7, 8, 9]), "domain": np.array([0, 1, 0])}
   worst = split_metrics.worst(metrics, ["x"], labels, ("a", "b"), 5)
   assert worst == {

@@ -8,10 +8,12 @@ import pytest
 from scipy.stats import t as student
 
 from data.errors import BadInput
-from evaluation import forecast, score_runs
+from data.files import write_json_atomic
+from evaluation import score_runs
 from evaluation.finite import require_finite
 from evaluation.forecasting import rollout
 from evaluation.forecasting.cases import LEAPT
+from evaluation.intervals import of_ratio
 from tests.evaluation.test_forecast import TASK, WINDOW, scene_with
 
 
@@ -50,15 +52,20 @@ def test_intervals_are_over_scenes_and_not_over_agents():
   """Three scenes with means 1, 2 and 4 of two agents each, in windows of their own: mean -+ t se, by scipy."""
   scene_B = np.repeat(["a", "b", "c", "d"], 2)
   total_B, count_B = np.array([0.5, 1.5, 2, 2, 4, 4, 0, 0]), np.array([1, 1, 1, 1, 1, 1, 0, 0])
-  every = np.ones(8, bool)
-  [[low, high]] = forecast._intervals({"x": (total_B, count_B)}, every, scene_B).values()
+  found = of_ratio(total_B, count_B, scene_B)
   expected = student.interval(0.95, 2, loc=7 / 3, scale=np.std([1, 2, 4], ddof=1) / np.sqrt(3))
-  assert low == 0 > expected[0] and high == pytest.approx(expected[1], rel=1e-4)
-  copies = forecast._intervals(
-    {"x": (np.tile(total_B, 9), np.tile(count_B, 9))}, np.tile(every, 9), np.tile(scene_B, 9)
-  )
-  assert copies["x"] == pytest.approx([low, high]), "more windows of a scene are no more scenes"
-  assert forecast._intervals({"x": (total_B, count_B)}, scene_B == "a", scene_B) == {"x": None}
+  assert found == pytest.approx(list(expected), rel=1e-4)
+  copies = of_ratio(*(np.tile(values, 9) for values in (total_B, count_B, scene_B)))
+  assert copies == pytest.approx(found), "more windows of a scene are no more scenes"
+  assert of_ratio(total_B[:2], count_B[:2], scene_B[:2]) is None
+
+
+def test_a_world_in_which_a_drive_failed_is_driven_again(tmp_path):
+  place = tmp_path / "world-7.json"
+  assert not score_runs.whole(place)
+  for ends, whole in ((["arrived", "time is up"], True), (["arrived", "failed: MemoryError: "], False)):
+    write_json_atomic(place, {"episodes": [{"end": end} for end in ends]})
+    assert score_runs.whole(place) == whole
 
 
 def test_what_is_no_number_is_named_by_its_place():

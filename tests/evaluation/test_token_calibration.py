@@ -24,6 +24,7 @@ class Source:
       "mask_TxA": np.array([[[1, 1], [1, 1]], [[1, 1], [1, 1]], [[1, 0], [1, 0]]], bool),
       "moving_A": np.array([[1, 0], [1, 0], [1, 0]], bool),
       "domain": np.array([0, 0, 1], np.uint8),
+      "scene": np.array([7, 7, 9], np.int32),
     }
 
   def __len__(self):
@@ -61,6 +62,8 @@ def test_moves_are_counted_once_by_part_and_domain(found):
     assert one["brier"] == pytest.approx(brier, rel=1e-5)
     assert one["ece_equal_width"] == pytest.approx(abs(share - SURE), rel=1e-5)
     assert one["auc"] == 0.5, "always as sure"
+    assert (one["ci95"]["nll"] is None) == (part == "all" and inside is not every), "of one scene"
+    assert not one["ci95"]["nll"] or one["ci95"]["nll"][0] < one["nll"] < one["ci95"]["nll"][1]
   assert scores(found, "all", ~every) == {"moves": 0}
   assert scores(found, "all", np.array([True, False, False]))["auc"] is None, "always right"
 
@@ -71,6 +74,7 @@ def test_equal_masses_see_what_equal_widths_hide(found):
     confidence_WxTxA=np.repeat([0.81, 0.85], 60).reshape(1, 120, 1).astype(np.float32),
     correct_WxTxA=np.concatenate([np.arange(60) < 0.86 * 60, np.arange(60) < 0.80 * 60]).reshape(1, 120, 1),
     mask_WxTxA=np.ones((1, 120, 1), bool), moving_WxA=np.ones((1, 1), bool), domain_W=np.zeros(1, int),
+    scene_W=np.zeros(1, int),
     nll_W={"all": np.zeros(1)}, brier_W={"all": np.zeros(1)},
   )  # fmt: skip
   one = scores(token_calibration.Stated(**arrays), "all", np.ones(1, bool))

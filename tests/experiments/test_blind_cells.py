@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.blind_cells import blind
+from benchmarks.blind_reconstruction import saw
 
 
 def test_nats_and_accuracy_of_frequencies_are_those_counted_by_hand():
@@ -30,3 +31,11 @@ def test_fields_cost_flow_matching_what_an_integral_by_steps_says():
   found = blind(train, judged)["place"]
   assert found["velocity"] == pytest.approx((1 + second).mean())
   assert found["denoiser"] == pytest.approx(error.mean(), rel=1e-5)
+
+
+def test_a_clip_without_echoes_is_not_one_that_the_lidar_saw():
+  echo = np.zeros((3, 2, 4), bool)
+  echo[0, :, 1], echo[1, 0, 2] = True, True  # both sweeps, one of two, none
+  batch = {"echo_BxTxP": echo, "real_B": np.ones(3, bool)}
+  assert saw("lidar", batch).tolist() == [True, False, False]
+  assert saw("camera", batch).all()

@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import BadInput
 from experiments import federation, federation_safety
-from experiments.federation_config import parse
+from experiments.federation_config import client_rate, parse
 from experiments.program import Preempted
 from federated import accounting
 from tests.experiments import toy_fleet
@@ -115,6 +115,10 @@ PRIVATE = {"name": "central", "epsilon": 8.0, "delta": 0.01}
     ),
     ({"aggregate": {"name": "trimmed_mean", "share": 0.5}}, "leave out less than half"),
     ({"golden": {"split": "tune", "axes": "rig"}}, "carry 'rig'"),
+    (
+      {"mesh": {"clients": 9}, "clients": 9, "lanes": 1},
+      "9 devices are wanted, 8 are here",
+    ),
     ({"golden": {"split": "train"}}, "vehicles hold the split 'train'"),
     ({"golden": {"split": "validation"}}, "slice 0 holds 4 scenes"),
     ({"golden": {"split": "nowhere"}}, "split 'nowhere' holds no windows"),
@@ -123,6 +127,13 @@ PRIVATE = {"name": "central", "epsilon": 8.0, "delta": 0.01}
 def test_what_cannot_be_trusted_is_refused_by_name(run, changes, says):
   with pytest.raises(BadInput, match=says):
     run("refused", **changes)
+
+
+def test_a_clients_rate_falls_as_a_cosine(streams):
+  config, _ = parse(values(streams, rounds=5, algorithm={"client_rate": 2.0, "client_final": 0.5}))
+  found = [client_rate(config, number) for number in range(5)]
+  assert (found[0], found[2], found[4]) == pytest.approx((2.0, 1.5, 1.0))
+  assert found == sorted(found, reverse=True)
 
 
 def scene(route, date="2026-01-02"):

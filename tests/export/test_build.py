@@ -165,6 +165,43 @@ def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, 
   assert "stablehlo" in capsys.readouterr().out
 
 
+def verified(out, source) -> int:
+  """The exit code of export.verify."""
+  kept = flags.FLAGS["run"]
+  from export import verify
+
+  flags.FLAGS["run"] = kept  # as export.build knows it, a list
+  with flagsaver.as_parsed(artifact=str(out), run=str(source), records="8"):
+    flags.FLAGS.mark_as_parsed()
+    return verify.main()
+
+
+def test_an_export_is_verified_against_its_run(run_of, tmp_path, monkeypatch, capsys):
+  """As it was made; with less error claimed than there is; with another artifact in its place; of other weights."""
+  out = tmp_path / "out"
+  assert run_of(f"--out={out}", "--targets=onnx_fp32,onnx_int8", "--calls=1", "--smooth=none") == 0
+  assert verified(out, tmp_path) == 0
+  told = json.loads((out / manifest.NAME).read_text())
+  worst = told["targets"]["onnx_int8"]["worst_sample"]
+  told["targets"]["onnx_int8"]["worst_sample"] = worst / 2
+  (out / manifest.NAME).write_text(json.dumps(told))
+  assert verified(out, tmp_path) == 1
+  assert "onnx_int8 is further from its checkpoint than its manifest says" in capsys.readouterr().out
+  small = (out / "onnx_int8/model.onnx").read_bytes()
+  (out / "onnx_fp32/model.onnx").write_bytes(small)
+  (out / "onnx_int8/model.onnx").write_bytes(b"")
+  for name in ("onnx_fp32", "onnx_int8"):
+    told["targets"][name]["files"] = manifest.files_of(out / name, out)
+  (out / manifest.NAME).write_text(json.dumps(told))
+  assert verified(out, tmp_path) == 1
+  said = capsys.readouterr().out
+  assert "onnx_fp32: it answers otherwise than it should" in said and "onnx_int8 does not open" in said
+  other = small_run(tmp_path / "source", 2.0, SMALL)
+  monkeypatch.setattr(runs, "open_run", lambda *_: other)
+  with pytest.raises(BadInput, match="has other weights than the run that was exported"):
+    verified(out, tmp_path)
+
+
 def test_what_is_measured_is_the_model_before_its_outliers_were_moved(run_of, tmp_path, monkeypatch):
   """A move that multiplies without dividing: the model would be another one, and nothing is written."""
   lost = smoothing.Move((), (("kernel", 0, 0),), (2.0, 1.0, 1.0, 1.0))

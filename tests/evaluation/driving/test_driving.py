@@ -9,8 +9,9 @@ import pytest
 from data import context, motion, sumo
 from data.errors import BadInput
 from data.lanes import Path
+from data.windows import WindowConfig
 from evaluation import closed_loop
-from evaluation.driving import bicycle, contact, rounds, scores, table
+from evaluation.driving import bicycle, contact, episodes, policy, rounds, scores, table
 from evaluation.driving.tracks import look
 from evaluation.driving.workers import DIED, FAILED, in_workers
 from tests.data.test_context import world
@@ -117,6 +118,25 @@ def test_tracks_of_a_live_world_are_the_encoder_one_move_at_a_time():
       np.testing.assert_array_equal(last.move_N[known], moves.tokens_TxA[t - 1, known])
 
 
+@pytest.mark.parametrize("rates", [(0.7, 0.0), (0.0, -0.3)])
+def test_a_move_that_is_driven_is_seen_as_that_move(task, rates):
+  """What the policy's car does in half a second is, to the encoder, the token that was asked for."""
+  seen = []
+
+  def choose(memory, now, draw):
+    seen.append((now["last_move"], draw))
+    return memory, *(np.full(4, rate) for rate in rates)
+
+  window = WindowConfig(dt=0.5, steps=16, agents=8, points=16, stops=2, phases=1, least_moves=4)
+  driver = policy.MotionDriver(policy.Policy(None, None, window, None, 0), choose, 4)
+  with episodes.started(task.job, 4, driver.watch) as start:
+    episodes.drive(start, driver, "stub", task.job, 16)
+  moves = motion.split(np.array([moves for moves, _ in seen]))
+  for found, rate in zip(moves, rates, strict=True):
+    np.testing.assert_allclose(found[2:, 0], rate, atol=1e-6)
+  assert [draw.tolist() for _, draw in seen] == [[task.job.seed % 2**32, step] for step in (0, 5, 10, 15)]
+
+
 def square(k):
   if k == 2:
     os._exit(9)  # what the kernel does to a process that takes too much memory
@@ -151,15 +171,15 @@ def test_same_world_same_score_with_any_number_of_workers(task):
 
 def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
   found = []
-  for seed, domain, policy, baseline in (
+  for seed, domain, own, baseline in (
     (1, "rural", 0.9, 0.5),
     (2, "rural", 0.7, 0.5),
     *((seed, "apron", 0.2, 0.4) for seed in (3, 4, 5)),
   ):
-    for driver, score in (("policy:expected", policy), ("idm", baseline)):
+    for driver, score in (("policy:expected", own), ("idm", baseline)):
       for ego in range(8):
-        row = dict.fromkeys(scores.TERMS, 1.0) | dict.fromkeys(scores.RATES, 0.0)
-        row |= {"traffic_light": None, "red_light_rate": None, "score": score - 0.01 * (ego == 3)}
+        row = dict.fromkeys(scores.TERMS, 1.0)
+        row |= {"traffic_light": None, "score": score - 0.01 * (ego == 3)}
         row |= {
           "domain": domain,
           "seed": seed,
@@ -216,3 +236,14 @@ def test_the_report_puts_the_worst_first_and_counts_what_ended_how():
   shown = closed_loop.table(result | {"episodes_asked": 50, "world_faults": {}})
   assert "40 of 50 episodes had a vehicle" in shown and "no faults" in shown
   assert "0.12 0/40 5" in shown
+
+
+def test_an_ego_that_is_alone_drives_the_same_though_only_who_is_near_is_read_out(task, monkeypatch):
+  alone = dataclasses.replace(task, egos=1)
+  monkeypatch.setattr(episodes, "_REACH", 90.0)
+  near = rounds.drive_once(alone, "lane_keeping_idm", None)
+  monkeypatch.setattr(episodes.LiveWorld, "attend", lambda *_: None)
+  whole = rounds.drive_once(alone, "lane_keeping_idm", None)
+  np.testing.assert_allclose(near.pose_TxEx3, whole.pose_TxEx3, atol=1e-6)
+  some_T, all_T = ((drive.serial_TxN[1:] >= 0).sum(1) for drive in (near, whole))
+  assert (some_T < all_T).all() and (near.serial_TxN[1:] == near.serial_E[0]).any(1).all()

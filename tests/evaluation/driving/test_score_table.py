@@ -16,7 +16,8 @@ def test_forecasts_are_means_over_the_agents_of_a_scene_and_not_over_windows():
 def test_episodes_are_means_by_world_of_what_is_defined():
   def episode(driver, score, collided, progress):
     own = {"driver": driver, "domain": "rural", "seed": 7, "score": score, "progress": progress}
-    return dict.fromkeys(score_table.RATES, 0.0) | own | {"collision_rate": collided}
+    terms = dict.fromkeys(score_table.RATES.values(), 1.0)
+    return terms | own | {"no_at_fault_collision": 1 - collided}
 
   found = score_table.of_episodes(
     [

@@ -69,9 +69,6 @@ def test_scores_by_hand():
   total, count = calibration.nll(jnp.log(probability), outcome, keep)
   assert (float(total), int(count)) == (pytest.approx(-np.log(0.7) - np.log(0.2)), 3)
   assert np.isnan(float(calibration.brier(probability, outcome, ~keep)[0]))
-  low, high, value = jnp.array([0.0, 0, 0, 0]), jnp.array([1.0, 1, 1, 1]), jnp.array([1.0, 1.1, 0.0, np.nan])
-  assert [float(part) for part in calibration.coverage(low, high, value, keep)] == [2, 3]
-  assert np.isnan(float(calibration.coverage(low, high, value, ~keep)[0]))
 
 
 def test_the_brier_score_is_proper():

@@ -39,7 +39,6 @@ def test_the_mode_is_chosen_by_its_end_point():
   np.testing.assert_allclose(
     displacement.min_ade(modes, TRUTH, VALID), [2.1, 2.1]
   )  # not the 0.2 of the other
-  np.testing.assert_allclose(displacement.lowest_ade(modes, TRUTH, VALID), [0.2, 0.2])
 
 
 def test_each_agent_has_its_own_best_mode_and_the_first_wins_a_tie():

@@ -8,7 +8,7 @@ import pytest
 from data import context, dataset_writer, datasets, mixtures, motion, reader
 from data.windows import WindowConfig
 from evaluation import dream
-from evaluation.simulation import dreams
+from evaluation.simulation import dream_records, dreams
 from evaluation.simulation.scenarios import make_scenarios
 from tests.evaluation.test_forecast import scene_with
 
@@ -74,11 +74,26 @@ def test_the_way_back_is_the_best_and_is_kept(scenarios, found):
   assert one.scenario_D.tolist() == list(range(len(scenarios)))
   kept = dreams.tally(one)
   assert kept["kept"] == kept["trouble"] == len(scenarios) and kept["off_road"] == 0.5
-  assert not len(alone.scenario_D) and not dreams.records(scenarios, [alone], SHAPE, 1), "no way led out"
+  assert not len(alone.scenario_D) and not dream_records.records(scenarios, [alone], SHAPE, 1), (
+    "no way led out"
+  )
+
+
+def test_who_is_in_trouble_in_some_draws_only_is_not_kept(scenarios, found):
+  """What the others do may part the draws: then there was nothing to be led out of."""
+  one = found[0].judged
+  unsure = one._replace(trouble=np.array([[True] * len(scenarios), [False] + [True] * (len(scenarios) - 1)]))
+  unsure = unsure._replace(merit=unsure.merit[::-1], away=unsure.away[::-1])  # the first way is the one back
+  ways = iter([one._replace(**{n: getattr(unsure, n)[k] for n in one._fields}) for k in (0, 1)])
+  forced = dreams.troubles(scenarios)["left by 1 m"]
+  states = np.zeros_like(scenarios.state_CxAxTxS)
+  again = dreams.dream(scenarios, lambda _, draw: states, forced, range(2), lambda _: next(ways))
+  told = dreams.tally(again)
+  assert told["kept"] == told["trouble"] == len(scenarios) - 1 and not again.kept_C[0]
 
 
 def test_a_record_begins_in_trouble_and_holds_the_ego_s_moves(scenarios, found):
-  [windows] = dreams.records(scenarios, found[:1] * 2, SHAPE, domain=7)
+  [windows] = dream_records.records(scenarios, found[:1] * 2, SHAPE, domain=7)
   assert (
     len(windows) == 2
     and windows[0]["domain"] == 7
@@ -96,8 +111,8 @@ def test_a_record_begins_in_trouble_and_holds_the_ego_s_moves(scenarios, found):
 
 
 def test_dreams_are_a_domain_that_mixtures_find(scenarios, found, tmp_path):
-  [logged] = dreams.records(scenarios, found[:1], SHAPE, domain=0)  # stands for records of logs
-  [dreamed] = dreams.records(scenarios, found[:1], SHAPE, domain=1)
+  [logged] = dream_records.records(scenarios, found[:1], SHAPE, domain=0)  # stands for records of logs
+  [dreamed] = dream_records.records(scenarios, found[:1], SHAPE, domain=1)
   examples = [("train", None, logged * 6), ("train", None, dreamed)]
   dataset_writer.write_dataset(
     tmp_path / "set",
