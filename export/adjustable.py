@@ -15,7 +15,7 @@ import numpy as np
 from data.errors import BadInput
 from export import quantisers
 from export.canonical import RULES
-from export.exportable import Exportable
+from export.exportable import Exportable, is_whole
 from export.interpreter import Traced, evaluate, product, trace
 from export.recipe import ACTIVATIONS, Recipe
 
@@ -91,11 +91,7 @@ def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Cal
     form = jax.tree.structure(jax.eval_shape(lambda: task.model.apply({"params": weights}, batch)))
 
     def speak(next_call, args, kwargs, context):
-      if (
-        context.module.path
-        or type(context.module) is not type(task.model)
-        or context.method_name != "__call__"
-      ):
+      if not is_whole(task.model, context):
         return next_call(*args, **kwargs)
       return jax.tree.unflatten(form, twin.answer(settings, args[0], deployed))
 

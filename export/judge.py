@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.reader import RecordSource
-from export.exportable import arguments, beside, called
+from export.exportable import arguments, beside, called, is_whole
 from export.runtimes import Answer
 
 IMPOSSIBLE = 1e8  # beyond it a logit says "never"; what number it is does not matter
@@ -22,7 +22,7 @@ def answering(model: nn.Module, weights: Any, answer: Answer, loss_fn: Callable)
   """
 
   def speak(next_call, args, kwargs, context):
-    if not _is_whole(model, context):
+    if not is_whole(model, context):
       return next_call(*args, **kwargs)
     answers = [answer(record) for record in records_of(arguments(model, *args))]
     together = {name: jnp.concatenate([jnp.asarray(one[name]) for one in answers]) for name in answers[0]}
@@ -44,7 +44,7 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
   found: dict[str, Any] = dict(batch)
 
   def listen(next_call, args, kwargs, context):
-    if _is_whole(model, context):
+    if is_whole(model, context):
       found.update(arguments(model, *args))
     return next_call(*args, **kwargs)
 
@@ -52,11 +52,6 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
     with nn.intercept_methods(listen):
       loss_fn(params, batch, jax.random.key(0))
   return found
-
-
-def _is_whole(model: nn.Module, context: Any) -> bool:
-  """Whether a call is one of the model itself, and no part's."""
-  return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
 
 
 def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
