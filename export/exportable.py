@@ -48,11 +48,6 @@ def arguments(model: nn.Module, batch: dict, *others: Any) -> dict[str, Any]:
   return dict(batch) | dict(zip(beside(model), others, strict=False))
 
 
-def is_whole(model: nn.Module, context: Any) -> bool:
-  """Whether an intercepted call is one of the model itself, and no part's."""
-  return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
-
-
 def beside(model: nn.Module) -> list[str]:
   """Names of what a model must be called with beside a batch."""
   _, _, *others = inspect.signature(type(model).__call__).parameters.values()

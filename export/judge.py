@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data.reader import RecordSource
-from export.exportable import arguments, beside, called, is_whole
+from export.exportable import arguments, beside, called
 from export.runtimes import Answer
 
 IMPOSSIBLE = 1e8  # beyond it a logit says "never"; what number it is does not matter
@@ -52,6 +52,11 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
     with nn.intercept_methods(listen):
       loss_fn(params, batch, jax.random.key(0))
   return found
+
+
+def is_whole(model: nn.Module, context: Any) -> bool:
+  """Whether a call is one of the model itself, and no part's."""
+  return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
 
 
 def records_of(batch: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:

@@ -22,7 +22,7 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
 
   def site(x, weight_KxN, name):
     own = recipe.of(name)
-    x = rounded(x, own)
+    x = activation(x, own)
     if own.bits < 32:
       weight_KxN = quantisers.weight_round_trip(weight_KxN, own.bits)
     return product(x, weight_KxN, name)
@@ -39,10 +39,12 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
   return answer
 
 
-def rounded(x: jax.Array, site: Site) -> jax.Array:
-  """An activation as integers and back, as its site makes them."""
-  if site.at is not None:
-    return quantisers.round_trip(x, site.at)
-  if site.activation == "dynamic":
+def activation(x: jax.Array, own: Site) -> jax.Array:
+  """x as a site reads it."""
+  if own.at is not None:
+    return quantisers.round_trip(x, own.at)
+  if own.activation == "dynamic":
     return quantisers.dynamic_round_trip(x)
-  return quantisers.row_round_trip(x) if site.activation == "rows" else x
+  if own.activation == "rows":
+    return quantisers.row_round_trip(x)
+  return x

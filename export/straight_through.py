@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from data.errors import BadInput
 from export import quantisers
 from export.canonical import RULES
-from export.exportable import Exportable, is_whole
+from export.exportable import Exportable
 from export.interpreter import Traced, evaluate, trace
+from export.judge import is_whole
 from export.recipe import Recipe
-from export.reference import rounded
+from export.reference import activation
 from export.smoothing import Move, scaled_weights, smoothed
 
 
@@ -69,12 +70,11 @@ def twin(exported: Exportable, moves: Sequence[Move], recipe: Recipe) -> Callabl
 
   def site(x, weight_KxN, name):
     own = recipe.of(name)
-    inside = x
     if own.at is not None:
       low, high = ((end - own.at.zero) * own.at.scale for end in (own.at.grid.low, own.at.grid.high))
-      inside = jnp.clip(x, low, high)
-    if own.activation != "float":
-      x = _straight(inside, rounded(x, own))
+      x = _straight(jnp.clip(x, low, high), activation(x, own))
+    elif own.activation != "float":
+      x = _straight(x, activation(x, own))
     if own.bits < 32:
       weight_KxN = _straight(weight_KxN, _weight_round_trip(weight_KxN, own.bits))
     return jnp.matmul(x, weight_KxN)

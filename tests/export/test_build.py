@@ -158,6 +158,7 @@ def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, 
   assert taken["p50"] <= taken["p99"] <= taken["worst"] and taken["calls"] == 3
   assert "p99.9" not in taken  # of three calls
   assert own["machine"]["threads"] == 1 and own["recipe"]["sites"]["kernel"]["bits"] == 8
+  assert own["quantised_share"] == 1.0
   assert own["opset"] == 20 and len(own["calibration_fingerprint"]) == 64
   told = {"source_run": "small", "git_revision": "abc", "what": "forward", "records": 8}
   assert told.items() <= found.items() and found["exporter_revision"]
