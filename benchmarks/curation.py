@@ -4,12 +4,14 @@
     --out=build/sim
   python -m experiments.train --config=experiments/configs/motion.py:w32 --config.data.dataset=build/sim \
     --config.tokens=1000000 --config.seed=1 --workdir=build/w32_1        # and with seed 2: build/w32_2
-  python -m data.build --source=sumo --out=build/sumo
-  python -m benchmarks.curation --runs=build/w32_1,build/w32_2 --driven=build/sumo --out=results/curation
+  python -m data.build --source=sumo --weathers=clear,snow --scenes_per_domain=16 --steps=120 --seed=11 \
+    --fractions=0.6,0.12,0.28 --out=build/climates
+  python -m benchmarks.curation --runs=build/w32_1,build/w32_2 --driven=build/climates --each=2 --seeds=8 \
+    --out=results/curation
 
 Two motion models that have seen other worlds read what a fleet drives. Scores (federated/curation.py) are calibrated on
-every other scene as it was driven; in the rest events are planted (benchmarks/planted_events.py), whose kinds nobody
-has seen. Bytes are those of records as they are stored. Writes curation.json and curation.svg.
+every other scene as it was driven; into the rest events are planted (benchmarks/planted_events.py). Bytes are those of
+records as they are stored. Writes curation.json and curation.svg.
 """
 
 import argparse
@@ -24,8 +26,7 @@ SPAN, KEPT = 4, 2  # moves of half a second: that a score adds up; that a featur
 BUDGET = 100  # times fewer bytes
 RARE = 0.02  # share of ordinary driving above which a tail is exponential
 JOINED = ("along", "across", "surprise", "features")  # of "together"
-ORDINARY = 0.4  # share of what may be logged that ordinary driving is to take
-SAVED = 32  # records that a vehicle may save up
+ROOM = 256  # records that a vehicle has room for
 
 
 def scorer(runs: list) -> Callable:
@@ -101,16 +102,12 @@ class Vehicle:
   """What has been counted of ordinary driving, and so what records are worth."""
 
   def __init__(self, score: Callable, calm: dict, domains: int):
-    from federated import curation
 
     self.score, self.domains, raw = score, domains, score(calm)
     self.columns = [calibrate(column) for column in raw["features"].T]
     self.counted, self.total = tags(calm, domains).sum(0), len(calm["domain"])
     own = self._scores(raw, calm)
     self.tails = {name: calibrate(own[name]) for name in JOINED}
-    joint = self._joined(own)
-    known = calibrate(joint)
-    self.threshold = curation.quantile(known.counts, known.low, known.high, ORDINARY / BUDGET)
 
   def __call__(self, stacked: dict) -> dict[str, np.ndarray]:
     own = self._scores(self.score(stacked), stacked)
@@ -141,14 +138,16 @@ def recalled(ordinary_N: np.ndarray, planted_M: np.ndarray, shares: np.ndarray) 
   return rank[None, : len(planted_M)] < np.floor(shares * len(order))[:, None]
 
 
-def streamed(worth_N: np.ndarray, threshold: float, size: int, rng) -> np.ndarray:
-  """bool [N]: what is logged of records that come in any order."""
+def streamed(worth_N: np.ndarray, size: int, rng) -> np.ndarray:
+  """bool [N]: what a vehicle sends that drives these records in any order."""
   from federated import curation
 
-  bucket, logged = curation.Bucket(1 / BUDGET, SAVED * size), np.zeros(len(worth_N), bool)
-  for place in rng.permutation(len(worth_N)):
-    logged[place] = bucket.take(size, worth_N[place] >= threshold)
-  return logged
+  order, shelf = rng.permutation(len(worth_N)), curation.Shelf(1 / BUDGET, ROOM * size)
+  for place in order:
+    shelf.add(float(worth_N[place]), size)
+  sent = np.zeros(len(worth_N), bool)
+  sent[order[shelf.send()]] = True
+  return sent
 
 
 def study(runs: list, driven: Any, splits: list[str], kinds: dict, each: int, seeds: int) -> dict[str, Any]:
@@ -188,7 +187,7 @@ def study(runs: list, driven: Any, splits: list[str], kinds: dict, each: int, se
       row["by_kind"][name] = {kind: float(at[kind_M == kind].mean()) for kind in kinds} | {
         "all": float(at.mean())
       }
-    logged = streamed(np.r_[ordinary["together"], rare["together"]], vehicle.threshold, size, rng)
+    logged = streamed(np.r_[ordinary["together"], rare["together"]], size, rng)
     row["streamed"] = {
       "recall": float(logged[len(rest["domain"]) :].mean()), "reduction": len(logged) / max(1, int(logged.sum())),
     }  # fmt: skip
@@ -214,18 +213,18 @@ def draw(found: dict[str, Any], path: pathlib.Path) -> None:
 
   from scaling.figures import theme
 
-  colours = {"together": theme.BLUE, "features": theme.PINK, "across": theme.ORANGE}
+  styles = {
+    "together": (theme.BLUE, "-", 2.2), "across": (theme.ORANGE, "-", 1), "along": (theme.ORANGE, "--", 1),
+    "features": (theme.PINK, "-", 1), "surprise": (theme.PINK, "--", 1), "disagreement": (theme.SOFT, "-", 1),
+    "tags": (theme.SOFT, "--", 1), "uncertainty": (theme.SOFT, ":", 1),
+  }  # fmt: skip
   with mpl.rc_context(theme.STYLE):
-    figure = Figure(figsize=(theme.WIDTH * 0.75, 2.8), layout="constrained")
+    figure = Figure(figsize=(theme.WIDTH * 0.85, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    for name in found["seeds"][0]["curve"]:
+    for name, (colour, dashes, thick) in styles.items():
       mean = np.mean([seed["curve"][name] for seed in found["seeds"]], 0)
-      axes.plot(
-        found["reduction"], mean, color=colours.get(name, theme.SOFT), lw=2 if name == "together" else 1
-      )
-      axes.annotate(
-        name, (found["reduction"][0], mean[0]), (-3, 0), textcoords="offset points", ha="right", va="center"
-      )
+      axes.plot(found["reduction"], mean, color=colour, ls=dashes, lw=thick, label=name)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.axvline(BUDGET, color=theme.RULE, lw=0.8, zorder=0)
     axes.axhline(0.9, color=theme.RULE, lw=0.8, zorder=0)
     axes.set(

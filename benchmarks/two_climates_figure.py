@@ -63,8 +63,12 @@ def draw(found: dict[str, Any], path: pathlib.Path) -> None:
         axes.plot(values, np.full(len(values), row), "o", color=theme.SOFT, ms=3)
         axes.plot(values.mean(), row, "|", color=theme.BLUE, ms=11, mew=2)
       axes.axvline(0, color=theme.RULE, lw=0.8, zorder=0)
-      axes.set(yticks=range(len(shown)), yticklabels=list(shown), title=PLACES[place])
-      axes.invert_yaxis() if not place else None
+      axes.set(
+        yticks=range(len(shown)),
+        yticklabels=list(shown),
+        title=PLACES[place].replace(", ", ",\n"),
+        ylim=(len(shown) - 0.5, -0.5),
+      )
     figure.supxlabel(
       "held-out nats per move, less those of the base that has seen summer alone", fontsize=8.5
     )

@@ -17,6 +17,7 @@ from export import quantisers
 from export.canonical import RULES
 from export.exportable import Exportable
 from export.interpreter import Traced, evaluate, product, trace
+from export.judge import is_whole
 from export.recipe import ACTIVATIONS, Recipe
 
 Settings = dict[str, dict[str, Any]]  # by site
@@ -67,8 +68,8 @@ class Adjustable:
       kinds = {"static": static, "dynamic": quantisers.dynamic_round_trip(x), "float": x}
       kinds["rows"] = quantisers.row_round_trip(x)
       chosen = kinds[ACTIVATIONS[-1]]
-      for i, name in enumerate(ACTIVATIONS[:-1]):
-        chosen = jnp.where(own["activation"] == i, kinds[name], chosen)
+      for i, kind in enumerate(ACTIVATIONS[:-1]):
+        chosen = jnp.where(own["activation"] == i, kinds[kind], chosen)
       return jnp.matmul(chosen, own["weight"])
 
     return evaluate(traced, tuple(arrays[name] for name in self.exported.inputs), RULES, site)
@@ -91,11 +92,7 @@ def record_losses(task: Any, params: Any, weights: Any, twin: Adjustable) -> Cal
     form = jax.tree.structure(jax.eval_shape(lambda: task.model.apply({"params": weights}, batch)))
 
     def speak(next_call, args, kwargs, context):
-      if (
-        context.module.path
-        or type(context.module) is not type(task.model)
-        or context.method_name != "__call__"
-      ):
+      if not is_whole(task.model, context):
         return next_call(*args, **kwargs)
       return jax.tree.unflatten(form, twin.answer(settings, args[0], deployed))
 

@@ -55,8 +55,7 @@ def allocated(
 ) -> Recipe:
   """The recipe of least summed increase within `budget` bytes of weights; a product's sites share their bits.
 
-  weights: {site: weight_KxN}. An increase of less than two standard errors counts as none: of candidates that cost the
-  same, the one whose name comes first is then taken. Raises BadInput when no error is known.
+  weights: {site: weight_KxN}. Raises BadInput when no error is known.
   """
   groups: list[Group] = list(dict.fromkeys(row.group for row in rows))
   if not all(np.isfinite(row.error) for row in rows):
@@ -68,7 +67,7 @@ def allocated(
     costs.append(
       {name: sum(weight_bytes(weights[site].shape, n) for site in group) for name, n in bits.items()}
     )
-    losses.append({name: significant(row) for name, row in own.items()} | {FLOAT: 0.0})
+    losses.append({name: expected(row) for name, row in own.items()} | {FLOAT: 0.0})
   sites: dict[str, Site] = {}
   for group, name in zip(groups, allocate(costs, losses, budget), strict=True):
     if name != FLOAT:
@@ -77,9 +76,9 @@ def allocated(
   return Recipe(sites, notes | {"allocated_bytes": budget})
 
 
-def significant(row: Row) -> float:
-  """Its increase, where that is more than noise."""
-  return row.increase if row.increase > 2 * row.error else 0.0
+def expected(row: Row) -> float:
+  """Its increase, which is no gain, and one error more: what few records say little of is not given away."""
+  return max(row.increase, 0.0) + row.error
 
 
 def recipe_bytes(recipe: Recipe, weights: Mapping[str, np.ndarray]) -> int:

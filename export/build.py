@@ -77,6 +77,8 @@ def main() -> int:
   opened = [runs.open_run(path, _DATASET.value) for path in _RUN.value]
   if profile:
     run, parts, records, costs = largest(opened, chosen, profile)
+    if left := [name for name in chosen if name not in costs]:
+      print(f"left out, as they are not quantised or do not fit {profile.name}: {', '.join(left)}")
     chosen = list(costs)
     for name in chosen:
       found = budget.operators(parts.graph, TARGETS[name].recipe(parts))

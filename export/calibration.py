@@ -14,7 +14,7 @@ from export.canonical import RULES
 from export.exportable import Exportable
 from export.interpreter import evaluate, product, trace
 from export.quantisers import SIGNED, UNSIGNED, affine
-from export.recipe import Recipe, Site
+from export.recipe import FLOAT, Recipe, Site
 
 
 def observe(
@@ -53,13 +53,21 @@ def observe(
 def static_recipe(
   observed: Mapping[str, tuple[float, float, np.ndarray]], method: str, signed: bool, bits: int, notes: dict
 ) -> Recipe:
-  """Every site static: signed and symmetric, as TensorRT wants it, or unsigned, which ONNX Runtime is fast at."""
+  """Every site static: signed and symmetric, as TensorRT wants it, or unsigned, which ONNX Runtime is fast at.
+
+  What was never anything but 0 has no range, and on a grid nothing else would ever pass: such sites stay float, and are
+  named under "idle" in the notes.
+  """
   grid = SIGNED if signed else UNSIGNED
   sites = {}
+  idle = [name for name, (least, greatest, _) in observed.items() if least == greatest == 0]
   for name, (least, greatest, counts) in observed.items():
+    if name in idle:
+      sites[name] = FLOAT
+      continue
     low, high = ranges.choose(method, counts, least, greatest, grid, signed)
     sites[name] = Site(bits, "static", affine(low, high, grid, signed))
-  return Recipe(sites, notes | {"method": method, "signed": signed})
+  return Recipe(sites, notes | {"method": method, "signed": signed} | ({"idle": idle} if idle else {}))
 
 
 def fingerprint(records: Iterable[Mapping[str, np.ndarray]]) -> str:

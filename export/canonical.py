@@ -1,7 +1,8 @@
 """What is written otherwise for a capture, so that graphs are clean and every runtime has their operators.
 
-A rule takes the values and parameters of one primitive, or of one jitted call by its name, and returns its outputs; the
-function stays the same to rounding. Runtimes know a normalisation or an activation when it is spelled as they expect.
+A rule takes the values and parameters of one primitive, or of one jitted call by its file and name, and returns its
+outputs; the function stays the same to rounding. Runtimes know a normalisation or an activation when it is spelled as
+they expect.
 """
 
 import jax
@@ -10,6 +11,8 @@ import numpy as np
 
 from export.interpreter import Rule
 from models.layers import NEVER, NORM_EPSILON
+
+RMS_NORM = "models/layers.rms_norm"
 
 
 def _gelu(values: list, params: dict) -> list:
@@ -102,11 +105,11 @@ def _row(shape: tuple[int, ...], axis: int, start) -> jax.Array:
 
 
 RULES: dict[str, Rule] = {
-  "gelu": _gelu,
-  "rms_norm": _rms_norm,
-  "dot_product_attention": _attention,
-  "rotary": _rotary,
-  "softplus": _softplus,
+  "models/layers.gelu": _gelu,
+  RMS_NORM: _rms_norm,
+  "models/layers.dot_product_attention": _attention,
+  "models/layers.rotary": _rotary,
+  "nn/functions.softplus": _softplus,  # jax.nn's
   "cummax": _cummax,
   "polynomial": _polynomial,
   "dynamic_slice": _dynamic_slice,

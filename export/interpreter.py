@@ -8,6 +8,7 @@ quantised. A site is named by the path of its weights, such as "pair_0/time/atte
 
 import contextlib
 import dataclasses
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ def trace(function: Callable, weights: Any, inputs: tuple) -> Traced:
 def evaluate(traced: Traced, inputs: tuple, rules: Mapping[str, Rule], site: Site = product) -> list:
   """Leaves of what was traced, of other inputs: arrays, or tracers of an enclosing transformation.
 
-  Args: rules: name of a primitive or of a jitted call -> (values, params) -> values.
+  Args: rules: name of a primitive, or of a jitted call as of `called`, -> (values, params) -> values.
   """
   seen: dict[str, int] = {}
 
@@ -98,7 +99,7 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
       learned = any(isinstance(value, jax.core.Tracer) for value in ins)  # weights that are differentiated
       with contextlib.nullcontext() if learned else jax.ensure_compile_time_eval():
         outs = [(value, frozenset().union(*paths)) for value in _bind(equation, ins)]
-    elif written := _ruled(rules, params["name"] if name == "jit" else name, ins, params):
+    elif written := _ruled(rules, called(params) if name == "jit" else name, ins, params):
       outs = [(value, None) for value in written]
     elif name in _CALLS:
       inner = params[_CALLS[name]]
@@ -112,6 +113,13 @@ def _run(jaxpr, constants: list, arguments: list, rules: Mapping[str, Rule], sit
       outs = [(value, None) for value in _bind(equation, ins)]
     values |= dict(zip(equation.outvars, outs, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
+
+
+def called(params: Mapping[str, Any]) -> str:
+  """What a jitted call is one of, by file and name, "models/layers.gelu": others of that name are not meant."""
+  told = params["jaxpr"].jaxpr.debug_info.func_src_info or ""
+  file = pathlib.PurePath(told.rpartition(" at ")[2].rpartition(":")[0])
+  return f"{'/'.join(file.with_suffix('').parts[-2:])}.{params['name']}"
 
 
 def _ruled(rules: Mapping[str, Rule], name: str, ins: list, params: Mapping[str, Any]) -> list:

@@ -22,7 +22,7 @@ def answering(model: nn.Module, weights: Any, answer: Answer, loss_fn: Callable)
   """
 
   def speak(next_call, args, kwargs, context):
-    if not _is_whole(model, context):
+    if not is_whole(model, context):
       return next_call(*args, **kwargs)
     answers = [answer(record) for record in records_of(arguments(model, *args))]
     together = {name: jnp.concatenate([jnp.asarray(one[name]) for one in answers]) for name in answers[0]}
@@ -44,7 +44,7 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
   found: dict[str, Any] = dict(batch)
 
   def listen(next_call, args, kwargs, context):
-    if _is_whole(model, context):
+    if is_whole(model, context):
       found.update(arguments(model, *args))
     return next_call(*args, **kwargs)
 
@@ -54,7 +54,7 @@ def heard(model: nn.Module, loss_fn: Callable, params: Any, batch: Mapping[str, 
   return found
 
 
-def _is_whole(model: nn.Module, context: Any) -> bool:
+def is_whole(model: nn.Module, context: Any) -> bool:
   """Whether a call is one of the model itself, and no part's."""
   return not context.module.path and type(context.module) is type(model) and context.method_name == "__call__"
 

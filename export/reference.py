@@ -13,7 +13,7 @@ from export import quantisers
 from export.canonical import RULES
 from export.exportable import Exportable
 from export.interpreter import evaluate, product, trace
-from export.recipe import Recipe
+from export.recipe import Recipe, Site
 
 
 def reference(exported: Exportable, recipe: Recipe) -> Callable:
@@ -22,12 +22,7 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
 
   def site(x, weight_KxN, name):
     own = recipe.of(name)
-    if own.at is not None:
-      x = quantisers.round_trip(x, own.at)
-    elif own.activation == "dynamic":
-      x = quantisers.dynamic_round_trip(x)
-    elif own.activation == "rows":
-      x = quantisers.row_round_trip(x)
+    x = activation(x, own)
     if own.bits < 32:
       weight_KxN = quantisers.weight_round_trip(weight_KxN, own.bits)
     return product(x, weight_KxN, name)
@@ -42,3 +37,14 @@ def reference(exported: Exportable, recipe: Recipe) -> Callable:
     return dict(zip(names, run(*(jnp.asarray(arrays[name]) for name in exported.inputs)), strict=True))
 
   return answer
+
+
+def activation(x: jax.Array, own: Site) -> jax.Array:
+  """x as a site reads it."""
+  if own.at is not None:
+    return quantisers.round_trip(x, own.at)
+  if own.activation == "dynamic":
+    return quantisers.dynamic_round_trip(x)
+  if own.activation == "rows":
+    return quantisers.row_round_trip(x)
+  return x

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from export.canonical import RULES
+from export.canonical import RMS_NORM, RULES
 from export.exportable import Exportable
 from export.interpreter import evaluate, named_leaves, path_name, product, trace
 from export.judge import distance
@@ -148,7 +148,7 @@ class _Probe:
         return y / divisors[name].reshape((1,) * (y.ndim - 1) + (-1,)) if name in divisors else y
 
       def norm(values, params):
-        outs = RULES["rms_norm"](values, params)
+        outs = RULES[RMS_NORM](values, params)
         path = paths.get(id(values[1]))
         return [divided(outs[0], path)] if path else outs
 
@@ -161,7 +161,7 @@ class _Probe:
         divided(x, INPUT + name) if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim else x
         for name, x in zip(exported.inputs, inputs, strict=True)
       )
-      evaluate(traced, inputs, {**RULES, "rms_norm": norm}, site)
+      evaluate(traced, inputs, {**RULES, RMS_NORM: norm}, site)
       return found
 
     jax.eval_shape(run, {}, *self._arrays(record))

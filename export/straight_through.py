@@ -20,7 +20,9 @@ from export import quantisers
 from export.canonical import RULES
 from export.exportable import Exportable
 from export.interpreter import Traced, evaluate, trace
+from export.judge import is_whole
 from export.recipe import Recipe
+from export.reference import activation
 from export.smoothing import Move, scaled_weights, smoothed
 
 
@@ -35,9 +37,7 @@ def quantised_task(task: Any, exported: Exportable, moves: Sequence[Move], recip
   asked: list[str] = []
 
   def speak(next_call, args, kwargs, context):
-    if (
-      context.module.path or type(context.module) is not type(task.model) or context.method_name != "__call__"
-    ):
+    if not is_whole(task.model, context):
       return next_call(*args, **kwargs)
     asked.append(context.method_name)
     weights = nn.unbox(context.module.variables["params"])
@@ -72,11 +72,9 @@ def twin(exported: Exportable, moves: Sequence[Move], recipe: Recipe) -> Callabl
     own = recipe.of(name)
     if own.at is not None:
       low, high = ((end - own.at.zero) * own.at.scale for end in (own.at.grid.low, own.at.grid.high))
-      x = _straight(jnp.clip(x, low, high), quantisers.round_trip(x, own.at))
-    elif own.activation == "dynamic":
-      x = _straight(x, quantisers.dynamic_round_trip(x))
-    elif own.activation == "rows":
-      x = _straight(x, quantisers.row_round_trip(x))
+      x = _straight(jnp.clip(x, low, high), activation(x, own))
+    elif own.activation != "float":
+      x = _straight(x, activation(x, own))
     if own.bits < 32:
       weight_KxN = _straight(weight_KxN, _weight_round_trip(weight_KxN, own.bits))
     return jnp.matmul(x, weight_KxN)

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from data.errors import BadInput
-from export import judge, smoothing
+from export import budget, judge, smoothing
 from export.calibration import fingerprint
+from export.onnx_capture import MERGED
 from export.recipe import Recipe
 from export.reference import reference
 from export.runtimes import Answer
@@ -79,6 +80,7 @@ class Verdicts:
       "metric_by_slice": slices,
       "metric_fp32": self.metric,
       "metric_fp32_by_slice": self.by_slice,
+      "quantised_share": quantised_share(self._parts.graph, recipe) if recipe else 0.0,
       "recipe": recipe.to_json() if recipe else None,
       "calibration_fingerprint": recipe.calibration.get("fingerprint") if recipe else None,
     }
@@ -114,6 +116,13 @@ class Verdicts:
 
     kept = {key(record): one for record, one in zip(self._records, said, strict=True)}
     return lambda record: kept[key(record)]
+
+
+def quantised_share(graph: Any, recipe: Recipe) -> float:
+  """Of the multiply-adds of a captured model's products, those with weights of few bits."""
+  products = [one for one in budget.operators(graph, recipe) if one.kind in ("MatMul", "Gemm")]
+  few = [one.operations for one in products if recipe.of(one.name.split(MERGED)[0]).bits < 32]
+  return sum(few) / max(sum(one.operations for one in products), 1)
 
 
 def untrue(from_twin: Sequence[float], quantised: bool) -> str:

@@ -7,13 +7,13 @@ those above the quantile u exceed it. The tail of a score s is then, with p_u th
   P(S >= s) = p_u exp(-(s - u) / b) for s > u, else the share that was counted
 
 (exponential excesses: J. Pickands, Annals of Statistics 3(1), 1975), and a record is worth -log P of its rarest score.
-The threshold is the quantile of that worth that leaves as many records as the budget of bytes allows; a bucket of bytes
-caps what a vehicle logs when driving is not ordinary.
+A vehicle keeps the worthiest of what it drives, and sends no more than its share of bytes.
 
 Scores are of successive moves of one agent, the greatest of a record: events last longer than a move.
 """
 
 import dataclasses
+import heapq
 
 import jax
 import jax.numpy as jnp
@@ -139,18 +139,30 @@ def worth(scores_N: np.ndarray, known: Tail) -> np.ndarray:
   return np.where(s > known.cut, -np.log(known.share) + (s - known.cut) / known.excess, inside)
 
 
-@dataclasses.dataclass
-class Bucket:
-  """Bytes that a vehicle may log: `share` of what it has driven, saved up to `most`; begins empty."""
+class Shelf:
+  """What a vehicle keeps until it can send: the worthiest records, in `room` bytes; it may send `share` of all bytes.
 
-  share: float
-  most: float
-  left: float = 0.0
+  What is driven is seen once. A record that is no longer among the worthiest is let go.
+  """
 
-  def take(self, driven: int, wanted: bool) -> bool:
-    """Whether the record of `driven` bytes that has just been recorded is logged."""
-    self.left = min(self.most, self.left + self.share * driven)
-    if not wanted or driven > self.left:
-      return False
-    self.left -= driven
-    return True
+  def __init__(self, share: float, room: int):
+    self.share, self.room = share, room
+    self.records, self.driven, self.used = 0, 0, 0
+    self._kept: list[tuple[float, int, int]] = []  # worth, number, bytes; the least worthy first
+
+  def add(self, worth: float, size: int) -> None:
+    """The next record, numbered from 0."""
+    heapq.heappush(self._kept, (worth, self.records, size))
+    self.records += 1
+    self.driven, self.used = self.driven + size, self.used + size
+    while self.used > self.room:
+      self.used -= heapq.heappop(self._kept)[2]
+
+  def send(self) -> list[int]:
+    """Numbers of the worthiest records that fit into the share of what was driven."""
+    left, sent = self.share * self.driven, []
+    for _, number, size in sorted(self._kept, reverse=True):
+      if size <= left:
+        left -= size
+        sent.append(number)
+    return sent

@@ -50,15 +50,18 @@ class Policy:
 def policy_of(run: Any, seed: int) -> Policy:
   """What workers need of an opened run (experiments/run.py).
 
-  Raises BadInput when it is no motion model.
+  Raises BadInput when it is no motion model, or its moves do not take a whole number of steps.
   """
   if not isinstance(run.task.model, MotionModel):
     raise BadInput(f"is of family {run.config.family}", run.path, "give the run of a motion model")
+  window = run.dataset.window
+  if abs(window.dt / STEP - round(window.dt / STEP)) > 1e-6:
+    raise BadInput(f"makes a move every {window.dt} s", run.path, f"train with a multiple of {STEP} s")
   example = run.dataset.example()
   seen = run.task.to_batch(example | {"features_TxAxF": np.ones_like(example["features_TxAxF"])})
   keep_F = np.asarray(seen["features_BxTxAxF"], np.float32).reshape(-1, seen["features_BxTxAxF"].shape[-1])[0]
   weights = jax.tree.map(np.asarray, run.weights)
-  return Policy(run.task.model.config, weights, run.dataset.window, keep_F, seed)
+  return Policy(run.task.model.config, weights, window, keep_F, seed)
 
 
 def compiled(policy: Policy, moves: str) -> Callable:

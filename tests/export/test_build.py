@@ -158,11 +158,49 @@ def test_a_failed_target_leaves_the_others_valid(run_of, tmp_path, monkeypatch, 
   assert taken["p50"] <= taken["p99"] <= taken["worst"] and taken["calls"] == 3
   assert "p99.9" not in taken  # of three calls
   assert own["machine"]["threads"] == 1 and own["recipe"]["sites"]["kernel"]["bits"] == 8
+  assert own["quantised_share"] == 1.0
   assert own["opset"] == 20 and len(own["calibration_fingerprint"]) == 64
   told = {"source_run": "small", "git_revision": "abc", "what": "forward", "records": 8}
   assert told.items() <= found.items() and found["exporter_revision"]
   assert found["weights_fingerprint"] == manifest.weights_fingerprint({"kernel": np.float32([[1, 2, 3]] * 4)})
   assert "stablehlo" in capsys.readouterr().out
+
+
+def verified(out, source) -> int:
+  """The exit code of export.verify."""
+  kept = flags.FLAGS["run"]
+  from export import verify
+
+  flags.FLAGS["run"] = kept  # as export.build knows it, a list
+  with flagsaver.as_parsed(artifact=str(out), run=str(source), records="8"):
+    flags.FLAGS.mark_as_parsed()
+    return verify.main()
+
+
+def test_an_export_is_verified_against_its_run(run_of, tmp_path, monkeypatch, capsys):
+  """As it was made; with less error claimed than there is; with another artifact in its place; of other weights."""
+  out = tmp_path / "out"
+  assert run_of(f"--out={out}", "--targets=onnx_fp32,onnx_int8", "--calls=1", "--smooth=none") == 0
+  assert verified(out, tmp_path) == 0
+  told = json.loads((out / manifest.NAME).read_text())
+  worst = told["targets"]["onnx_int8"]["worst_sample"]
+  told["targets"]["onnx_int8"]["worst_sample"] = worst / 2
+  (out / manifest.NAME).write_text(json.dumps(told))
+  assert verified(out, tmp_path) == 1
+  assert "onnx_int8 is further from its checkpoint than its manifest says" in capsys.readouterr().out
+  small = (out / "onnx_int8/model.onnx").read_bytes()
+  (out / "onnx_fp32/model.onnx").write_bytes(small)
+  (out / "onnx_int8/model.onnx").write_bytes(b"")
+  for name in ("onnx_fp32", "onnx_int8"):
+    told["targets"][name]["files"] = manifest.files_of(out / name, out)
+  (out / manifest.NAME).write_text(json.dumps(told))
+  assert verified(out, tmp_path) == 1
+  said = capsys.readouterr().out
+  assert "onnx_fp32: it answers otherwise than it should" in said and "onnx_int8 does not open" in said
+  other = small_run(tmp_path / "source", 2.0, SMALL)
+  monkeypatch.setattr(runs, "open_run", lambda *_: other)
+  with pytest.raises(BadInput, match="has other weights than the run that was exported"):
+    verified(out, tmp_path)
 
 
 def test_what_is_measured_is_the_model_before_its_outliers_were_moved(run_of, tmp_path, monkeypatch):

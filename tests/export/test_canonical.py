@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from export.canonical import RULES
-from export.interpreter import evaluate, trace
+from export.interpreter import called, evaluate, trace
+from models import layers
 from models.layers import rotary
 from tests.export.test_artifacts import captured
 
@@ -35,3 +36,37 @@ def test_onnx_runtime_knows_every_normalisation(tmp_path):
   kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
   assert kinds.count("SimplifiedLayerNormalization") == len(roots) > 0
   assert not {"Pow", "Sqrt", "ReduceMean"} & set(kinds)
+
+
+def test_another_function_of_a_known_name_is_another_function():
+  """Rules are of our layers and of jax.nn: a model's own softplus is what it says, and jax.nn's gelu not by tanh."""
+
+  @jax.jit
+  def softplus(x):
+    return 2 * x
+
+  x = jnp.linspace(-3, 3, 7)
+  for function, other in (
+    (softplus, lambda x: 2 * x),
+    (lambda x: jax.nn.gelu(x, approximate=False), lambda x: x * jax.scipy.stats.norm.cdf(x)),
+  ):
+    traced = trace(lambda weights, x, function=function: function(x * weights), jnp.float32(1), (x,))
+    np.testing.assert_allclose(evaluate(traced, (x,), RULES)[0], other(x), atol=1e-6)
+
+
+def test_every_rule_is_met_by_what_it_is_for():
+  """A name that nothing has would be a rule that nobody keeps."""
+  heads = jnp.ones((1, 3, 2, 4))
+  calls = {
+    "models/layers.gelu": lambda x: layers.gelu(x),
+    "models/layers.rms_norm": lambda x: layers.rms_norm(x, jnp.ones(4)),
+    "models/layers.rotary": lambda x: layers.rotary(x, jnp.arange(3)),
+    "models/layers.dot_product_attention": lambda x: layers.dot_product_attention(
+      x, x, x, jnp.ones((1, 1, 1, 3), bool)
+    ),
+    "nn/functions.softplus": lambda x: jax.nn.softplus(x),
+  }
+  assert set(calls) == {name for name in RULES if "/" in name}
+  for name, function in calls.items():
+    equations = jax.make_jaxpr(function)(heads).eqns
+    assert name in [called(one.params) for one in equations if one.primitive.name == "jit"]

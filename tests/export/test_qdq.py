@@ -71,3 +71,14 @@ def test_products_that_would_saturate_are_made_otherwise(monkeypatch):
     monkeypatch.setattr(processor, "described", lambda flags=flags: ("", frozenset(flags)))
     assert processor.sums_exactly() == exactly
     assert ("session.x64quantprecision" in runtimes.session_settings()) != exactly
+
+
+def test_what_calibration_never_saw_awake_stays_float():
+  """y = x W + m V, m 0 in every record: on a grid of nothing, nothing would pass once it is there."""
+  weights = {"w": WEIGHTS["w"], "v": RNG.normal(size=(64, 8)).astype(np.float32)}
+  example = {"x": X, "m": 0 * X}
+  one = Exportable(lambda weights, x, m: {"y": x @ weights["w"] + m @ weights["v"]}, weights, example)
+  recipe = calibration.static_recipe(calibration.observe(one, [example]), "mse", False, 8, {})
+  assert recipe.calibration["idle"] == ["v"] and recipe.of("w").bits == 8
+  awake = {"x": X, "m": X[::-1].copy()}
+  assert distance(reference(one, recipe)(awake), one(awake)) < 1e-2

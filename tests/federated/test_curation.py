@@ -73,10 +73,22 @@ def test_the_rarest_tag_counts():
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2])
-def test_a_bucket_never_logs_more_than_its_share_of_what_was_driven(share):
-  rng, bucket, driven, logged = np.random.default_rng(1), curation.Bucket(share, 5_000.0), 0, 0
-  for size in rng.integers(100, 1000, 3000):
-    driven += size
-    logged += size if bucket.take(int(size), rng.random() < 0.5) else 0
-    assert logged <= share * driven
-  assert logged > 0.9 * share * driven
+def test_a_vehicle_sends_the_worthiest_that_fit_and_never_more_than_its_share(share):
+  rng = np.random.default_rng(1)
+  worth, size = rng.normal(size=3000), rng.integers(100, 1000, 3000)
+  shelf = curation.Shelf(share, 600_000)
+  for one, own in zip(worth, size, strict=True):
+    shelf.add(float(one), int(own))
+    assert shelf.used <= shelf.room
+  sent = shelf.send()
+  assert size[sent].sum() <= share * size.sum() < size[sent].sum() + 100  # nothing else would have fitted
+  order = np.argsort(-worth)
+  whole = int((size[order].cumsum() <= share * size.sum()).sum())
+  assert sent[:whole] == order[:whole].tolist()
+
+
+def test_a_shelf_without_room_lets_the_least_worthy_go():
+  shelf = curation.Shelf(1.0, 2)
+  for worth in (3.0, 1.0, 2.0, 5.0):
+    shelf.add(worth, 1)
+  assert shelf.send() == [3, 0]

@@ -1,5 +1,7 @@
 """Scores of runs as rows: what is averaged over what."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -39,9 +41,13 @@ def test_the_table_is_sorted_and_read_back_as_it_was(tmp_path):
   assert lines == ["run_id,metric,slice,cluster,value,count", "a,score,h,7,0.5,12", "b,loss,h,,1.25,1"]
 
 
-def test_many_policies_drive_under_their_own_names():
-  from evaluation.driving import rounds
+def test_many_policies_drive_under_their_own_names(monkeypatch):
+  from evaluation.driving import policy, rounds
 
-  rounds.use_policies({"a": None})
+  first, second = (types.SimpleNamespace(window=types.SimpleNamespace(dt=0.5)) for _ in range(2))
+  monkeypatch.setattr(policy, "compiled", lambda own, moves: lambda memory, seen, draw: (own, moves))
+  rounds.use_policies({"a": first, "b": second})
+  asked = [rounds.make_driver(name, 1, None)._choose(None, None, None) for name in ("b:guided", "a:expected")]
+  assert asked == [(second, "guided"), (first, "expected")]
   with pytest.raises(KeyError):
-    rounds.make_driver("b:expected", 1, None)
+    rounds.make_driver("c:expected", 1, None)
