@@ -19,7 +19,7 @@ from typing import Any
 WINDOWS = 2048
 REPLICAS, STEPS = (1, 2, 4, 8), (8, 32)
 # Widths, and the replicas and local steps that each is trained with.
-GRID = {4: ((1, 4, 8), (32,)), 8: (REPLICAS, STEPS), 16: ((1, 4, 8), (32,))}
+GRID = {4: (REPLICAS, (32,)), 8: (REPLICAS, STEPS), 16: (REPLICAS, (32,))}
 DRAWS = 1000
 
 
