@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 CLIENTS, STEPS, ROUNDS = 8, 32, 16
-RATES = {"client": 0.001, "central": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1, "lora": 0.01}
+RATES = {"client": 0.003, "central": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1, "lora": 0.01}
 RANK, ALPHA = 4, 8.0
 
 
