@@ -53,7 +53,8 @@ def main() -> int:
   out = require_directory(_OUT.value, "--out")
   jobs = sumo.plan(_SEED.value, _WORLDS.value, 1, 0.1, _NOISE, tuple(_DOMAINS.value) or sumo.DOMAINS)
   run = runs.open_run(_RUN.value, _DATASET.value)
-  if _SEED.value == run.dataset.manifest["notes"].get("arguments", {}).get("seed"):
+  notes = run.dataset.manifest["notes"]
+  if notes.get("source") == "sumo" and _SEED.value == notes["arguments"]["seed"]:
     raise BadInput(
       f"{_SEED.value} is that of the dataset's worlds", "--seed", "drive where nobody was trained"
     )

@@ -30,6 +30,7 @@ _CALLS = {
   "checkpoint": "jaxpr",
 }
 
+CONSTANT = "constant"  # the site of a matrix that no weight is in
 UNROLLED = 64  # the longest loop that is written out step by step
 
 
@@ -62,7 +63,7 @@ def evaluate(traced: Traced, inputs: tuple, rules: Mapping[str, Rule], site: Sit
   seen: dict[str, int] = {}
 
   def named(x: jax.Array, weight_KxN: np.ndarray, paths: Paths) -> jax.Array:
-    name = "+".join(sorted(paths))
+    name = "+".join(sorted(paths)) or CONSTANT
     seen[name] = seen.get(name, 0) + 1
     return site(x, weight_KxN, name if seen[name] == 1 else f"{name}#{seen[name]}")
 

@@ -218,6 +218,8 @@ class _Probe:
   def _axes(self, name: str, weight_KxN: np.ndarray) -> list[Leaf]:
     """The weights that a site's matrix is made of, with the axes that run over its rows; []: it cannot be told."""
     paths = name.partition("#")[0].split("+")
+    if not set(paths) <= set(self._leaves):
+      return []  # a constant, which stays what it is
     found = []
     for path in paths:
       leaf = np.asarray(self._leaves[path])

@@ -67,6 +67,13 @@ def test_a_scale_that_something_else_reads_is_left_alone():
   (move,) = moved(0.0)
   assert (move.divided, move.multiplied) == ((("scale", 0, 0),), (("w", 0, 0),))
   assert moved(1.0) == []
+  basis = weights["u"]  # of the function, not of its weights: nothing can make up for a division
+
+  def fixed(weights, x):
+    y = rms_norm(x, weights["scale"])
+    return {"y": y @ weights["w"] + y @ basis}
+
+  assert smoothing.plan(Exportable(fixed, weights, example), [example], inputs=True) == []
 
 
 def test_an_input_of_features_of_all_sizes_is_divided_as_it_comes_in():

@@ -2,9 +2,12 @@
 
 import functools
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from export import qdq
+from export.exportable import Exportable
 from export.judge import distance
 from export.recipe import Recipe, Site
 from export.reference import reference
@@ -38,6 +41,24 @@ def test_rows_are_nothing_that_onnx_can_say():
   sites = dict.fromkeys(parts().unsigned.sites, Site(8, "rows"))
   with pytest.raises(ValueError, match="row by row"):
     qdq.quantised(parts().graph, Recipe(sites, {}))
+
+
+def test_a_constant_in_a_product_that_is_no_site_opens_in_litert(tmp_path):
+  """Queries that are learned, head by head: a product of batches, of which LiteRT's integers are no more than half."""
+  rng = np.random.default_rng(0)
+  weights = {"query": rng.normal(size=(2, 3, 8)).astype(np.float32), "key": np.eye(8, dtype=np.float32)}
+
+  def function(weights, x_HxSxK):
+    return {"y": jnp.einsum("hqk,hsk->hqs", weights["query"], x_HxSxK @ weights["key"])}
+
+  one = Exportable(function, weights, {"x": rng.normal(size=(2, 5, 8)).astype(np.float32)})
+  TARGETS["litert_int8"].write(Parts(one, None, parts().unsigned, parts().signed, one), tmp_path)
+  answer = TARGETS["litert_int8"].open(tmp_path, 1)
+  assert distance(answer(one.example), reference(one, _rows("key"))(one.example)) < 1e-3
+
+
+def _rows(*sites: str) -> Recipe:
+  return Recipe(dict.fromkeys(sites, Site(8, "rows")), {})
 
 
 def test_a_step_with_a_cache_runs_in_litert(tmp_path):
