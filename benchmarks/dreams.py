@@ -57,9 +57,12 @@ def numbers() -> dict[str, Callable[[Row], float | None]]:
   def contact(row: Row) -> float | None:
     return None if row["end"].startswith(rounds.FAILED) else float(row["end"] == "contact")
 
-  return {"contact_rate": contact} | {
-    name: lambda row, name=name: row[name] for name in (*scores.RATES, *MEANS)
-  }
+  def rate(term: str) -> Callable[[Row], float | None]:
+    return lambda row: None if row[term] is None else 1 - row[term]
+
+  rates = {name: rate(term) for name, term in scores.RATES.items()}
+  means = {name: lambda row, name=name: row[name] for name in MEANS}
+  return {"contact_rate": contact} | rates | means
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:

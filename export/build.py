@@ -42,7 +42,7 @@ _SMOOTH = flags.DEFINE_enum(
   "smooth",
   "weights",
   ["none", "weights", "inputs"],
-  "Where outliers may be moved into weights; inputs: there, too.",
+  "Where outliers may be moved into weights; inputs: there, too. With --recipe, as it was made.",
 )
 _RECIPE = flags.DEFINE_string("recipe", "", "Of export.allocate or of a fine-tuned run: onnx_int8 obeys it.")
 _CALIBRATE = flags.DEFINE_integer("calibrate", 64, "Records to calibrate on.", lower_bound=1)
