@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 CLIENTS, STEPS, ROUNDS = 8, 32, 16
-RATES = {"adamw": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1, "lora": 0.01}
+RATES = {"client": 0.003, "central": 0.003, "sgd": 0.1, "server adam": 0.003, "proximal": 0.1, "lora": 0.01}
 RANK, ALPHA = 4, 8.0
 
 
@@ -107,7 +107,7 @@ def ways() -> dict[str, Callable]:
 
   from federated import algorithms
 
-  client = optax.adamw(RATES["adamw"])
+  client = optax.adamw(RATES["client"])
 
   def averaged(fleet: str, build: Callable) -> Callable:
     def run(study: Study):
@@ -121,7 +121,7 @@ def ways() -> dict[str, Callable]:
     "base, summer alone": lambda study: ([(study.base, study.base)], 0),
     "the same summer vehicles go on": averaged("summer", lambda f: algorithms.fedavg(f, client)),
     "FedAvg": averaged("both", lambda f: algorithms.fedavg(f, client)),
-    "central": lambda study: ([(central(study, "both", ROUNDS * CLIENTS * STEPS, RATES["adamw"]),) * 2], 0),
+    "central": lambda study: ([(central(study, "both", ROUNDS * CLIENTS * STEPS, RATES["central"]),) * 2], 0),
     "each vehicle for itself": alone,
     "own norms (FedBN)": own_norms,
     "FedAdam": averaged("both", lambda f: algorithms.fedavg(f, client, adam)),
@@ -141,7 +141,7 @@ def alone(study: Study):
   found = []
   for winter in (False, True):
     some = np.flatnonzero(study.winter_V == winter)[::6]
-    found.append([central(study, "both", steps, RATES["adamw"], fleet.records[v]) for v in some])
+    found.append([central(study, "both", steps, RATES["central"], fleet.records[v]) for v in some])
   return list(zip(*found, strict=False)), 0
 
 
@@ -157,7 +157,7 @@ def own_norms(study: Study):
   norms = trainable.rule(trainable.NORM)
 
   def build(loss_fn):
-    return algorithms.personal(loss_fn, optax.adamw(RATES["adamw"]), norms)
+    return algorithms.personal(loss_fn, optax.adamw(RATES["client"]), norms)
 
   server, memory, sent = federate(study, "both", build, study.base)
   models = []
@@ -207,10 +207,10 @@ def two_clusters(study: Study):
   fleet = study.fleets["both"]
   drawn = np.random.default_rng([study.seed, 8]).choice(fleet.vehicles, 2, replace=False)
   steps = round(ROUNDS * CLIENTS * STEPS / fleet.vehicles)
-  first = [central(study, "both", steps, RATES["adamw"], fleet.records[v]) for v in drawn]
+  first = [central(study, "both", steps, RATES["central"], fleet.records[v]) for v in drawn]
 
   def build(loss_fn):
-    return clusters.clustered(loss_fn, optax.adamw(RATES["adamw"]), 2)
+    return clusters.clustered(loss_fn, optax.adamw(RATES["client"]), 2)
 
   server, _, sent = federate(study, "both", build, clusters.stacked(first), clusters.chosen_alone(2))
   models = [jax.tree.map(lambda x, j=j: x[j], server["params"]) for j in range(2)]

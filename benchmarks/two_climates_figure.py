@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.climate_ways import ways
+
+BASE = "base, summer alone"
 PLACES = ("winter", "winter, unseen region", "summer", "summer, unseen region")
 
 
@@ -18,31 +21,34 @@ def losses(seed: dict[str, Any], domains: tuple[str, ...], winter_G: np.ndarray)
   }
 
 
-def by_way(found: dict[str, Any]) -> dict[str, np.ndarray]:
-  """Way -> [seeds, PLACES], of the seeds that have it."""
+def by_way(found: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Way -> (losses, how far they are from the base of their seed), [seeds, PLACES], of the seeds that have it."""
   domains, winter_G = tuple(found["domains"]), np.array(found["winter"])
   every = [losses(seed, domains, winter_G) for seed in found["seeds"].values()]
-  return {name: np.stack([own[name] for own in every if name in own]) for name in every[0]}
+  having = {name: [own for own in every if name in own] for name in ways()}
+  return {
+    name: (np.stack([own[name] for own in some]), np.stack([own[name] - own[BASE] for own in some]))
+    for name, some in having.items()
+    if some
+  }
 
 
 def table(found: dict[str, Any]) -> str:
   """Markdown: mean over seeds, and of the difference from the base mean and standard deviation over seeds."""
-  all_ways = by_way(found)
-  base = next(iter(all_ways.values()))
-  lines = [f"| | {' | '.join(PLACES)} | sent by a vehicle in a round |", "|---" * (len(PLACES) + 2) + "|"]
-  first = next(iter(found["seeds"].values()))["ways"]
-  for name, own in all_ways.items():
+  lines = [f"| | seeds | {' | '.join(PLACES)} | sent in a round |", "|---" * (len(PLACES) + 3) + "|"]
+  sent = {name: way["bytes"] for seed in found["seeds"].values() for name, way in seed["ways"].items()}
+  for name, (own, apart) in by_way(found).items():
     cells = [f"{value:.3f}" for value in own.mean(0)]
-    if own is not base:
-      apart = own - base[: len(own)]
-      spread = apart.std(0, ddof=1) if len(own) > 1 else np.full(len(PLACES), np.nan)
-      cells = [
-        f"{value} ({mean:+.3f} ± {sd:.3f})"
-        for value, mean, sd in zip(cells, apart.mean(0), spread, strict=True)
-      ]
-    sent = f"{first[name]['bytes']:,} B" if first[name]["bytes"] else ""
-    lines.append(f"| {name} | {' | '.join(cells)} | {sent} |")
+    if name != BASE:
+      cells = [f"{cell} ({_apart(apart[:, k])})" for k, cell in enumerate(cells)]
+    told = f"{sent[name]:,} B" if sent[name] else ""
+    lines.append(f"| {name} | {len(own)} | {' | '.join(cells)} | {told} |")
   return "\n".join(lines)
+
+
+def _apart(values: np.ndarray) -> str:
+  spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+  return f"{values.mean():+.3f}{spread}"
 
 
 def draw(found: dict[str, Any], path: pathlib.Path) -> None:
@@ -52,9 +58,7 @@ def draw(found: dict[str, Any], path: pathlib.Path) -> None:
 
   from scaling.figures import theme
 
-  all_ways = by_way(found)
-  base = next(iter(all_ways.values()))
-  shown = {name: own - base[: len(own)] for name, own in all_ways.items() if own is not base}
+  shown = {name: apart for name, (_, apart) in by_way(found).items() if name != BASE}
   with mpl.rc_context(theme.STYLE):
     figure = Figure(figsize=(theme.WIDTH, 0.6 + 0.22 * len(shown)), layout="constrained")
     for place, axes in enumerate(figure.subplots(1, len(PLACES), sharey=True, sharex=True)):

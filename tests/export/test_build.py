@@ -222,8 +222,9 @@ def test_a_recipe_calibrated_on_what_it_is_judged_on_is_refused(run_of, tmp_path
 
 
 def test_a_few_records_may_be_rounded_otherwise_but_not_most():
-  assert not verdict.untrue([1e-7] * 9 + [9e-3], quantised=True)
-  assert "in the mean" in verdict.untrue([1e-7] * 4 + [5e-3] * 5, quantised=True)
+  assert not verdict.untrue([1e-7] * 9 + [5e-2], quantised=True)
+  assert "middle record" in verdict.untrue([1e-7] * 4 + [5e-3] * 5, quantised=True)
+  assert "in the mean" in verdict.untrue([1e-7] * 9 + [0.5], quantised=True)
   assert "worst record" in verdict.untrue([1e-7] * 9 + [1e-4], quantised=False)
 
 
