@@ -103,7 +103,7 @@ def _shorten_shapes(model) -> None:
     value = numpy_helper.to_array(one)
     if name not in readers or not value.size or not all(gives(node) for node in readers[name]):
       continue
-    if (value == value.flat[0]).all():
+    if np.unique(value).size == 1:  # NaN, too, is one value: what answers where nothing was said
       value = value.flat[0].reshape(())
     elif all(node.op_type in ("Mul", "Where") for node in readers[name]):
       if all(node.op_type == "Where" for node in readers[name]):

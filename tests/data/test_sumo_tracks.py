@@ -135,7 +135,8 @@ def test_a_live_world_draws_changes_of_lane_out_like_a_scene():
   shown, here = [front[0]], np.array([0])
   for t in range(1, steps):
     pull = front[t] - front[t - 1]
-    shown.append(live._drawn_out(here, front[t], pull, np.array([True]), np.zeros(1)))
+    far = np.hypot(pull[:, 0], pull[:, 1])
+    shown.append(live._drawn_out(here, front[t], pull, far, np.array([True]), np.zeros(1)))
   u = np.clip(np.arange(steps) - 10, 0, 30) * step / 3.0
   expected = jump * u**3 * (10 - 15 * u + 6 * u**2)
   np.testing.assert_allclose(np.array(shown)[:, 0, 1], expected, atol=1e-9)
