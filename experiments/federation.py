@@ -106,7 +106,7 @@ def make_simulation(config: Federation, train: Train, dataset: Dataset) -> Simul
 
   @functools.partial(jax.jit, donate_argnums=0)
   def advance(state, data, fixed, client_C, record, real, weight, rate, key):
-    common, noise, groups = (jax.random.fold_in(key, place) for place in range(3))
+    key, common, noise, groups = jax.random.split(key, 4)
     run = make_round(
       functools.partial(build, noise, rate),
       config.lanes,
@@ -248,7 +248,7 @@ def _rounds(config, train, dataset, simulation, directory, checkpoints, stop) ->
           record["loss"] = held_out["loss"]
         checkpoints.save(done, state, {"totals": totals})
       directory.append_metrics(record)
-      bar.update(1, loss=loss)
+      bar.update(1, **({} if simulation.privacy else {"loss": loss}))
       if stopping and done < config.rounds:
         checkpoints.wait()
         raise Preempted(f"saved round {done} of {config.rounds}; run the same command to continue")

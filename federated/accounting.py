@@ -9,7 +9,9 @@ noise (federated/privacy.py); rounds compose.
            differ by twice the clip. Renyi divergences of sampling without replacement: an upper bound.
 
 The Gaussian mechanism alone: B. Balle and Y.-X. Wang, arXiv:1805.06530. What the bound leaves out: anything else
-that is told of a run, such as training losses of clients, or how a configuration was chosen.
+that is told of a run, such as training losses of clients, or how a configuration was chosen. A simulation's noise and
+cohorts follow from its seed: whoever has its configuration can draw them again, so its epsilon is that of a fleet whose
+seed is secret.
 """
 
 import dataclasses

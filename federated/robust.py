@@ -86,7 +86,8 @@ def _squared_distances(updates: Tree) -> jax.Array:
 def multi_krum(byzantine: int, keep: int) -> Aggregate:
   """The mean of the `keep` updates of the least sums of squared distances to their m - f - 2 nearest others.
 
-  f = byzantine attackers are withstood by m >= 2 f + 3 clients (Blanchard et al., proposition 1).
+  f = byzantine attackers are withstood by m >= 2 f + 3 clients (Blanchard et al., proposition 1). Of the m that took
+  part no more than m - f are kept: whoever was not reached must not make room for an attacker.
   Raises BadInput, when it is first called, for fewer; where fewer took part the update is nothing.
   """
   least = 2 * byzantine + 3
@@ -103,7 +104,8 @@ def multi_krum(byzantine: int, keep: int) -> Aggregate:
     near = jnp.arange(clients)[None] < count - byzantine - 2
     score_C = jnp.where(near, jnp.sort(apart, axis=1), 0).sum(1)
     order = jnp.argsort(jnp.where(here_C, score_C, jnp.inf))
-    chosen = jnp.zeros(clients, bool).at[order[:keep]].set(True) & here_C & (count >= least)
+    best = jnp.arange(clients) < jnp.minimum(keep, count - byzantine)
+    chosen = jnp.zeros(clients, bool).at[order].set(best) & here_C & (count >= least)
     return _mean(updates, chosen / jnp.maximum(chosen.sum(), 1))
 
   return aggregate

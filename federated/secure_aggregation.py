@@ -161,9 +161,10 @@ def unmask(
 ) -> Told:
   """A survivor's answer, given once: received {vehicle: its shares for us}; arrived: whose y the server has.
 
-  Raises BadInput where fewer than the threshold arrived: a sum of few says too much of each.
+  Raises BadInput where fewer than the threshold arrived: a sum of few says too much of each. Numbers that are nobody's
+  count for nothing.
   """
-  _enough(len(arrived), threshold, "sums of")
+  _enough(len(arrived & everybody.keys()), threshold, "sums of")
   seeds, keys = {}, {}
   for v, peer in everybody.items():
     both = _cipher(secrets, peer, v, place).decrypt(_NONCE, received[v], None)

@@ -39,9 +39,11 @@ class Runtime:
 
 
 def offered(state: Runtime, version: int, now: float) -> Runtime:
-  """A version is wanted. The active one, one that was refused, or any other while one is on its way changes nothing."""
+  """A version is wanted, and one on its way that is not is dropped. The active one, or one refused, changes nothing."""
   if state.phase == "proving" and version == state.kept:
     return unwell(state, now)  # the roll-out was stopped
+  if state.coming is not None and version != state.coming:
+    return _dropped(state, now)
   if state.phase != "driving" or version == state.active or version in state.refused:
     return state
   return dataclasses.replace(state, phase="fetching", coming=version, since=now)

@@ -68,6 +68,14 @@ def test_krum_chooses_what_lies_nearest_to_most(weight):
   same(robust.multi_krum(2, keep=3)(made, jnp.asarray(weight)), present[order[:3]].mean(0))
 
 
+def test_vehicles_that_were_not_reached_leave_no_room_for_attackers():
+  """Of ten clients two attack and two honest ones are silent: of the eight that came no more than six are kept."""
+  honest = jnp.asarray([1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.0, 1.0])
+  made = {"x": jnp.concatenate([honest, jnp.asarray([100.0, -90.0])])[:, None]}
+  weight = jnp.asarray([1.0] * 6 + [0.0] * 2 + [1.0] * 2)
+  same(robust.multi_krum(2, keep=8)(made, weight), np.array([1.0]))
+
+
 def test_krum_tells_near_clients_apart_however_long_their_updates_are():
   near = jnp.asarray([100.0, 100.001, 100.002, 100.004, 101.0, 1e7, -1e7])[:, None]
   assert float(robust.krum(2)({"x": near}, jnp.ones(7))["x"][0]) == np.float32(100.002)

@@ -132,6 +132,12 @@ def test_an_entry_that_could_leave_the_range_of_the_sum_is_refused():
       secure.encode({"x": np.array([bad])}, 16, 10)
 
 
+def test_numbers_that_are_nobodys_do_not_make_a_sum_of_one_a_sum_of_many():
+  secrets, keys, received = everyone(5, 3)
+  with pytest.raises(BadInput, match="sums of 1 vehicles, where 3 is the threshold"):
+    secure.unmask(secrets[1], 1, keys, received[1], {2, 1001, 1002, 1003}, 3)
+
+
 @pytest.mark.parametrize("threshold", [2, 6])
 def test_a_threshold_that_is_no_majority_is_refused(threshold):
   with pytest.raises(BadInput, match=f"a threshold of {threshold} among 5 vehicles"):

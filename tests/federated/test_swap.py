@@ -48,6 +48,9 @@ def test_one_that_dies_once_it_has_proved_itself_comes_back_with_the_new_one():
     (swap.warmed(at("warming"), False, 5.0), {8}),  # never again
     (swap.unwell(at("proving"), 5.0), {8}),
     (swap.offered(at("proving"), 7, 5.0), {8}),  # the roll-out was stopped
+    (swap.frame(swap.offered(at("ready"), 7, 5.0), 5.5), set()),  # before it drove
+    (swap.verified(swap.offered(at("fetching"), 7, 5.0), True, 5.5), set()),
+    (swap.warmed(swap.offered(at("warming"), 9, 5.0), True, 5.5), set()),
   ],
 )
 def test_whatever_goes_wrong_ends_with_the_old_one(state, refused):
@@ -58,6 +61,7 @@ def test_whatever_goes_wrong_ends_with_the_old_one(state, refused):
 def test_no_order_of_events_makes_a_model_active_that_was_not_verified_and_warmed():
   events = {
     "offer": lambda s: swap.offered(s, 8, 1.0),
+    "withdrawn": lambda s: swap.offered(s, 7, 1.0),
     "good": lambda s: swap.verified(s, True, 1.0),
     "bad": lambda s: swap.verified(s, False, 1.0),
     "warm": lambda s: swap.warmed(s, True, 1.0),

@@ -32,6 +32,9 @@ def test_an_update_comes_back_as_it_was_and_its_size_is_its_bytes():
     (lambda m: m + b"\0", "expected 3"),
     (lambda m: m[:-1] + bytes([m[-1] ^ 1]), "damaged"),
     (lambda m: wire.encode({"a": UPDATE["a"]}), "holds 1 arrays"),
+    (lambda m: wire.encode(UPDATE | {"a": UPDATE["a"].T}), "another model"),
+    (lambda m: wire.encode(UPDATE | {"a": UPDATE["a"].view(np.int32)}), "another model"),
+    (lambda m: wire.encode({"A": UPDATE["a"], "b": UPDATE["b"]}), "another model"),
   ],
 )
 def test_a_broken_message_is_refused_with_its_sender(broken, says):
