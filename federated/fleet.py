@@ -1,8 +1,8 @@
 """A fleet: which vehicle holds which records, how fast it computes and sends, how often it can be reached.
 
 A vehicle holds whole scenes: the records of a scene never lie in two vehicles. Vehicles differ as the logs do (by
-domain, weather, rig: any axes of the records) or, as in textbooks, by shares drawn from a Dirichlet distribution (T.-M.
-Hsu et al., arXiv:1909.06335).
+domain, weather, rig: any axes of the records) or, as in textbooks, by shares drawn from a Dirichlet distribution over
+vehicles, class by class (M. Yurochkin et al., arXiv:1905.12022).
 """
 
 import dataclasses
